@@ -1,0 +1,38 @@
+"""Which implementation runs, and why: the one decision, taken once at import. Rank 0."""
+
+from __future__ import annotations
+
+import importlib
+
+from wsframe._switches import read_switches
+
+__all__ = ["EXTENSIONS", "IMPLEMENTATION", "REASON", "choose_implementation"]
+
+EXTENSIONS = ("wsframe._masking_c", "wsframe._utf8_c", "wsframe._framing_c")
+"""The compiled twins: all of them run, or none."""
+
+
+def choose_implementation() -> tuple[str, str]:
+    """Decide between the compiled and the pure implementation.
+
+    Returns:
+        ``"c"`` or ``"python"``, and the reason in words.
+
+    Raises:
+        ValueError: If one of the environment switches has another value than 0 or 1.
+        ImportError: If ``WSFRAME_REQUIRE_EXTENSIONS=1`` is set and the extensions cannot be imported.
+    """
+    no_extensions, require_extensions = read_switches()
+    if no_extensions:
+        return "python", "WSFRAME_NO_EXTENSIONS=1 is set"
+    try:
+        for name in EXTENSIONS:
+            importlib.import_module(name)
+    except ImportError as exc:
+        if require_extensions:
+            raise ImportError(f"WSFRAME_REQUIRE_EXTENSIONS=1 is set, but {exc}") from exc
+        return "python", f"the compiled extensions cannot be imported: {exc}"
+    return "c", "the compiled extensions were built and can be imported"
+
+
+IMPLEMENTATION, REASON = choose_implementation()

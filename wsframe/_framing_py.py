@@ -1,0 +1,381 @@
+"""Frames (RFC 6455 §5) in pure Python. Rank 2. Twin of ``src/_framing_c.pyx``; the contract is in ``framing``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsframe._masking_py import apply_mask
+from wsframe._utf8_py import Utf8Validator
+from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
+from wsframe.exceptions import Fault
+from wsframe.limits import MAX_LENGTH
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Frame", "FrameParser", "serialize_frame"]
+
+
+class Frame:
+    """One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
+
+    Attributes:
+        opcode: An ``Opcode``.
+        payload: The payload, bytes.
+        fin: Whether this is the final fragment of its message.
+        rsv1: First reserved bit; permessage-deflate uses it (RFC 7692 §6).
+        rsv2: Second reserved bit.
+        rsv3: Third reserved bit.
+
+    Raises:
+        ValueError: If ``opcode`` is not one that RFC 6455 defines.
+    """
+
+    __slots__ = ("fin", "opcode", "payload", "rsv1", "rsv2", "rsv3")
+
+    def __init__(
+        self,
+        opcode: int,
+        payload: bytes = b"",
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+    ) -> None:
+        self.opcode = Opcode(opcode)
+        self.payload = payload
+        self.fin = fin
+        self.rsv1 = rsv1
+        self.rsv2 = rsv2
+        self.rsv3 = rsv3
+
+    def __eq__(self, other: object) -> Any:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        bits = "".join(f", {name}=True" for name in ("rsv1", "rsv2", "rsv3") if getattr(self, name))
+        return f"Frame({self.opcode!s}, {self.payload!r}, fin={self.fin}{bits})"
+
+    def _key(self) -> tuple[Opcode, bytes, bool, bool, bool, bool]:
+        return self.opcode, self.payload, self.fin, self.rsv1, self.rsv2, self.rsv3
+
+
+class FrameParser:
+    """Split a byte stream into frames (RFC 6455 §5.2).
+
+    State        needs            next
+    HEADER       2 bytes          LENGTH
+    LENGTH       0, 2 or 8 bytes  KEY if the MASK bit is set, else PAYLOAD
+    KEY          4 bytes          PAYLOAD
+    PAYLOAD      payload_length   HEADER, or CLOSED behind a Close frame
+    CLOSED       nothing          CLOSED: what follows a Close frame is discarded (RFC 6455 §1.4)
+
+    A violation sets ``fault`` and stops the parser for good. Frames completed before it are
+    still returned, so the result never depends on how the stream was cut into reads. Each check
+    is made as soon as its bytes are there: a header is judged before its payload is taken, and
+    text is refused at the first byte that cannot be UTF-8.
+
+    Args:
+        role: The role of this endpoint: a server demands masked frames, a client unmasked ones (§5.1).
+        max_message_size: Limit on the payload of a message over all its fragments, in bytes; None for none.
+        max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
+        rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
+            message with RSV1 is not checked: its UTF-8 is only seen after the extension has decoded it.
+
+    Attributes:
+        fault: The ``Fault`` that stopped the parser, or None.
+        pending_bytes: Bytes received of a frame that is not complete yet.
+
+    Raises:
+        ValueError: If a limit is negative or above 2**62.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        max_message_size: int | None = 2**20,
+        max_fragment_size: int | None = None,
+        rsv1: bool = False,
+    ) -> None:
+        self.fault: Fault | None = None
+        self._mask_bit = 0x80 if role == Role.SERVER else 0
+        self._max_message_size = _check_limit(max_message_size)
+        self._max_fragment_size = _check_limit(max_fragment_size)
+        self._first_faults = _FIRST_FAULTS[bool(rsv1)]
+        self._closed = False
+        # Bytes of an incomplete header.
+        self._header = b""
+        # The message in progress: whether there is one, its size so far, and whether its text is checked.
+        self._in_message = False
+        self._message_size = 0
+        self._check_text = False
+        self._utf8 = Utf8Validator()
+        # The frame whose payload is incomplete: its first byte, key, unmasked payload so far, and length.
+        self._partial: bytearray | None = None
+        self._partial_first = 0
+        self._partial_key = b""
+        self._partial_length = 0
+        self._partial_header_size = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        if self._partial is None:
+            return len(self._header)
+        return self._partial_header_size + len(self._partial)
+
+    def feed(self, data: Buffer) -> list[Frame]:
+        """Take the next piece of the stream.
+
+        Args:
+            data: Any C-contiguous bytes-like object. It is not kept.
+
+        Returns:
+            The frames that are complete now, in order. Nothing once ``fault`` is set or a Close frame
+            was returned.
+        """
+        frames: list[Frame] = []
+        if self._closed or self.fault is not None:
+            return frames
+        stream: bytes | memoryview
+        if self._header:
+            stream = self._header + bytes(data)
+            self._header = b""
+        else:
+            stream = data if isinstance(data, bytes) else memoryview(data).cast("B")
+        end = len(stream)
+        pos = 0
+        if self._partial is not None:
+            pos = self._continue_payload(stream, frames)
+        while pos < end and self._partial is None and not self._closed and self.fault is None:
+            pos = self._take_frame(stream, pos, end, frames)
+        return frames
+
+    def _take_frame(self, stream: bytes | memoryview, pos: int, end: int, frames: list[Frame]) -> int:
+        """Parse one header and what there is of its payload; return the position behind both."""
+        start = pos
+        first = stream[pos]
+        fault = self._first_faults[self._in_message][first]
+        if fault is not None:
+            return self._stop(fault, end)
+        if pos + 2 > end:
+            return self._wait(stream, start, end)
+        length = stream[pos + 1]
+        # RFC 6455 §5.1: a client masks every frame, a server none.
+        if length & 0x80 != self._mask_bit:
+            return self._stop(Fault.UNMASKED_FRAME if self._mask_bit else Fault.MASKED_FRAME, end)
+        length &= 0x7F
+        pos += 2
+        if first & 0x08:
+            # RFC 6455 §5.5: at most 125 bytes, so the extended forms are refused from this byte alone.
+            if length > 125:
+                return self._stop(Fault.CONTROL_FRAME_TOO_LONG, end)
+            if length == 1 and first & 0x0F == Opcode.CLOSE:
+                return self._stop(Fault.CLOSE_PAYLOAD_TOO_SHORT, end)
+        else:
+            if length == 126:
+                if pos + 2 > end:
+                    return self._wait(stream, start, end)
+                length = stream[pos] << 8 | stream[pos + 1]
+                pos += 2
+                if length < 126:
+                    return self._stop(Fault.LENGTH_NOT_MINIMAL, end)
+            elif length == 127:
+                if pos + 8 > end:
+                    return self._wait(stream, start, end)
+                length = int.from_bytes(stream[pos : pos + 8], "big")
+                pos += 8
+                if length >> 63:
+                    return self._stop(Fault.LENGTH_TOP_BIT_SET, end)
+                if length < 65536:
+                    return self._stop(Fault.LENGTH_NOT_MINIMAL, end)
+            # RFC 6455 §10.4: before anything is spent on the payload.
+            if length > self._max_fragment_size:
+                return self._stop(Fault.FRAGMENT_TOO_BIG, end)
+            if length > self._max_message_size - self._message_size:
+                return self._stop(Fault.MESSAGE_TOO_BIG, end)
+        key = b""
+        if self._mask_bit:
+            if pos + 4 > end:
+                return self._wait(stream, start, end)
+            key = bytes(stream[pos : pos + 4])
+            pos += 4
+        if not first & 0x08:
+            if first & 0x0F:
+                self._in_message = True
+                self._check_text = first & 0x4F == Opcode.TEXT
+            self._message_size += length
+        if end - pos < length:
+            self._partial = bytearray()
+            self._partial_first = first
+            self._partial_key = key
+            self._partial_length = length
+            self._partial_header_size = pos - start
+            self._extend_payload(stream[pos:])
+            return end
+        payload = stream[pos : pos + length]
+        pos += length
+        fault = self._complete(first, apply_mask(payload, key) if key else bytes(payload), frames)
+        return pos if fault is None else self._stop(fault, end)
+
+    def _continue_payload(self, stream: bytes | memoryview, frames: list[Frame]) -> int:
+        """Take what belongs to the incomplete payload; return the position behind it."""
+        assert self._partial is not None
+        taken = self._partial_length - len(self._partial)
+        self._extend_payload(stream[:taken])
+        if self._partial is None or len(self._partial) < self._partial_length:
+            return len(stream)
+        payload = bytes(self._partial)
+        self._partial = None
+        # The pieces of a text frame have been validated as they came.
+        fault = self._complete(self._partial_first, payload, frames, validated=True)
+        return taken if fault is None else self._stop(fault, len(stream))
+
+    def _extend_payload(self, piece: bytes | memoryview) -> None:
+        assert self._partial is not None
+        if self._partial_key:
+            phase = len(self._partial) & 3
+            piece = apply_mask(piece, self._partial_key[phase:] + self._partial_key[:phase])
+        self._partial += piece
+        # RFC 6455 §8.1: fail as soon as it is certain that the text is not UTF-8.
+        if self._check_text and not self._partial_first & 0x08 and not self._utf8.feed(piece):
+            self._partial = None
+            self._stop(Fault.INVALID_UTF8_TEXT, 0)
+
+    def _complete(self, first: int, payload: bytes, frames: list[Frame], validated: bool = False) -> Fault | None:
+        """Judge a whole frame and append it to ``frames``, unless it is faulty."""
+        opcode = _OPCODES[first & 0x0F]
+        fin = first >= 0x80
+        if first & 0x08:
+            if opcode is Opcode.CLOSE:
+                fault = _check_close_payload(payload)
+                if fault is not None:
+                    return fault
+                self._closed = True
+        else:
+            if self._check_text:
+                if not validated and not self._utf8.feed(payload):
+                    return Fault.INVALID_UTF8_TEXT
+                if fin and not self._utf8.finish():
+                    return Fault.INVALID_UTF8_TEXT
+            if fin:
+                self._in_message = False
+                self._message_size = 0
+                self._check_text = False
+        # The reserved bits 2 and 3 never get past the table of faults.
+        frames.append(Frame(opcode, payload, fin, bool(first & 0x40)))
+        return None
+
+    def _wait(self, stream: bytes | memoryview, start: int, end: int) -> int:
+        """Keep an incomplete header until more of it comes."""
+        self._header = bytes(stream[start:])
+        return end
+
+    def _stop(self, fault: Fault, end: int) -> int:
+        self.fault = fault
+        return end
+
+
+def serialize_frame(
+    opcode: int,
+    payload: Buffer,
+    *,
+    fin: bool = True,
+    rsv1: bool = False,
+    rsv2: bool = False,
+    rsv3: bool = False,
+    mask: bytes | bytearray | None = None,
+) -> bytes:
+    """Write one frame (RFC 6455 §5.2), its length in the fewest bytes.
+
+    Nothing else is checked here, so that a conformance test can write frames that break the protocol.
+
+    Args:
+        opcode: 0 to 15.
+        payload: Any bytes-like object.
+        fin: Whether this is the final fragment of its message.
+        rsv1: First reserved bit.
+        rsv2: Second reserved bit.
+        rsv3: Third reserved bit.
+        mask: The masking key, 4 bytes, or None for an unmasked frame. A client needs a fresh one from
+            ``new_masking_key`` for each frame (RFC 6455 §5.3).
+
+    Returns:
+        The header, and the payload behind it, masked if there is a key.
+
+    Raises:
+        TypeError: If ``payload`` or ``mask`` is not bytes-like.
+        ValueError: If ``opcode`` is out of range, or ``mask`` has not 4 bytes.
+    """
+    if not 0 <= opcode <= 15:
+        raise ValueError("opcode must be between 0 and 15")
+    if not isinstance(payload, (bytes, bytearray)):
+        payload = memoryview(payload)
+        payload = payload.cast("B") if payload.c_contiguous else payload.tobytes()
+    first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
+    mask_bit = 0 if mask is None else 0x80
+    length = len(payload)
+    if length < 126:
+        header = bytes((first, mask_bit | length))
+    elif length < 65536:
+        header = bytes((first, mask_bit | 126)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((first, mask_bit | 127)) + length.to_bytes(8, "big")
+    if mask is None:
+        return b"".join((header, payload))
+    return b"".join((header, mask, apply_mask(payload, mask)))
+
+
+def _check_limit(limit: int | None) -> int:
+    if limit is None:
+        return MAX_LENGTH
+    if not 0 <= limit <= MAX_LENGTH:
+        raise ValueError("a limit must be between 0 and 2**62")
+    return limit
+
+
+def _check_close_payload(payload: bytes) -> Fault | None:
+    """Judge the payload of a Close frame, which is empty or has at least 2 bytes (RFC 6455 §5.5.1, §7.4)."""
+    if not payload:
+        return None
+    code = payload[0] << 8 | payload[1]
+    if code not in SENDABLE_CLOSE_CODES and not 3000 <= code <= 4999:
+        return Fault.BAD_CLOSE_CODE
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return Fault.INVALID_UTF8_REASON
+    return None
+
+
+def _check_first_byte(first: int, in_message: bool, rsv1: bool) -> Fault | None:
+    """Judge the first byte of a frame, FIN, RSV1 to RSV3 and opcode (RFC 6455 §5.2, §5.4, §5.5)."""
+    opcode = first & 0x0F
+    # RFC 7692 §6: RSV1 belongs on the first frame of a message, never on a continuation or a control frame.
+    if first & 0x40 and not (rsv1 and opcode in (Opcode.TEXT, Opcode.BINARY)):
+        return Fault.RSV1_SET
+    if first & 0x20:
+        return Fault.RSV2_SET
+    if first & 0x10:
+        return Fault.RSV3_SET
+    if opcode not in _OPCODES:
+        return Fault.UNKNOWN_OPCODE
+    if opcode & 0x08:
+        return None if first & 0x80 else Fault.CONTROL_FRAME_FRAGMENTED
+    if opcode == Opcode.CONTINUATION:
+        return None if in_message else Fault.CONTINUATION_WITHOUT_START
+    return Fault.DATA_FRAME_INSIDE_MESSAGE if in_message else None
+
+
+_OPCODES = {opcode.value: opcode for opcode in Opcode}
+
+_FIRST_FAULTS = [
+    [[_check_first_byte(first, in_message, rsv1) for first in range(256)] for in_message in (False, True)]
+    for rsv1 in (False, True)
+]
+"""The verdict on each first byte, by whether RSV1 has a meaning and whether a message is in progress."""

@@ -1,0 +1,118 @@
+"""Masking (RFC 6455 §5.3) in pure Python. Rank 1. Twin of ``src/_masking_c.pyx``; the contract is in ``masking``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["apply_mask", "apply_mask_inplace", "new_masking_key"]
+
+POOL_SIZE = 4096
+"""Bytes of randomness fetched at a time: 1,024 keys for one system call."""
+
+TRANSLATE_FROM = 512
+"""Payload length in bytes from which four strided ``bytes.translate`` beat one XOR of big integers."""
+
+
+def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+    """Mask or unmask a payload (RFC 6455 §5.3).
+
+    Args:
+        data: The payload: any bytes-like object.
+        mask: The masking key, 4 bytes.
+
+    Returns:
+        ``data`` XORed with ``mask`` repeated, as new bytes of the same length.
+
+    Raises:
+        TypeError: If ``data`` or ``mask`` is not bytes-like.
+        ValueError: If ``mask`` has not 4 bytes.
+    """
+    mask = _check_mask(mask)
+    payload = _contiguous(data)
+    length = len(payload)
+    if length < TRANSLATE_FROM:
+        repeated = (mask * ((length >> 2) + 1))[:length]
+        xor = int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")
+        return xor.to_bytes(length, "little")
+    result = bytearray(payload)
+    for i in range(4):
+        result[i::4] = result[i::4].translate(_xor_table(mask[i]))
+    return bytes(result)
+
+
+def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) -> None:
+    """Mask or unmask a writable buffer where it lies (RFC 6455 §5.3).
+
+    Args:
+        buffer: The payload or a part of it: any writable, C-contiguous bytes-like object.
+        mask: The masking key, 4 bytes.
+        phase: Index, 0 to 3, of the key's byte that the first byte of ``buffer`` is XORed with.
+
+    Raises:
+        TypeError: If ``buffer`` is not bytes-like or not writable, or ``mask`` is not bytes-like.
+        ValueError: If ``mask`` has not 4 bytes, ``phase`` is out of range or ``buffer`` is not contiguous.
+    """
+    mask = _check_mask(mask)
+    if not 0 <= phase <= 3:
+        raise ValueError("phase must be between 0 and 3")
+    with memoryview(buffer) as view:
+        if view.readonly:
+            raise TypeError("buffer must be writable")
+        if not view.c_contiguous:
+            raise ValueError("buffer must be contiguous")
+        with view.cast("B") as target:
+            target[:] = apply_mask(target, mask[phase:] + mask[:phase])
+
+
+def new_masking_key() -> bytes:
+    """Take an unpredictable masking key from a pool of ``os.urandom`` (RFC 6455 §5.3, §10.3).
+
+    Returns:
+        4 bytes. A forked child never takes the keys of its parent.
+    """
+    try:
+        key: bytes = next(_pool)[0]
+    except StopIteration:
+        _refill_pool()
+        key = next(_pool)[0]
+    return key
+
+
+_pool: Iterator[tuple[bytes]] = iter(())
+
+
+def _refill_pool() -> None:
+    global _pool
+    _pool = struct.iter_unpack("4s", os.urandom(POOL_SIZE))  # type: ignore[assignment]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refill_pool)
+
+
+def _check_mask(mask: bytes | bytearray) -> bytes:
+    if not isinstance(mask, (bytes, bytearray, memoryview)):
+        raise TypeError(f"mask must be bytes-like, not {type(mask).__name__}")
+    if len(mask) != 4:
+        raise ValueError("mask must contain 4 bytes")
+    return bytes(mask)
+
+
+def _contiguous(data: Buffer) -> bytes | bytearray | memoryview:
+    """Give the bytes of any bytes-like object, without copying where the layout allows it."""
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    view = memoryview(data)
+    return view.cast("B") if view.c_contiguous else view.tobytes()
+
+
+@functools.cache
+def _xor_table(byte: int) -> bytes:
+    return bytes(i ^ byte for i in range(256))

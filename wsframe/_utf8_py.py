@@ -1,0 +1,55 @@
+"""Incremental UTF-8 validation (RFC 3629, RFC 6455 §8.1) in pure Python. Rank 1. Twin of ``src/_utf8_c.pyx``."""
+
+from __future__ import annotations
+
+__all__ = ["Utf8Validator"]
+
+
+class Utf8Validator:
+    """Validate a byte stream as UTF-8, piece by piece (RFC 3629).
+
+    The verdict falls with the first byte that no continuation can make valid: overlong forms, surrogates
+    and code points above U+10FFFF are refused at their second byte at the latest.
+
+    Attributes:
+        valid: False once the stream cannot be UTF-8 any more.
+    """
+
+    __slots__ = ("_tail", "valid")
+
+    def __init__(self) -> None:
+        self.valid = True
+        self._tail = b""
+
+    def feed(self, data: bytes | bytearray | memoryview) -> bool:
+        """Take the next piece of the stream.
+
+        Args:
+            data: Any C-contiguous bytes-like object.
+
+        Returns:
+            Whether everything so far can still become valid UTF-8.
+        """
+        if not self.valid:
+            return False
+        piece = self._tail + bytes(data)
+        self._tail = b""
+        try:
+            piece.decode()
+        except UnicodeDecodeError as exc:
+            if exc.reason == "unexpected end of data":
+                self._tail = piece[exc.start :]
+            else:
+                self.valid = False
+        return self.valid
+
+    def finish(self) -> bool:
+        """Tell the verdict on the whole stream, and get ready for the next one.
+
+        Returns:
+            Whether all that was fed is valid UTF-8 and does not end within a character.
+        """
+        verdict = self.valid and not self._tail
+        self.valid = True
+        self._tail = b""
+        return verdict
