@@ -59,7 +59,7 @@ class Frame:
 
     def __repr__(self) -> str:
         bits = "".join(f", {name}=True" for name in ("rsv1", "rsv2", "rsv3") if getattr(self, name))
-        return f"Frame({self.opcode!s}, {self.payload!r}, fin={self.fin}{bits})"
+        return f"Frame(Opcode.{self.opcode.name}, {self.payload!r}, fin={self.fin}{bits})"
 
     def _key(self) -> tuple[Opcode, bytes, bool, bool, bool, bool]:
         return self.opcode, self.payload, self.fin, self.rsv1, self.rsv2, self.rsv3
@@ -144,7 +144,7 @@ class FrameParser:
             return frames
         stream: bytes | memoryview
         if self._header:
-            stream = self._header + bytes(data)
+            stream = self._header + data
             self._header = b""
         else:
             stream = data if isinstance(data, bytes) else memoryview(data).cast("B")

@@ -100,9 +100,10 @@ if hasattr(os, "register_at_fork"):
 def _check_mask(mask: bytes | bytearray) -> bytes:
     if not isinstance(mask, (bytes, bytearray, memoryview)):
         raise TypeError(f"mask must be bytes-like, not {type(mask).__name__}")
+    mask = bytes(mask)
     if len(mask) != 4:
         raise ValueError("mask must contain 4 bytes")
-    return bytes(mask)
+    return mask
 
 
 def _contiguous(data: Buffer) -> bytes | bytearray | memoryview:

@@ -32,7 +32,7 @@ class Utf8Validator:
         """
         if not self.valid:
             return False
-        piece = self._tail + bytes(data)
+        piece = self._tail + data
         self._tail = b""
         try:
             piece.decode()

@@ -1,0 +1,76 @@
+"""The extension modules and the two switches; everything else is in pyproject.toml."""
+
+import os
+import runpy
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+# By path: importing the package would need what is about to be built.
+read_switches = runpy.run_path(os.path.join(ROOT, "wsframe", "_switches.py"))["read_switches"]
+NO_EXTENSIONS, REQUIRE_EXTENSIONS = read_switches()
+LINETRACE = os.environ.get("WSFRAME_LINETRACE", "0")
+if LINETRACE not in ("0", "1"):
+    raise ValueError(f"WSFRAME_LINETRACE must be 0 or 1, not {LINETRACE!r}")
+HEADERS = ["src/mask.h", "src/utf8.h"]
+
+
+def say(text):
+    """Write to standard error, and to the terminal if that is not one: pip hides what a build prints."""
+    print(text, file=sys.stderr, flush=True)
+    if not sys.stderr.isatty():
+        try:
+            with open("/dev/tty", "w") as terminal:
+                print(text, file=terminal)
+        except OSError:
+            pass
+
+
+class BuildExtensions(build_ext):
+    """Build the extensions, or say that there will be none."""
+
+    def run(self):
+        try:
+            super().run()
+        except (BaseError, CCompilerError):
+            if REQUIRE_EXTENSIONS:
+                raise
+        if not all(os.path.exists(self.get_ext_fullpath(ext.name)) for ext in self.extensions):
+            say("wsframe: no working C compiler: installing the pure-Python implementation")
+
+    def build_extensions(self):
+        if self.compiler.compiler_type != "msvc":
+            for ext in self.extensions:
+                ext.extra_compile_args = ["-O3"]
+        super().build_extensions()
+
+
+def extensions():
+    if NO_EXTENSIONS:
+        return []
+    from Cython.Build import cythonize
+
+    modules = [
+        Extension(f"wsframe.{name}", [f"src/{name}.pyx"], include_dirs=["src"], depends=HEADERS)
+        for name in ("_masking_c", "_utf8_c", "_framing_c")
+    ]
+    directives = {
+        "language_level": "3",
+        "annotation_typing": False,
+        "binding": True,
+        "freethreading_compatible": True,
+        "linetrace": LINETRACE == "1",
+    }
+    modules = cythonize(modules, include_path=["src"], compiler_directives=directives)
+    for module in modules:
+        # cythonize() forgets this if it is set above.
+        module.optional = not REQUIRE_EXTENSIONS
+        if LINETRACE == "1":
+            module.define_macros = [("CYTHON_TRACE", "1")]
+    return modules
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})

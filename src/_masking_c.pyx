@@ -1,0 +1,183 @@
+"""Masking (RFC 6455 §5.3) in C. Rank 1. Twin of ``wsframe/_masking_py.py``; the contract is in ``masking``."""
+
+import os
+
+from cpython.buffer cimport (
+    PyBUF_FULL_RO,
+    PyBuffer_IsContiguous,
+    PyBuffer_Release,
+    PyBuffer_ToContiguous,
+    PyObject_GetBuffer,
+)
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Check, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.memoryview cimport PyMemoryView_Check
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+__all__ = ["apply_mask", "apply_mask_inplace", "new_masking_key"]
+
+
+cdef extern from *:
+    """
+    #define POOL_SIZE 4096
+    /* With a GIL one pool serves all threads. Without, two could take the same key: each has a pool of its own. */
+    #ifndef Py_GIL_DISABLED
+    #define POOL_STORAGE static
+    #elif defined(_MSC_VER)
+    #define POOL_STORAGE static __declspec(thread)
+    #else
+    #define POOL_STORAGE static __thread
+    #endif
+    POOL_STORAGE unsigned char pool[POOL_SIZE];
+    POOL_STORAGE Py_ssize_t pool_used = POOL_SIZE;
+    """
+    const Py_ssize_t POOL_SIZE
+    unsigned char *pool
+    Py_ssize_t pool_used
+
+
+def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+    """Mask or unmask a payload (RFC 6455 §5.3).
+
+    Args:
+        data: The payload: any bytes-like object.
+        mask: The masking key, 4 bytes.
+
+    Returns:
+        ``data`` XORed with ``mask`` repeated, as new bytes of the same length.
+
+    Raises:
+        TypeError: If ``data`` or ``mask`` is not bytes-like.
+        ValueError: If ``mask`` has not 4 bytes.
+    """
+    cdef uint32_t key
+    cdef Py_buffer view
+    cdef unsigned char *target
+    load_mask(mask, &key)
+    if PyBytes_Check(data):
+        result = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(data))
+        mask_copy(
+            <unsigned char *>PyBytes_AS_STRING(result),
+            <const unsigned char *>PyBytes_AS_STRING(data),
+            <size_t>PyBytes_GET_SIZE(data),
+            key,
+            kernel,
+        )
+        return result
+    PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+    try:
+        result = PyBytes_FromStringAndSize(NULL, view.len)
+        target = <unsigned char *>PyBytes_AS_STRING(result)
+        if PyBuffer_IsContiguous(&view, b"C"):
+            mask_copy(target, <const unsigned char *>view.buf, <size_t>view.len, key, kernel)
+        else:
+            PyBuffer_ToContiguous(target, &view, view.len, b"C")
+            mask_copy(target, target, <size_t>view.len, key, kernel)
+    finally:
+        PyBuffer_Release(&view)
+    return result
+
+
+def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) -> None:
+    """Mask or unmask a writable buffer where it lies (RFC 6455 §5.3).
+
+    Args:
+        buffer: The payload or a part of it: any writable, C-contiguous bytes-like object.
+        mask: The masking key, 4 bytes.
+        phase: Index, 0 to 3, of the key's byte that the first byte of ``buffer`` is XORed with.
+
+    Raises:
+        TypeError: If ``buffer`` is not bytes-like or not writable, or ``mask`` is not bytes-like.
+        ValueError: If ``mask`` has not 4 bytes, ``phase`` is out of range or ``buffer`` is not contiguous.
+    """
+    cdef uint32_t key
+    cdef Py_buffer view
+    cdef int overflow = 0
+    cdef long shift
+    load_mask(mask, &key)
+    shift = PyLong_AsLongAndOverflow(phase, &overflow)
+    if overflow or not 0 <= shift <= 3:
+        raise ValueError("phase must be between 0 and 3")
+    PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO)
+    try:
+        if view.readonly:
+            raise TypeError("buffer must be writable")
+        if not PyBuffer_IsContiguous(&view, b"C"):
+            raise ValueError("buffer must be contiguous")
+        mask_copy(
+            <unsigned char *>view.buf,
+            <const unsigned char *>view.buf,
+            <size_t>view.len,
+            mask_turn_key(key, <size_t>shift),
+            kernel,
+        )
+    finally:
+        PyBuffer_Release(&view)
+
+
+def new_masking_key() -> bytes:
+    """Take an unpredictable masking key from a pool of ``os.urandom`` (RFC 6455 §5.3, §10.3).
+
+    Returns:
+        4 bytes. A forked child never takes the keys of its parent.
+    """
+    cdef unsigned char key[4]
+    write_masking_key(key)
+    return PyBytes_FromStringAndSize(<const char *>key, 4)
+
+
+cdef int load_mask(object mask, uint32_t *key) except -1:
+    if PyBytes_Check(mask):
+        if PyBytes_GET_SIZE(mask) == 4:
+            key[0] = mask_load_key(<const unsigned char *>PyBytes_AS_STRING(mask), 0)
+            return 0
+    elif PyByteArray_Check(mask):
+        if PyByteArray_GET_SIZE(mask) == 4:
+            key[0] = mask_load_key(<const unsigned char *>PyByteArray_AS_STRING(mask), 0)
+            return 0
+    elif PyMemoryView_Check(mask):
+        return load_mask(bytes(mask), key)
+    else:
+        raise TypeError(f"mask must be bytes-like, not {type(mask).__name__}")
+    raise ValueError("mask must contain 4 bytes")
+
+
+cdef int write_masking_key(unsigned char *key) except -1:
+    global pool_used
+    if pool_used >= POOL_SIZE:
+        # While os.urandom has released the GIL another thread may fill the pool, too: what it put there and has not
+        # been taken is lost, and nothing is taken twice, since no thread runs between the next two statements.
+        fresh = os.urandom(POOL_SIZE)
+        memcpy(pool, PyBytes_AS_STRING(fresh), <size_t>POOL_SIZE)
+        pool_used = 0
+    memcpy(key, pool + pool_used, 4)
+    pool_used += 4
+    return 0
+
+
+def _forget_pool():
+    global pool_used
+    pool_used = POOL_SIZE
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _kernels():
+    """Name the kernels that this processor can run, best first."""
+    names = []
+    while mask_kernel_at(len(names)) != NULL:
+        names.append(mask_kernel_at(len(names)).name.decode())
+    return names
+
+
+def _select_kernel(name):
+    """Use one kernel from now on: for tests and benchmarks."""
+    global kernel
+    kernel = mask_kernel_at(_kernels().index(name)).run
+
+
+kernel = mask_kernel_at(0).run

@@ -1,0 +1,352 @@
+/* Incremental UTF-8 validation (RFC 3629): a scalar state machine, and one small kernel per instruction set.
+ *
+ * The kernels follow J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction per byte", Software:
+ * Practice and Experience 51(5), 2021. Every error but one shows in two neighbouring bytes: three table look-ups, by
+ * the high and the low nibble of the first byte and the high nibble of the second, give the set of errors each nibble
+ * allows for, and what all three allow for is one. The exception, whether a third or fourth byte of a character is
+ * there, is found by comparison with the lead bytes two and three places back.
+ *
+ * A kernel takes whole blocks that begin at a character's first byte. What is left, from the last character that the
+ * blocks may have cut, is the state machine's; so is everything short.
+ */
+#ifndef WSFRAME_UTF8_H
+#define WSFRAME_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
+#define UTF8_X86_DISPATCH 1
+#include <immintrin.h>
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define UTF8_NEON 1
+#include <arm_neon.h>
+#endif
+
+/* Bytes that a kernel takes at a time. */
+#define UTF8_BLOCK 64
+#define UTF8_INVALID ((size_t)-1)
+
+/* Within a character: how many bytes are missing, and between which bounds the next one must lie. */
+typedef struct {
+    uint8_t missing;
+    uint8_t low;
+    uint8_t high;
+} utf8_state;
+
+/* Validate the whole blocks among length bytes; return how many bytes they have, or UTF8_INVALID. */
+typedef size_t (*utf8_kernel)(const unsigned char *text, size_t length);
+
+typedef struct {
+    const char *name;
+    utf8_kernel run;
+} utf8_kernel_entry;
+
+/* Enter a character by its first byte, 0x80 or above; return 0 if none begins so. */
+static inline int utf8_enter(utf8_state *state, unsigned char lead) {
+    state->low = 0x80;
+    state->high = 0xBF;
+    if (lead < 0xC2)
+        return 0; /* A continuation byte, or the overlong form of an ASCII character. */
+    if (lead < 0xE0) {
+        state->missing = 1;
+    } else if (lead < 0xF0) {
+        state->missing = 2;
+        if (lead == 0xE0)
+            state->low = 0xA0; /* Below is overlong. */
+        else if (lead == 0xED)
+            state->high = 0x9F; /* Above are the surrogates. */
+    } else if (lead < 0xF5) {
+        state->missing = 3;
+        if (lead == 0xF0)
+            state->low = 0x90; /* Below is overlong. */
+        else if (lead == 0xF4)
+            state->high = 0x8F; /* Above is beyond U+10FFFF. */
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+static inline int utf8_is_ascii64(const unsigned char *text) {
+    uint64_t word;
+    memcpy(&word, text, 8);
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* Take length bytes; return 0 as soon as they cannot be UTF-8. */
+static inline int utf8_scalar(utf8_state *state, const unsigned char *text, size_t length) {
+    const unsigned char *const end = text + length;
+    while (text < end) {
+        if (state->missing) {
+            if (*text < state->low || *text > state->high)
+                return 0;
+            state->low = 0x80;
+            state->high = 0xBF;
+            state->missing--;
+            text++;
+        } else if (*text >= 0x80) {
+            if (!utf8_enter(state, *text))
+                return 0;
+            text++;
+        } else if (end - text >= 8 && utf8_is_ascii64(text)) {
+            text += 8;
+        } else {
+            text++;
+        }
+    }
+    return 1;
+}
+
+static inline size_t utf8_portable(const unsigned char *text, size_t length) {
+    (void)text;
+    (void)length;
+    return 0;
+}
+
+/* The errors that two neighbouring bytes can show, one bit each. */
+enum {
+    UTF8_TOO_SHORT = 1 << 0,      /* 11______ 0_______   11______ 11______ */
+    UTF8_TOO_LONG = 1 << 1,       /* 0_______ 10______ */
+    UTF8_OVERLONG_3 = 1 << 2,     /* 11100000 100_____ */
+    UTF8_TOO_LARGE = 1 << 3,      /* 11110100 1001____   11110100 101_____   11110101 and above, likewise */
+    UTF8_SURROGATE = 1 << 4,      /* 11101101 101_____ */
+    UTF8_OVERLONG_2 = 1 << 5,     /* 1100000_ 10______ */
+    UTF8_TOO_LARGE_80 = 1 << 6,   /* 11110101 1000____   and above */
+    UTF8_OVERLONG_4 = 1 << 6,     /* 11110000 1000____: the low nibble tells it from the line before */
+    UTF8_TWO_FOLLOWING = 1 << 7,  /* 10______ 10______: an error unless a lead byte two or three back wants it */
+    UTF8_ANY_LOW = UTF8_TOO_SHORT | UTF8_TOO_LONG | UTF8_TWO_FOLLOWING
+};
+
+#define UTF8_ABOVE_F4 (UTF8_ANY_LOW | UTF8_TOO_LARGE | UTF8_TOO_LARGE_80)
+#define UTF8_FOLLOWING (UTF8_TOO_LONG | UTF8_OVERLONG_2 | UTF8_TWO_FOLLOWING)
+
+#define UTF8_FIRST_HIGH \
+    UTF8_TOO_LONG, UTF8_TOO_LONG, UTF8_TOO_LONG, UTF8_TOO_LONG, \
+    UTF8_TOO_LONG, UTF8_TOO_LONG, UTF8_TOO_LONG, UTF8_TOO_LONG, \
+    UTF8_TWO_FOLLOWING, UTF8_TWO_FOLLOWING, UTF8_TWO_FOLLOWING, UTF8_TWO_FOLLOWING, \
+    UTF8_TOO_SHORT | UTF8_OVERLONG_2, UTF8_TOO_SHORT, \
+    UTF8_TOO_SHORT | UTF8_OVERLONG_3 | UTF8_SURROGATE, \
+    UTF8_TOO_SHORT | UTF8_TOO_LARGE | UTF8_TOO_LARGE_80 | UTF8_OVERLONG_4
+
+#define UTF8_FIRST_LOW \
+    UTF8_ANY_LOW | UTF8_OVERLONG_2 | UTF8_OVERLONG_3 | UTF8_OVERLONG_4, \
+    UTF8_ANY_LOW | UTF8_OVERLONG_2, UTF8_ANY_LOW, UTF8_ANY_LOW, UTF8_ANY_LOW | UTF8_TOO_LARGE, \
+    UTF8_ABOVE_F4, UTF8_ABOVE_F4, UTF8_ABOVE_F4, UTF8_ABOVE_F4, UTF8_ABOVE_F4, UTF8_ABOVE_F4, UTF8_ABOVE_F4, \
+    UTF8_ABOVE_F4, UTF8_ABOVE_F4 | UTF8_SURROGATE, UTF8_ABOVE_F4, UTF8_ABOVE_F4
+
+#define UTF8_SECOND_HIGH \
+    UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, \
+    UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, \
+    UTF8_FOLLOWING | UTF8_OVERLONG_3 | UTF8_OVERLONG_4 | UTF8_TOO_LARGE_80, \
+    UTF8_FOLLOWING | UTF8_OVERLONG_3 | UTF8_TOO_LARGE, \
+    UTF8_FOLLOWING | UTF8_SURROGATE | UTF8_TOO_LARGE, \
+    UTF8_FOLLOWING | UTF8_SURROGATE | UTF8_TOO_LARGE, \
+    UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT
+
+/* In each kernel a block may be skipped if it and the block before are ASCII: then no character reaches into it. */
+
+#ifdef UTF8_X86_DISPATCH
+
+static const unsigned char utf8_first_high[16] __attribute__((unused)) = {UTF8_FIRST_HIGH};
+static const unsigned char utf8_first_low[16] __attribute__((unused)) = {UTF8_FIRST_LOW};
+static const unsigned char utf8_second_high[16] __attribute__((unused)) = {UTF8_SECOND_HIGH};
+
+__attribute__((target("ssse3")))
+static inline __m128i utf8_errors_ssse3(__m128i now, __m128i before) {
+    const __m128i nibble = _mm_set1_epi8(0x0F);
+    const __m128i back1 = _mm_alignr_epi8(now, before, 15);
+    const __m128i back2 = _mm_alignr_epi8(now, before, 14);
+    const __m128i back3 = _mm_alignr_epi8(now, before, 13);
+    const __m128i pairs = _mm_and_si128(
+        _mm_and_si128(
+            _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)utf8_first_high),
+                             _mm_and_si128(_mm_srli_epi16(back1, 4), nibble)),
+            _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)utf8_first_low), _mm_and_si128(back1, nibble))),
+        _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)utf8_second_high),
+                         _mm_and_si128(_mm_srli_epi16(now, 4), nibble)));
+    /* The subtractions leave the top bit to bytes of 0xE0 and 0xF0 on: a third or a fourth byte is due here. */
+    const __m128i due = _mm_or_si128(_mm_subs_epu8(back2, _mm_set1_epi8(0xE0 - 0x80)),
+                                     _mm_subs_epu8(back3, _mm_set1_epi8(0xF0 - 0x80)));
+    return _mm_xor_si128(_mm_and_si128(due, _mm_set1_epi8((char)0x80)), pairs);
+}
+
+__attribute__((target("ssse3")))
+static inline size_t utf8_ssse3(const unsigned char *text, size_t length) {
+    __m128i before = _mm_setzero_si128();
+    int was_ascii = 1;
+    size_t i = 0;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
+        const __m128i a = _mm_loadu_si128((const __m128i *)(text + i));
+        const __m128i b = _mm_loadu_si128((const __m128i *)(text + i + 16));
+        const __m128i c = _mm_loadu_si128((const __m128i *)(text + i + 32));
+        const __m128i d = _mm_loadu_si128((const __m128i *)(text + i + 48));
+        const int is_ascii = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))) == 0;
+        if (!is_ascii || !was_ascii) {
+            const __m128i errors = _mm_or_si128(
+                _mm_or_si128(utf8_errors_ssse3(a, before), utf8_errors_ssse3(b, a)),
+                _mm_or_si128(utf8_errors_ssse3(c, b), utf8_errors_ssse3(d, c)));
+            if (_mm_movemask_epi8(_mm_cmpeq_epi8(errors, _mm_setzero_si128())) != 0xFFFF)
+                return UTF8_INVALID;
+        }
+        was_ascii = is_ascii;
+        before = d;
+    }
+    return i;
+}
+
+__attribute__((target("avx2")))
+static inline __m256i utf8_errors_avx2(__m256i now, __m256i before) {
+    const __m256i nibble = _mm256_set1_epi8(0x0F);
+    /* alignr works within 128-bit lanes, so it needs the upper lane of one and the lower lane of the other. */
+    const __m256i between = _mm256_permute2x128_si256(before, now, 0x21);
+    const __m256i back1 = _mm256_alignr_epi8(now, between, 15);
+    const __m256i back2 = _mm256_alignr_epi8(now, between, 14);
+    const __m256i back3 = _mm256_alignr_epi8(now, between, 13);
+    const __m256i first_high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)utf8_first_high));
+    const __m256i first_low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)utf8_first_low));
+    const __m256i second_high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)utf8_second_high));
+    const __m256i pairs = _mm256_and_si256(
+        _mm256_and_si256(
+            _mm256_shuffle_epi8(first_high, _mm256_and_si256(_mm256_srli_epi16(back1, 4), nibble)),
+            _mm256_shuffle_epi8(first_low, _mm256_and_si256(back1, nibble))),
+        _mm256_shuffle_epi8(second_high, _mm256_and_si256(_mm256_srli_epi16(now, 4), nibble)));
+    /* As in utf8_errors_ssse3. */
+    const __m256i due = _mm256_or_si256(_mm256_subs_epu8(back2, _mm256_set1_epi8(0xE0 - 0x80)),
+                                        _mm256_subs_epu8(back3, _mm256_set1_epi8(0xF0 - 0x80)));
+    return _mm256_xor_si256(_mm256_and_si256(due, _mm256_set1_epi8((char)0x80)), pairs);
+}
+
+__attribute__((target("avx2")))
+static inline size_t utf8_avx2(const unsigned char *text, size_t length) {
+    __m256i before = _mm256_setzero_si256();
+    int was_ascii = 1;
+    size_t i = 0;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
+        const __m256i a = _mm256_loadu_si256((const __m256i *)(text + i));
+        const __m256i b = _mm256_loadu_si256((const __m256i *)(text + i + 32));
+        const int is_ascii = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0;
+        if (!is_ascii || !was_ascii) {
+            const __m256i errors = _mm256_or_si256(utf8_errors_avx2(a, before), utf8_errors_avx2(b, a));
+            if (!_mm256_testz_si256(errors, errors))
+                return UTF8_INVALID;
+        }
+        was_ascii = is_ascii;
+        before = b;
+    }
+    return i;
+}
+
+#endif
+
+#ifdef UTF8_NEON
+
+static inline uint8x16_t utf8_errors_neon(uint8x16_t now, uint8x16_t before) {
+    static const unsigned char first_high[16] = {UTF8_FIRST_HIGH};
+    static const unsigned char first_low[16] = {UTF8_FIRST_LOW};
+    static const unsigned char second_high[16] = {UTF8_SECOND_HIGH};
+    const uint8x16_t back1 = vextq_u8(before, now, 15);
+    const uint8x16_t back2 = vextq_u8(before, now, 14);
+    const uint8x16_t back3 = vextq_u8(before, now, 13);
+    const uint8x16_t pairs = vandq_u8(
+        vandq_u8(vqtbl1q_u8(vld1q_u8(first_high), vshrq_n_u8(back1, 4)),
+                 vqtbl1q_u8(vld1q_u8(first_low), vandq_u8(back1, vdupq_n_u8(0x0F)))),
+        vqtbl1q_u8(vld1q_u8(second_high), vshrq_n_u8(now, 4)));
+    /* The subtractions leave the top bit to bytes of 0xE0 and 0xF0 on: a third or a fourth byte is due here. */
+    const uint8x16_t due = vorrq_u8(vqsubq_u8(back2, vdupq_n_u8(0xE0 - 0x80)),
+                                    vqsubq_u8(back3, vdupq_n_u8(0xF0 - 0x80)));
+    return veorq_u8(vandq_u8(due, vdupq_n_u8(0x80)), pairs);
+}
+
+static inline size_t utf8_neon(const unsigned char *text, size_t length) {
+    uint8x16_t before = vdupq_n_u8(0);
+    int was_ascii = 1;
+    size_t i = 0;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
+        const uint8x16_t a = vld1q_u8(text + i);
+        const uint8x16_t b = vld1q_u8(text + i + 16);
+        const uint8x16_t c = vld1q_u8(text + i + 32);
+        const uint8x16_t d = vld1q_u8(text + i + 48);
+        const int is_ascii = vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
+        if (!is_ascii || !was_ascii) {
+            const uint8x16_t errors = vorrq_u8(
+                vorrq_u8(utf8_errors_neon(a, before), utf8_errors_neon(b, a)),
+                vorrq_u8(utf8_errors_neon(c, b), utf8_errors_neon(d, c)));
+            if (vmaxvq_u8(errors) != 0)
+                return UTF8_INVALID;
+        }
+        was_ascii = is_ascii;
+        before = d;
+    }
+    return i;
+}
+
+#endif
+
+/* The kernels that this processor can run, best first: the index-th, or NULL behind the last one. */
+static inline const utf8_kernel_entry *utf8_kernel_at(size_t index) {
+    static utf8_kernel_entry usable[4];
+    static size_t count = 0;
+    if (count == 0) {
+#ifdef UTF8_X86_DISPATCH
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx2"))
+            usable[count++] = (utf8_kernel_entry){"avx2", utf8_avx2};
+        if (__builtin_cpu_supports("ssse3"))
+            usable[count++] = (utf8_kernel_entry){"ssse3", utf8_ssse3};
+#elif defined(UTF8_NEON)
+        usable[count++] = (utf8_kernel_entry){"neon", utf8_neon};
+#endif
+        usable[count++] = (utf8_kernel_entry){"portable", utf8_portable};
+    }
+    return index < count ? &usable[index] : NULL;
+}
+
+/* Where the last character begins if the first length bytes, valid so far and at least 3, cut it; else length. */
+static inline size_t utf8_last_border(const unsigned char *text, size_t length) {
+    for (size_t back = 1; back <= 3; back++) {
+        const unsigned char byte = text[length - back];
+        if (byte >= 0xC0) {
+            const size_t size = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+            return size > back ? length - back : length;
+        }
+        if (byte < 0x80)
+            break;
+    }
+    return length;
+}
+
+/* Take the next length bytes of a text; return 0 as soon as it cannot be UTF-8. */
+static inline int utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) {
+    if (length >= UTF8_BLOCK) {
+        size_t done = 0;
+        while (state->missing) {
+            /* At most 3 bytes, so there are enough. */
+            if (!utf8_scalar(state, text + done, 1))
+                return 0;
+            done++;
+        }
+        text += done;
+        length -= done;
+        done = kernel(text, length);
+        if (done == UTF8_INVALID)
+            return 0;
+        if (done)
+            done = utf8_last_border(text, done);
+        text += done;
+        length -= done;
+    } else if (length >= 8 && !state->missing) {
+        /* Short text is ASCII more often than not: look at all of it, the last 8 bytes perhaps twice. */
+        size_t i = 0;
+        while (i + 8 < length && utf8_is_ascii64(text + i))
+            i += 8;
+        if (i + 8 >= length && utf8_is_ascii64(text + length - 8))
+            return 1;
+        text += i;
+        length -= i;
+    }
+    return utf8_scalar(state, text, length);
+}
+
+#endif

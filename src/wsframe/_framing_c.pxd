@@ -1,0 +1,63 @@
+# C names that _framing_c shares with other compiled modules.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from wsframe._utf8_c cimport utf8_state
+
+
+cdef struct Header:
+    uint64_t length
+    uint32_t key
+    # Index of a Fault, 0 for none.
+    unsigned char fault
+    # The frame's first byte: FIN, RSV1 to RSV3 and the opcode.
+    unsigned char first
+
+
+cdef class Frame:
+    cdef readonly bytes payload
+    # As on the wire.
+    cdef unsigned char first
+
+
+cdef class FrameParser:
+    cdef readonly object fault
+    cdef uint64_t _max_message_size
+    cdef uint64_t _max_fragment_size
+    # Verdicts on a first byte: 256 outside a message, then 256 inside one.
+    cdef const unsigned char *_first_faults
+    cdef unsigned char _mask_bit
+    cdef bint _closed
+
+    # The message in progress: whether there is one, its size so far, and whether its text is checked.
+    cdef bint _in_message
+    cdef bint _check_text
+    cdef uint64_t _message_size
+    cdef utf8_state _utf8
+
+    # Bytes of an incomplete header.
+    cdef unsigned char _stash[14]
+    cdef Py_ssize_t _stashed
+
+    # The frame whose payload is incomplete. _partial is a bytes object of our own with room for at least _received
+    # bytes, or NULL before the first of them; nobody else sees it until it is full.
+    cdef bint _in_payload
+    cdef Header _header
+    cdef Py_ssize_t _header_size
+    cdef Py_ssize_t _received
+    cdef PyObject *_partial
+
+    # Append to frames what size bytes at data complete. For compiled callers; Python's is feed().
+    cdef int parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1
+    cdef int _parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1
+    cdef Py_ssize_t _read_header(self, const unsigned char *data, Py_ssize_t size, Header *header) except -1
+    cdef int _copy(self, unsigned char *target, const unsigned char *data, Py_ssize_t size, uint32_t key) except -1
+    cdef int _extend_payload(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _complete(self, unsigned char first, bytes payload, list frames, bint validated) except -1
+    cdef int _stop(self, unsigned char fault) except -1
+    cdef int _reset(self) except -1
+
+
+# Write one frame; key points to a loaded masking key, or is NULL for an unmasked frame.
+cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key)
