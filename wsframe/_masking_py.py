@@ -90,7 +90,7 @@ _pool: Iterator[tuple[bytes]] = iter(())
 
 def _refill_pool() -> None:
     global _pool
-    _pool = struct.iter_unpack("4s", os.urandom(POOL_SIZE))  # type: ignore[assignment]
+    _pool = struct.iter_unpack("4s", os.urandom(POOL_SIZE))
 
 
 if hasattr(os, "register_at_fork"):

@@ -318,7 +318,7 @@ class InvalidHeaderFormat(InvalidHeader):
         self.args = (name, error, header, pos)
 
 
-class InvalidHeaderValue(InvalidHeader):
+class InvalidHeaderValue(InvalidHeader, ValueError):
     """A header is well formed, but its value is not acceptable."""
 
 

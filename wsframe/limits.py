@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["CLOSE_TIMEOUT_S", "OPEN_TIMEOUT_S", "PING_INTERVAL_S", "PING_TIMEOUT_S", "Limits", "split_max_size"]
+__all__ = [
+    "ANSWER_GRACE_S",
+    "CLOSE_TIMEOUT_S",
+    "MAX_LENGTH",
+    "MAX_QUEUE",
+    "OPEN_TIMEOUT_S",
+    "PING_INTERVAL_S",
+    "PING_TIMEOUT_S",
+    "WRITE_LIMIT",
+    "Limits",
+]
 
 MAX_LENGTH = 2**62
 """No limit can be larger, so that sums of two lengths that passed one stay within 63 bits."""
@@ -21,6 +31,16 @@ PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 """Seconds for a sign of life after a ping: TCP has by then sent a lost segment again several times."""
 
+ANSWER_GRACE_S = 1.0
+"""Seconds that the application has to answer what came before a violation, until the connection fails: longer
+than an answer takes that needs no waiting, and short for someone who holds a connection open on purpose."""
+
+MAX_QUEUE = 16
+"""Messages that wait to be received before reading pauses: they keep a task busy while more arrive."""
+
+WRITE_LIMIT = 2**15
+"""Bytes in the write buffer above which sending pauses: more than a round trip's worth for most connections."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -35,8 +55,6 @@ class Limits:
         max_headers: Header lines of a handshake message. 128: a browser behind two proxies sends about 30.
         max_body_size: Bytes of the body of an HTTP response that refuses the handshake; the rest is not
             read. 64 KiB: enough for any error page that a person would read.
-        max_queue: Messages that wait to be received before reading pauses; None for no limit. 16: enough
-            to keep a task busy while the network delivers more.
     """
 
     max_message_size: int | None = 2**20
@@ -44,20 +62,22 @@ class Limits:
     max_head_size: int = 32 * 1024
     max_headers: int = 128
     max_body_size: int = 64 * 1024
-    max_queue: int | None = 16
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is None:
-                if name not in ("max_message_size", "max_fragment_size", "max_queue"):
+                if name not in ("max_message_size", "max_fragment_size"):
                     raise ValueError(f"{name} must be a number")
             elif not 0 <= value <= MAX_LENGTH:
                 raise ValueError(f"{name} must be between 0 and 2**62, not {value}")
 
+    @classmethod
+    def for_max_size(cls, max_size: int | tuple[int | None, int | None] | None) -> Limits:
+        """Make limits from a ``max_size`` option: bytes of a message, or of a message and of a fragment.
 
-def split_max_size(max_size: int | tuple[int | None, int | None] | None) -> tuple[int | None, int | None]:
-    """Turn a ``max_size`` option into the limits on a message and on a fragment, in bytes."""
-    if max_size is None or isinstance(max_size, int):
-        return max_size, None
-    max_message_size, max_fragment_size = max_size
-    return max_message_size, max_fragment_size
+        Raises:
+            ValueError: If a number is negative or above 2**62.
+        """
+        if max_size is None or isinstance(max_size, int):
+            max_size = max_size, None
+        return cls(max_message_size=max_size[0], max_fragment_size=max_size[1])

@@ -1,0 +1,395 @@
+"""WebSocket connections with coroutines: what servers and clients have in common. Rank 5.
+
+Names and behaviour are those of the ``websockets`` library's asyncio API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import uuid
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from wsframe.asyncio.base import BaseProtocol
+from wsframe.connection import Connection as SansIOConnection
+from wsframe.constants import CloseCode, Opcode, State
+from wsframe.events import Message
+from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from wsframe.http11 import Request, Response
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Connection"]
+
+ConnectionT = TypeVar("ConnectionT", bound="Connection")
+
+
+class Connection(BaseProtocol):
+    """A WebSocket connection; ``ServerConnection`` and ``ClientConnection`` are what servers and clients get.
+
+    Messages are received with ``recv()`` or ``async for``, and sent with ``send()``. One task may receive
+    while others send. ``async with`` closes the connection at its end.
+
+    Args:
+        protocol: The connection without I/O, in state CONNECTING.
+        open_timeout: Seconds for the opening handshake; None for no limit.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
+        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
+        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
+            which it resumes, a quarter otherwise; None for no limit.
+        write_limit: Bytes in the write buffer above which ``send`` waits, or a pair with those below which
+            it goes on.
+        logger: Where to log to.
+
+    Attributes:
+        id: A unique identifier, for logs.
+        request: The handshake request, or None before it is there.
+        response: The handshake response, or None before it is there.
+    """
+
+    def __init__(
+        self,
+        protocol: SansIOConnection,
+        *,
+        open_timeout: float | None = None,
+        ping_interval: float | None = PING_INTERVAL_S,
+        ping_timeout: float | None = PING_TIMEOUT_S,
+        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
+        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            protocol,
+            open_timeout=open_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            write_limit=write_limit,
+            logger=logger or logging.getLogger(f"wsframe.{protocol.role.name.lower()}"),
+        )
+        self.id = uuid.uuid4()
+        self.request: Request | None = None
+        self.response: Response | None = None
+        high, low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+        self._queue_high = high
+        self._queue_low = high // 4 if low is None and high is not None else low
+        self._queue: collections.deque[Message] = collections.deque()
+        # Who waits in recv(), for a place in the write buffer, and for the end.
+        self._receiver: asyncio.Future[None] | None = None
+        self._writers: set[asyncio.Future[None]] = set()
+        self._lost: asyncio.Future[None] | None = None
+        # Set while a fragmented message is being sent, which no other message may interrupt.
+        self._fragments_sent: asyncio.Future[None] | None = None
+        # Whether a message was handed out that the application may still be answering.
+        self._answering = False
+        # Why TCP ended, to be the cause of ConnectionClosed.
+        self._lost_exc: Exception | None = None
+
+    async def __aenter__(self: ConnectionT) -> ConnectionT:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+
+    # Receiving
+
+    def __aiter__(self: ConnectionT) -> ConnectionT:
+        """Iterate over messages until the connection closes.
+
+        The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
+        """
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.recv()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+
+    @overload
+    async def recv(self, decode: Literal[True]) -> str: ...
+    @overload
+    async def recv(self, decode: Literal[False]) -> bytes: ...
+    @overload
+    async def recv(self, decode: bool | None = None) -> str | bytes: ...
+
+    async def recv(self, decode: bool | None = None) -> str | bytes:
+        """Receive the next message, whole.
+
+        It may be cancelled at any time; the message is then there for the next call.
+
+        Args:
+            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
+                str and binary as bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed and all its messages have been received.
+            ConcurrencyError: If another task is receiving.
+            UnicodeDecodeError: If ``decode`` is True and a binary message is not UTF-8.
+        """
+        if self._receiver is not None:
+            raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
+        while not self._queue:
+            if self.protocol.state is State.CLOSED:
+                raise self.close_exc
+            # The application has come back for more: what there was to answer is answered.
+            self._answering = False
+            self._release_failure()
+            self._receiver = self.loop.create_future()
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
+        message = self._queue.popleft()
+        self._answering = True
+        if self.reading_paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
+            self.resume_reading()
+        if decode is None:
+            return message.data
+        return message.payload.decode() if decode else message.payload
+
+    def _on_message(self, message: Message) -> None:
+        if self._queue_high is not None and len(self._queue) >= self._queue_high:
+            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
+            # The application has said that it wants no more, so what exceeds the queue is not kept.
+            if self.protocol.state is not State.OPEN:
+                return
+            self.pause_reading()
+        self._queue.append(message)
+        self._wake_receiver()
+
+    def _wake_receiver(self) -> None:
+        if self._receiver is not None and not self._receiver.done():
+            self._receiver.set_result(None)
+
+    def _has_answers_to_come(self) -> bool:
+        return bool(self._queue) or self._answering
+
+    # Sending
+
+    async def send(
+        self,
+        message: str | Buffer | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
+        text: bool | None = None,
+    ) -> None:
+        """Send a message.
+
+        The call waits while the write buffer is above its limit. Cancelling it never leaves half a frame on
+        the wire; cancelling it between two fragments closes the connection.
+
+        Args:
+            message: A str for a text message, a bytes-like object for a binary one, or an iterable or
+                asynchronous iterable of either, whose items become the fragments of one message.
+            text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
+        """
+        while self._fragments_sent is not None:
+            await asyncio.shield(self._fragments_sent)
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            await self._check_open()
+            self._send_fragment(message, text, True)
+            self._flush()
+            await self._drain()
+        elif isinstance(message, Mapping):
+            raise TypeError("data is a dict-like object")
+        elif isinstance(message, (Iterable, AsyncIterable)):
+            await self._send_fragments(message, text)
+        else:
+            raise TypeError("data must be str, bytes, iterable, or async iterable")
+
+    def _send_fragment(self, data: str | Buffer, text: bool | None, fin: bool) -> None:
+        if text if text is not None else isinstance(data, str):
+            self.protocol.send_text(data, fin)
+        else:
+            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin)
+
+    async def _send_fragments(
+        self, message: Iterable[str | Buffer] | AsyncIterable[str | Buffer], text: bool | None
+    ) -> None:
+        fragments = message if isinstance(message, AsyncIterable) else _iterate(message)
+        kind: type | tuple[type, ...] | None = None
+        try:
+            async for fragment in fragments:
+                if kind is None:
+                    if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
+                        raise TypeError("iterable must contain bytes or str")
+                    while self._fragments_sent is not None:
+                        await asyncio.shield(self._fragments_sent)
+                    await self._check_open()
+                    kind = str if isinstance(fragment, str) else (bytes, bytearray, memoryview)
+                    self._fragments_sent = self.loop.create_future()
+                    self._send_fragment(fragment, text, False)
+                elif isinstance(fragment, kind):
+                    await self._check_open()
+                    self.protocol.send_continuation(fragment, False)
+                else:
+                    raise TypeError("iterable must contain uniform types")
+                self._flush()
+                await self._drain()
+            if kind is not None:
+                await self._check_open()
+                self.protocol.send_continuation(b"", True)
+                self._flush()
+                await self._drain()
+        except BaseException:
+            # A message that was begun and cannot be completed makes the connection unusable.
+            if kind is not None and self.protocol.state is State.OPEN:
+                self.protocol.fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+                self._flush()
+            raise
+        finally:
+            if kind is not None and self._fragments_sent is not None:
+                self._fragments_sent.set_result(None)
+                self._fragments_sent = None
+
+    async def ping(self, data: str | Buffer | None = None) -> Awaitable[float]:
+        """Send a ping.
+
+        Args:
+            data: At most 125 bytes; four random ones by default.
+
+        Returns:
+            An awaitable that completes when the pong comes, and gives the round-trip time in seconds::
+
+                latency = await (await websocket.ping())
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            ConcurrencyError: If a ping with the same data is not answered yet.
+            ProtocolError: If there are more bytes.
+        """
+        payload = self._new_ping_payload() if data is None else _control_payload(data)
+        await self._check_open()
+        if payload in self._pings:
+            raise ConcurrencyError("already waiting for a pong with the same data")
+        waiter: asyncio.Future[float] = self.loop.create_future()
+        self._send_ping(payload, waiter)
+        await self._drain()
+        return waiter
+
+    async def pong(self, data: str | Buffer = b"") -> None:
+        """Send a pong that nobody asked for; pings are answered without it.
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            ProtocolError: If there are more bytes.
+        """
+        payload = _control_payload(data)
+        await self._check_open()
+        self.protocol.send_pong(payload)
+        self._flush()
+        await self._drain()
+
+    async def _check_open(self) -> None:
+        """Raise ConnectionClosed, once it is certain how the connection ended, unless it is open."""
+        if self.protocol.state is not State.OPEN:
+            await self.wait_closed()
+            raise self.close_exc
+
+    async def _drain(self) -> None:
+        """Wait until there is room in the write buffer."""
+        if self._write_paused:
+            waiter = self.loop.create_future()
+            self._writers.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._writers.discard(waiter)
+            if self.protocol.state is State.CLOSED:
+                raise self.close_exc
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._wake_writers()
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writers:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # Closing
+
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Perform the closing handshake, and wait until the TCP connection is closed.
+
+        Does nothing but wait if the connection is closing or closed.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ProtocolError: If code or reason cannot be sent.
+        """
+        self._release_failure()
+        if self.protocol.state is State.OPEN:
+            if self._fragments_sent is not None:
+                self.protocol.fail(CloseCode.INTERNAL_ERROR, "close during fragmented message")
+            else:
+                self.protocol.send_close(code, reason)
+            self._flush()
+        elif self.protocol.state is State.CONNECTING:
+            self.transport.abort()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is closed, TCP and all."""
+        if self.protocol.state is not State.CLOSED:
+            if self._lost is None:
+                self._lost = self.loop.create_future()
+            await asyncio.shield(self._lost)
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """The exception that tells how the connection ended.
+
+        Raises:
+            InvalidState: If it is not closed.
+        """
+        exc = self.protocol.close_exc
+        if self._lost_exc is not None and exc.__cause__ is None:
+            exc.__cause__ = self._lost_exc
+        return exc
+
+    def keepalive_timed_out(self) -> None:
+        self._lost_exc = TimeoutError("keepalive ping timeout")
+        super().keepalive_timed_out()
+
+    def _close_timed_out(self) -> None:
+        self._lost_exc = self._lost_exc or TimeoutError("timed out while closing connection")
+        super()._close_timed_out()
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        self._lost_exc = self._lost_exc or exc
+        self._wake_receiver()
+        self._wake_writers()
+        if self._lost is not None:
+            self._lost.set_result(None)
+
+
+async def _iterate(fragments: Iterable[Any]) -> AsyncIterable[Any]:
+    for fragment in fragments:
+        yield fragment
+
+
+def _control_payload(data: str | Buffer) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError("data must be str or bytes-like")

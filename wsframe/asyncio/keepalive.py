@@ -1,0 +1,81 @@
+"""Keepalive: find out that the peer is gone when TCP does not tell (RFC 6455 §5.5.2). Rank 5.
+
+A ping goes out every ``ping_interval`` seconds. Any byte that comes in counts as a sign of life, and so does
+progress of what is being sent; a peer that we ourselves do not read from is given the benefit of the doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsframe.asyncio.base import BaseProtocol
+
+__all__ = ["Keepalive"]
+
+
+class Keepalive:
+    """The keepalive timer of one connection.
+
+    State    what happens                          next
+    IDLE     ``ping_interval`` has passed: ping    PINGED
+    PINGED   the Pong comes                        IDLE
+    PINGED   ``ping_timeout`` has passed, but      IDLE
+             there was another sign of life
+    PINGED   ``ping_timeout`` has passed           the connection has timed out
+
+    Args:
+        connection: Whom to ping.
+        interval: Seconds from one ping to the next.
+        timeout: Seconds to wait for a sign of life behind a ping; None to wait for ever.
+    """
+
+    __slots__ = ("_backlog", "_connection", "_handle", "_interval", "_loop", "_pinged_at", "_timeout", "alive")
+
+    def __init__(self, connection: BaseProtocol, interval: float, timeout: float | None) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._interval = interval
+        self._timeout = timeout
+        self._pinged_at = 0.0
+        # Bytes waiting to be sent when the ping was queued behind them.
+        self._backlog = 0
+        self.alive = True
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(interval, self._ping)
+
+    def stop(self) -> None:
+        """Stop for good."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def pong_received(self) -> None:
+        """Take note that the last ping was answered."""
+        if self._handle is not None and self._pinged_at:
+            self._rest()
+
+    def _ping(self) -> None:
+        self._pinged_at = self._loop.time()
+        self.alive = False
+        self._backlog = self._connection.send_keepalive_ping()
+        if self._timeout is None:
+            self._handle = self._loop.call_later(self._interval, self._ping)
+        else:
+            self._handle = self._loop.call_later(self._timeout, self._check)
+
+    def _check(self) -> None:
+        backlog = self._connection.buffered_bytes
+        if self.alive or backlog < self._backlog or self._connection.reading_paused:
+            self._rest()
+        else:
+            self._handle = None
+            self._connection.keepalive_timed_out()
+
+    def _rest(self) -> None:
+        """Wait for the rest of the interval."""
+        assert self._handle is not None
+        self._handle.cancel()
+        elapsed = self._loop.time() - self._pinged_at
+        self._pinged_at = 0.0
+        self._handle = self._loop.call_later(max(0.0, self._interval - elapsed), self._ping)

@@ -1,0 +1,305 @@
+"""WebSocket connections with callbacks: an asyncio Protocol to subclass. Rank 5."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsframe.asyncio.base import BaseProtocol
+from wsframe.connection import Connection
+from wsframe.constants import CloseCode, Role, State
+from wsframe.datastructures import HeadersLike
+from wsframe.events import Message
+from wsframe.exceptions import InvalidHandshake, InvalidMessage
+from wsframe.handshake import ClientHandshake, ServerHandshake
+from wsframe.http11 import SERVER, USER_AGENT, Request, Response
+from wsframe.limits import (
+    CLOSE_TIMEOUT_S,
+    OPEN_TIMEOUT_S,
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    WRITE_LIMIT,
+    Limits,
+)
+from wsframe.uri import parse_uri
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["WebSocketProtocol"]
+
+
+class WebSocketProtocol(BaseProtocol):
+    """A WebSocket connection that calls methods as things happen: subclass it and override them.
+
+    A server passes it to ``loop.create_server``, a client, with ``uri``, to ``loop.create_connection``::
+
+        class Echo(WebSocketProtocol):
+            def message_received(self, data):
+                self.send(data)
+
+        server = await loop.create_server(Echo, "localhost", 8765)
+
+    Hooks: ``connection_open()``, ``message_received(data)``, ``ping_received(data)``, ``pong_received(data)``,
+    ``connection_closed(code, reason)``, ``handshake_failed(exc)``, ``pause_writing()``, ``resume_writing()``.
+    An exception in one of them closes the connection with code 1011 and is logged.
+
+    Args:
+        uri: Where a client connects to; None for a server. TLS is up to ``loop.create_connection``.
+        origin: Client: value of the Origin header.
+        origins: Server: values of Origin that are accepted, strings or compiled patterns; None in the list
+            accepts requests without one. None accepts everything, which lets any web page connect from its
+            visitors' browsers (RFC 6455 §10.2).
+        subprotocols: Subprotocols, the preferred one first.
+        select_subprotocol: Server: called with the subprotocols that the client offers; returns one or None.
+        additional_headers: Client: headers to add to the request. Server: to the response.
+        user_agent_header: Client: value of User-Agent; None for none.
+        server_header: Server: value of Server; None for none.
+        open_timeout: Seconds for the opening handshake; None for no limit.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
+        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
+        max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
+        write_limit: Bytes in the write buffer above which ``pause_writing`` is called, or a pair with those
+            below which ``resume_writing`` is.
+        logger: Where to log to; ``wsframe.server`` or ``wsframe.client`` if None.
+
+    Attributes:
+        request: The handshake request, or None before it is there.
+        response: The handshake response, or None before it is there.
+
+    Raises:
+        InvalidURI: If ``uri`` is not a WebSocket URI.
+        ValueError: If a subprotocol or a limit is not valid.
+    """
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        *,
+        origin: str | None = None,
+        origins: Sequence[str | re.Pattern[str] | None] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        select_subprotocol: Callable[[Sequence[str]], str | None] | None = None,
+        additional_headers: HeadersLike | None = None,
+        user_agent_header: str | None = USER_AGENT,
+        server_header: str | None = SERVER,
+        open_timeout: float | None = OPEN_TIMEOUT_S,
+        ping_interval: float | None = PING_INTERVAL_S,
+        ping_timeout: float | None = PING_TIMEOUT_S,
+        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+    ) -> None:
+        limits = Limits.for_max_size(max_size)
+        role = Role.SERVER if uri is None else Role.CLIENT
+        super().__init__(
+            Connection(role, state=State.CONNECTING, limits=limits),
+            open_timeout=open_timeout,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            close_timeout=close_timeout,
+            write_limit=write_limit,
+            logger=logger or logging.getLogger(f"wsframe.{role.name.lower()}"),
+        )
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self._additional_headers = additional_headers
+        self._handshake: ServerHandshake | ClientHandshake | None
+        if uri is None:
+            self._agent = server_header
+            self._handshake = ServerHandshake(
+                origins=origins, subprotocols=subprotocols, select_subprotocol=select_subprotocol, limits=limits
+            )
+        else:
+            self._agent = user_agent_header
+            self._handshake = ClientHandshake(parse_uri(uri), origin=origin, subprotocols=subprotocols, limits=limits)
+
+    # Hooks
+
+    def connection_open(self) -> None:
+        """The opening handshake is done; messages may be sent."""
+
+    def message_received(self, data: str | bytes) -> None:
+        """A message came: text as str, binary as bytes."""
+
+    def ping_received(self, data: bytes) -> None:
+        """A ping came; it has been answered."""
+
+    def pong_received(self, data: bytes) -> None:
+        """A pong came."""
+
+    def connection_closed(self, code: int, reason: str) -> None:
+        """The connection that had been open is closed.
+
+        Args:
+            code: The code of the peer's Close frame; 1005 if it had none, 1006 if none came.
+            reason: The reason of the peer's Close frame.
+        """
+
+    def handshake_failed(self, exc: Exception) -> None:
+        """The opening handshake failed; ``connection_open`` and ``connection_closed`` will not be called."""
+
+    def pause_writing(self) -> None:
+        """The write buffer is above its limit: the peer reads more slowly than we send.
+
+        A server stops reading from such a peer, so that one who sends requests and reads no answers is made
+        to wait. Call ``super().pause_writing()`` when overriding this, unless that is handled otherwise.
+        """
+        super().pause_writing()
+        if self.protocol.role is Role.SERVER:
+            self.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The write buffer is below its limit again."""
+        super().resume_writing()
+        if self.protocol.role is Role.SERVER:
+            self.resume_reading()
+
+    # Methods
+
+    def send(self, data: str | Buffer) -> None:
+        """Send a message.
+
+        It is written at the end of the read that is being handled, or else at once. What the transport
+        cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
+
+        Args:
+            data: A str for a text message, a bytes-like object for a binary one.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            TypeError: If ``data`` is neither.
+        """
+        if isinstance(data, str):
+            self.protocol.send_text(data)
+        else:
+            self.protocol.send_binary(data)
+        self._flush()
+
+    def ping(self, data: bytes = b"") -> None:
+        """Send a ping; ``pong_received`` is called when it is answered.
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If there are more bytes.
+        """
+        self._send_ping(data, None)
+
+    def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Start the closing handshake; ``connection_closed`` is called at its end. Does nothing once closing.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ProtocolError: If code or reason cannot be sent.
+        """
+        if self.protocol.state is State.OPEN:
+            self.protocol.send_close(code, reason)
+            self._flush()
+        elif self.protocol.state is State.CONNECTING:
+            self.transport.abort()
+
+    # The opening handshake
+
+    def _on_connected(self) -> None:
+        if isinstance(self._handshake, ClientHandshake):
+            self.request = self._handshake.build_request()
+            if self._additional_headers is not None:
+                self.request.headers.update(self._additional_headers)
+            if self._agent is not None and "User-Agent" not in self.request.headers:
+                self.request.headers["User-Agent"] = self._agent
+            self.transport.write(self.request.serialize())
+
+    def _on_handshake_data(self, data: memoryview) -> None:
+        try:
+            if isinstance(self._handshake, ServerHandshake):
+                self._serve_handshake(self._handshake, data)
+            elif self._handshake is not None:
+                self.response = self._handshake.receive_data(data)
+                if self.response is not None:
+                    self._handshake.check(self.response)
+                    self._start(self._handshake)
+        except InvalidHandshake as exc:
+            self._fail_handshake(exc)
+            self.transport.abort()
+
+    def _serve_handshake(self, handshake: ServerHandshake, data: memoryview) -> None:
+        try:
+            self.request = handshake.receive_data(data)
+            if self.request is None:
+                return
+            self.response = handshake.accept(self.request)
+            if handshake.error is None and self._additional_headers is not None:
+                self.response.headers.update(self._additional_headers)
+        except InvalidHandshake as exc:
+            self.response = handshake.refuse(exc)
+        except Exception as exc:
+            self.logger.exception("the opening handshake failed")
+            handshake.error = exc
+            self.response = handshake.reject(500, "Failed to open a WebSocket connection; the server's log has more.\n")
+        if self._agent is not None and "Server" not in self.response.headers:
+            self.response.headers["Server"] = self._agent
+        if handshake.error is None:
+            self.transport.write(self.response.serialize())
+            self._start(handshake)
+        else:
+            self._fail_handshake(handshake.error)
+            self._refuse(self.response)
+
+    def _start(self, handshake: ServerHandshake | ClientHandshake) -> None:
+        self._handshake = None
+        self._opened(handshake.subprotocol)
+        self._call(self.connection_open)
+        if handshake.unread:
+            self._receive(handshake.unread)
+
+    def _fail_handshake(self, exc: Exception) -> None:
+        self._handshake = None
+        self.logger.info("opening handshake failed: %s", exc)
+        self._call(self.handshake_failed, exc)
+
+    # What happens
+
+    def _on_message(self, message: Message) -> None:
+        self.message_received(message.data)
+
+    def _on_ping(self, payload: bytes) -> None:
+        self.ping_received(payload)
+
+    def _on_pong(self, payload: bytes) -> None:
+        self.pong_received(payload)
+
+    def eof_received(self) -> None:
+        if isinstance(self._handshake, ClientHandshake):
+            try:
+                self.response = self._handshake.receive_eof()
+                self._handshake.check(self.response)
+            except InvalidHandshake as exc:
+                self._fail_handshake(exc)
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        if self._handshake is not None:
+            error = InvalidMessage("the connection was lost during the opening handshake")
+            error.__cause__ = exc
+            self._fail_handshake(error)
+        elif self.was_open:
+            code, reason = self.protocol.close_code, self.protocol.close_reason
+            assert code is not None
+            assert reason is not None
+            self._call(self.connection_closed, code, reason)
+
+    def _call(self, hook: Callable[..., None], *args: Any) -> None:
+        """Call a hook outside of a read, with the same guard against its exceptions."""
+        try:
+            hook(*args)
+        except Exception:
+            self._application_failed()

@@ -1,0 +1,406 @@
+"""A WebSocket connection without I/O: bytes in, events out, bytes out (RFC 6455 §5 to §7). Rank 4.
+
+It knows nothing of sockets, clocks and tasks: whoever owns those enforces the time limits of the closing
+handshake, and ends the TCP connection when ``close_expected`` says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsframe.constants import (
+    MAX_CONTROL_PAYLOAD,
+    OK_CLOSE_CODES,
+    SENDABLE_CLOSE_CODES,
+    CloseCode,
+    Opcode,
+    Role,
+    State,
+)
+from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
+from wsframe.exceptions import (
+    Close,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Fault,
+    InvalidState,
+    PayloadTooBig,
+    ProtocolError,
+)
+from wsframe.framing import Frame, FrameParser, serialize_frame
+from wsframe.limits import Limits
+from wsframe.masking import new_masking_key
+from wsframe.messages import MessageAssembler
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """One end of a WebSocket connection behind the opening handshake.
+
+    State       what happens                                         next
+    CONNECTING  ``open()``, once the opening handshake is done       OPEN
+    OPEN        ``send_close``, ``fail``, or the answer to a Close   CLOSING
+                frame or to a violation leaves
+    CLOSING     nothing but ``receive_eof``                          CLOSED
+    any         ``receive_eof``: the TCP connection is gone          CLOSED
+
+    The answers that the protocol demands are the connection's own business: a Pong is queued as its Ping is
+    read; the answer to a Close frame, and the Close frame that tells the peer of its violation, leave with
+    the next ``data_to_send``. So what the application sends while it handles the events of one
+    ``receive_data`` still gets out in front of them (RFC 6455 §5.5.1 lets an endpoint finish what it sends)::
+
+        for event in connection.receive_data(data):
+            if isinstance(event, Message):
+                connection.send_text("thanks")
+        sock.sendall(connection.data_to_send())
+
+    Args:
+        role: Which end this is.
+        state: CONNECTING if the opening handshake is still to come.
+        limits: Bounds on what the peer may send; the defaults of ``Limits`` if None.
+        subprotocol: The subprotocol agreed on, or None.
+
+    Attributes:
+        role: Which end this is.
+        state: The state.
+        subprotocol: The subprotocol agreed on, or None.
+        fault: The peer's violation that failed the connection, or None.
+        close_rcvd: The ``Close`` received, or None.
+        close_sent: The ``Close`` sent, or None.
+        close_rcvd_then_sent: Whether the peer's came first; None unless there are both.
+        hold_pongs: While true, Pongs are not queued; when it becomes false, the last Ping is answered, which
+            is enough (RFC 6455 §5.5.3). Set it while the peer does not read.
+        hold_failure: While true, ``data_to_send`` does not yet tell the peer of its violation. Set it while
+            messages that came before the violation are still to be answered.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        state: State = State.OPEN,
+        limits: Limits | None = None,
+        subprotocol: str | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self.role = role
+        self.state = state
+        self.subprotocol = subprotocol
+        self.fault: Fault | None = None
+        self.close_rcvd: Close | None = None
+        self.close_sent: Close | None = None
+        self.close_rcvd_then_sent: bool | None = None
+        self.hold_failure = False
+        self._hold_pongs = False
+        self._held_pong: bytes | None = None
+        self._parser = FrameParser(
+            role, max_message_size=limits.max_message_size, max_fragment_size=limits.max_fragment_size
+        )
+        self._messages = MessageAssembler()
+        # The Close frame that leaves with the next data_to_send.
+        self._answer: Close | None = None
+        self._failed = False
+        # Whether a fragmented message of ours is in progress.
+        self._sending_fragments = False
+        self._output: list[bytes] = []
+
+    # Receiving
+
+    def open(self, subprotocol: str | None = None) -> None:
+        """Take note that the opening handshake is done.
+
+        Raises:
+            InvalidState: If the state is not CONNECTING.
+        """
+        if self.state is not State.CONNECTING:
+            raise InvalidState(f"cannot open a connection in state {self.state.name}")
+        self.state = State.OPEN
+        self.subprotocol = subprotocol
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        """Take the next bytes from the peer.
+
+        Args:
+            data: Any C-contiguous bytes-like object. It is not kept.
+
+        Returns:
+            What they amount to, in order; nothing behind a Close frame or a violation (RFC 6455 §1.4, §7.1.7).
+
+        Raises:
+            InvalidState: If the state is CONNECTING.
+        """
+        if self.state is State.CONNECTING:
+            raise InvalidState("cannot receive frames before the opening handshake is done")
+        events: list[Event] = []
+        if self._failed or self.state is State.CLOSED:
+            return events
+        for frame in self._parser.feed(data):
+            if frame.opcode < Opcode.CLOSE:
+                message = self._messages.add(frame)
+                if message is not None:
+                    events.append(message)
+            else:
+                events.append(self._receive_control(frame))
+        fault = self._parser.fault
+        if fault is not None:
+            events.append(self._receive_fault(fault))
+        return events
+
+    def receive_eof(self) -> None:
+        """Take note that the TCP connection is gone."""
+        self.state = State.CLOSED
+        self._answer = None
+        self._output.clear()
+
+    def _receive_control(self, frame: Frame) -> Event:
+        payload = frame.payload
+        if frame.opcode is Opcode.PING:
+            # RFC 6455 §5.5.2: answered with the same payload, unless a Close frame was received or sent.
+            if self.hold_pongs:
+                self._held_pong = payload
+            elif self.state is State.OPEN:
+                self._send(Opcode.PONG, payload)
+            return PingReceived(payload)
+        if frame.opcode is Opcode.PONG:
+            return PongReceived(payload)
+        # RFC 6455 §7.1.5: an empty payload counts as code 1005.
+        if payload:
+            close = Close(payload[0] << 8 | payload[1], payload[2:].decode())
+        else:
+            close = Close(CloseCode.NO_STATUS_RCVD)
+        self.close_rcvd = close
+        if self.close_sent is not None:
+            self.close_rcvd_then_sent = False
+        elif self._answer is None:
+            # RFC 6455 §5.5.1: answered with a Close frame that echoes the code.
+            self._answer = close
+        return CloseReceived(close)
+
+    def _receive_fault(self, fault: Fault) -> Event:
+        self.fault = fault
+        self._failed = True
+        if self.state is State.OPEN:
+            self._answer = Close(fault.close_code, fault.text)
+        return Failed(fault)
+
+    # Sending
+
+    def send_text(self, data: str | Buffer, fin: bool = True) -> None:
+        """Send a text message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: The text, or its UTF-8 encoding.
+            fin: Whether this is all of it.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self._send_message(Opcode.TEXT, data.encode() if isinstance(data, str) else data, fin)
+
+    def send_binary(self, data: Buffer, fin: bool = True) -> None:
+        """Send a binary message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: Any bytes-like object.
+            fin: Whether this is all of it.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self._send_message(Opcode.BINARY, data, fin)
+
+    def send_continuation(self, data: str | Buffer, fin: bool) -> None:
+        """Send the next fragment of a message (RFC 6455 §5.4).
+
+        Args:
+            data: Text, or any bytes-like object.
+            fin: Whether this is the last one.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If no fragmented message is in progress.
+        """
+        self._check_open()
+        if not self._sending_fragments:
+            raise ProtocolError("there is no fragmented message to continue")
+        self._send(Opcode.CONTINUATION, data.encode() if isinstance(data, str) else data, fin)
+        self._sending_fragments = not fin
+
+    def send_ping(self, data: Buffer = b"") -> None:
+        """Send a Ping (RFC 6455 §5.5.2).
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If there are more bytes.
+        """
+        self._send_control(Opcode.PING, data)
+
+    def send_pong(self, data: Buffer = b"") -> None:
+        """Send a Pong that nobody asked for (RFC 6455 §5.5.3); Pings are answered without it.
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If there are more bytes.
+        """
+        self._send_control(Opcode.PONG, data)
+
+    def send_close(self, code: CloseCode | int | None = None, reason: str = "") -> None:
+        """Start the closing handshake, or answer the peer's Close with other words (RFC 6455 §5.5.1, §7.1.2).
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, 3000 to 4999, or None for a Close frame without a code.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If code or reason cannot be sent.
+        """
+        self._check_open()
+        if code is None:
+            if reason:
+                raise ProtocolError("cannot send a reason without a code")
+            code = CloseCode.NO_STATUS_RCVD
+        # RFC 6455 §7.4: 1005, 1006 and 1015 must not be sent, nor what nobody has given a meaning.
+        elif code not in SENDABLE_CLOSE_CODES and not 3000 <= code <= 4999:
+            raise ProtocolError(f"invalid close code: {code:d}")
+        if len(reason.encode()) > MAX_CONTROL_PAYLOAD - 2:
+            raise ProtocolError(f"the reason has more than {MAX_CONTROL_PAYLOAD - 2} bytes")
+        self._send_close_frame(Close(int(code), reason))
+
+    def fail(self, code: CloseCode | int, reason: str = "") -> None:
+        """Give the connection up: tell the peer, and process nothing more of what it sends (RFC 6455 §7.1.7).
+
+        Args:
+            code: As in ``send_close``.
+            reason: As in ``send_close``.
+        """
+        if self.state is State.OPEN:
+            self.send_close(code, reason)
+        self._failed = True
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to send to the peer now; the caller sends all of them, in order."""
+        if self._answer is not None and not (self.hold_failure and self._failed):
+            self._send_close_frame(self._answer)
+        output = self._output
+        if len(output) == 1:
+            return output.pop()
+        data = b"".join(output)
+        output.clear()
+        return data
+
+    @property
+    def hold_pongs(self) -> bool:
+        return self._hold_pongs
+
+    @hold_pongs.setter
+    def hold_pongs(self, hold: bool) -> None:
+        self._hold_pongs = hold
+        if not hold and self._held_pong is not None:
+            if self.state is State.OPEN:
+                self._send(Opcode.PONG, self._held_pong)
+            self._held_pong = None
+
+    def _check_open(self) -> None:
+        if self.state is not State.OPEN:
+            raise InvalidState(f"cannot send in state {self.state.name}")
+
+    def _send_message(self, opcode: Opcode, data: Buffer, fin: bool) -> None:
+        self._check_open()
+        if self._sending_fragments:
+            raise ProtocolError("a fragmented message is in progress")
+        self._send(opcode, data, fin)
+        self._sending_fragments = not fin
+
+    def _send_control(self, opcode: Opcode, data: Buffer) -> None:
+        self._check_open()
+        if memoryview(data).nbytes > MAX_CONTROL_PAYLOAD:
+            raise ProtocolError(f"a control frame has at most {MAX_CONTROL_PAYLOAD} bytes")
+        self._send(opcode, data)
+
+    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True) -> None:
+        # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
+        mask = new_masking_key() if self.role is Role.CLIENT else None
+        self._output.append(serialize_frame(opcode, payload, fin=fin, mask=mask))
+
+    def _send_close_frame(self, close: Close) -> None:
+        payload = b""
+        if close.code != CloseCode.NO_STATUS_RCVD:
+            payload = close.code.to_bytes(2, "big") + close.reason.encode()
+        self._send(Opcode.CLOSE, payload)
+        self._answer = None
+        self.close_sent = close
+        if self.close_rcvd is not None:
+            self.close_rcvd_then_sent = True
+        self.state = State.CLOSING
+
+    # The end
+
+    @property
+    def failed(self) -> bool:
+        """Whether one side broke the rules, so that nothing more of what the peer sends is processed."""
+        return self._failed
+
+    @property
+    def failure_held(self) -> bool:
+        """Whether the Close frame for a violation is waiting until ``hold_failure`` is false."""
+        return self.hold_failure and self._failed and self._answer is not None
+
+    def close_expected(self) -> bool:
+        """Tell whether the TCP connection should end soon.
+
+        A server ends it itself as soon as there is nothing to send; a client waits for the server to
+        (RFC 6455 §7.1.1), but not for ever.
+        """
+        if self.state is State.CLOSING:
+            return self._failed or self.close_rcvd is not None
+        return self.state is State.CLOSED
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received (RFC 6455 §7.1.5): 1005 if the Close frame had none, 1006 if none came.
+
+        None as long as the state is not CLOSED.
+        """
+        if self.state is not State.CLOSED:
+            return None
+        return CloseCode.ABNORMAL_CLOSURE if self.close_rcvd is None else self.close_rcvd.code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received (RFC 6455 §7.1.6), or ""; None as long as the state is not CLOSED."""
+        if self.state is not State.CLOSED:
+            return None
+        return "" if self.close_rcvd is None else self.close_rcvd.reason
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """The exception that tells how the connection ended; its cause is the peer's violation, if any.
+
+        Raises:
+            InvalidState: If the state is not CLOSED.
+        """
+        if self.state is not State.CLOSED:
+            raise InvalidState("the connection isn't closed yet")
+        rcvd, sent = self.close_rcvd, self.close_sent
+        ok = rcvd is not None and sent is not None and {rcvd.code, sent.code} <= OK_CLOSE_CODES
+        kind = ConnectionClosedOK if ok else ConnectionClosedError
+        exc = kind(rcvd, sent, self.close_rcvd_then_sent)
+        if self.fault is not None:
+            too_big = self.fault.close_code == CloseCode.MESSAGE_TOO_BIG
+            error = PayloadTooBig if too_big else ProtocolError
+            exc.__cause__ = error(f"{self.fault.text} ({self.fault.section})", self.fault)
+        return exc

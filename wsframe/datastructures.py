@@ -1,0 +1,124 @@
+"""HTTP headers: names without regard to case, several values per name (RFC 9110 §5). Rank 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TypeAlias, Union
+
+from wsframe.exceptions import InvalidHeaderValue
+from wsframe.headers import is_token, is_valid_value
+
+__all__ = ["Headers", "HeadersLike", "MultipleValuesError"]
+
+
+class MultipleValuesError(LookupError):
+    """A header was looked up as if it had one value, but it has several."""
+
+    def __str__(self) -> str:
+        # The argument is the header's name; LookupError would show its repr.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class Headers(MutableMapping[str, str]):
+    """Headers in their order, looked up without regard to case.
+
+    ``headers[name] = value`` adds a line and never replaces one, so that a header can be repeated;
+    ``del headers[name]`` removes all lines of that name. ``headers[name]`` raises MultipleValuesError
+    where there are several; ``get_all(name)`` returns them.
+
+    Args:
+        args: Other headers, a mapping, or an iterable of pairs.
+        kwargs: More lines.
+
+    Raises:
+        InvalidHeaderValue: (a ValueError) if a name is not a token or a value has control characters,
+            which would let application data add lines of its own (RFC 9110 §5.5).
+    """
+
+    __slots__ = ("_lines", "_values")
+
+    def __init__(self, *args: HeadersLike, **kwargs: str) -> None:
+        self._lines: list[tuple[str, str]] = []
+        self._values: dict[str, list[str]] = {}
+        self.update(*args, **kwargs)
+
+    @classmethod
+    def from_wire(cls, lines: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Take lines that an HTTP parser has checked; bytes above 0x7F are kept as surrogates if not UTF-8."""
+        headers = cls()
+        for raw_name, raw_value in lines:
+            headers._append(raw_name.decode("ascii"), raw_value.decode("utf-8", "surrogateescape"))
+        return headers
+
+    def _append(self, name: str, value: str) -> None:
+        self._lines.append((name, value))
+        self._values.setdefault(name.lower(), []).append(value)
+
+    def __str__(self) -> str:
+        return "".join(f"{name}: {value}\r\n" for name, value in self._lines) + "\r\n"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._lines!r})"
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, name: str) -> str:
+        values = self._values[name.lower()]
+        if len(values) > 1:
+            raise MultipleValuesError(name)
+        return values[0]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if not is_token(name):
+            raise InvalidHeaderValue(name, "the name is not a token")
+        value = str(value)
+        if not is_valid_value(value):
+            raise InvalidHeaderValue(name, value)
+        self._append(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        name = name.lower()
+        del self._values[name]
+        self._lines = [line for line in self._lines if line[0].lower() != name]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return self._values == other._values
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> Headers:
+        """Return headers with the same lines."""
+        return type(self)(self)
+
+    def clear(self) -> None:
+        """Remove all lines."""
+        self._lines.clear()
+        self._values.clear()
+
+    def update(self, *args: HeadersLike, **kwargs: str) -> None:  # type: ignore[override]
+        """Add the lines of other headers, a mapping or an iterable of pairs; nothing is replaced."""
+        super().update(*(arg.raw_items() if isinstance(arg, Headers) else arg for arg in args), **kwargs)
+
+    def get_all(self, name: str) -> list[str]:
+        """Return all values of a header, none if it is absent."""
+        return list(self._values.get(name.lower(), ()))
+
+    def raw_items(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the lines as pairs of name and value, in order."""
+        return iter(self._lines)
+
+    def serialize(self) -> bytes:
+        """Write the lines and the empty line behind them."""
+        return str(self).encode("utf-8", "surrogateescape")
+
+
+HeadersLike: TypeAlias = Union[Headers, Mapping[str, str], Iterable[tuple[str, str]]]

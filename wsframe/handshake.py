@@ -1,0 +1,474 @@
+"""Opening handshake, bytes in and bytes out, for both roles (RFC 6455 §4). Rank 3.
+
+h11 parses HTTP; this module bounds what h11 gets to see, refuses what RFC 9112 lets lenient parsers accept,
+and checks what RFC 6455 adds. It refuses requests with a body, and sends none.
+
+``ServerHandshake``: ``receive_data`` until it returns the request, ``accept`` or ``reject`` it, send
+``serialize_response()`` of the answer, and hand ``unread`` to the connection.
+``ClientHandshake``: send ``build_request().serialize()``, ``receive_data`` until it returns the response,
+``check`` it, and hand ``unread`` to the connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email.utils
+import hashlib
+import http
+import os
+import re
+from collections.abc import Callable, Sequence
+
+import h11
+
+from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
+from wsframe.datastructures import Headers, MultipleValuesError
+from wsframe.exceptions import (
+    HeaderLineTooLong,
+    InvalidHandshake,
+    InvalidHeader,
+    InvalidHeaderValue,
+    InvalidMessage,
+    InvalidMethod,
+    InvalidOrigin,
+    InvalidProtocol,
+    InvalidStatus,
+    InvalidUpgrade,
+    NegotiationError,
+    RequestLineTooLong,
+    SecurityError,
+    StatusLineTooLong,
+    TooManyHeaders,
+)
+from wsframe.headers import (
+    build_basic_authorization,
+    build_host,
+    check_subprotocols,
+    parse_extensions,
+    parse_tokens,
+)
+from wsframe.http11 import Request, Response
+from wsframe.limits import Limits
+from wsframe.uri import WebSocketURI
+
+__all__ = ["ClientHandshake", "ServerHandshake", "accept_key"]
+
+
+def accept_key(key: str) -> str:
+    """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 §4.2.2, step 5.4)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest()).decode()
+
+
+class _HeadBuffer:
+    """Collect the head of an HTTP message, bounded, and refuse what only a lenient parser accepts.
+
+    RFC 9112 §2.2 and §5.2 allow a recipient to reject bare CR, bare LF, NUL and folded lines; two parsers
+    in a row that read them differently are how requests get smuggled.
+    """
+
+    def __init__(self, limits: Limits, start_line_too_long: type[SecurityError]) -> None:
+        self._limits = limits
+        self._start_line_too_long = start_line_too_long
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> tuple[bytes, bytes] | None:
+        """Return the head, with the empty line that ends it, and what follows; or None if there is no end yet."""
+        scanned = max(0, len(self._buffer) - 3)
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n", scanned) + 4
+        size = end if end > 3 else len(self._buffer)
+        if size > self._limits.max_head_size:
+            in_headers = self._buffer.find(b"\r\n", 0, self._limits.max_head_size) != -1
+            error = HeaderLineTooLong if in_headers else self._start_line_too_long
+            raise error(f"more than {self._limits.max_head_size} bytes")
+        if end <= 3:
+            return None
+        head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end:])
+        self._buffer.clear()
+        # The start line and the empty line end like the header lines between them.
+        if head.count(b"\r\n") - 2 > self._limits.max_headers:
+            raise TooManyHeaders(f"more than {self._limits.max_headers} headers")
+        if head.translate(None, _HEAD_BYTES):
+            raise InvalidMessage("the head has control characters")
+        if head.count(b"\r") != head.count(b"\r\n") or head.count(b"\n") != head.count(b"\r\n"):
+            raise InvalidMessage("a line of the head does not end with CRLF")
+        if b"\r\n " in head or b"\r\n\t" in head:
+            raise InvalidMessage("a header is folded over two lines")
+        return head, rest
+
+
+_HEAD_BYTES = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+class ServerHandshake:
+    """The server's side of the opening handshake (RFC 6455 §4.2).
+
+    Args:
+        origins: Values of Origin that are accepted, as strings or compiled patterns; with None in it, a
+            request without Origin is too. None accepts everything.
+        subprotocols: Subprotocols that the server speaks, the preferred one first, or None.
+        select_subprotocol: Called with the subprotocols that the client offers; returns one of them or None.
+        limits: Bounds on the request's head.
+
+    Attributes:
+        request: The request, once it is there.
+        unread: Bytes behind the request; they belong to the connection (RFC 6455 §4.2.2).
+        subprotocol: The subprotocol agreed on, or None.
+        origin: The request's Origin, or None.
+        error: Why ``accept`` refused the request, or None.
+
+    Raises:
+        TypeError: If ``subprotocols`` is a string.
+        ValueError: If a subprotocol is not a token.
+    """
+
+    def __init__(
+        self,
+        *,
+        origins: Sequence[str | re.Pattern[str] | None] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        select_subprotocol: Callable[[Sequence[str]], str | None] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if subprotocols is not None:
+            check_subprotocols(subprotocols)
+        self._origins = origins
+        self._subprotocols = subprotocols
+        self._select_subprotocol = select_subprotocol
+        self._head = _HeadBuffer(limits or Limits(), RequestLineTooLong)
+        self.request: Request | None = None
+        self.unread = b""
+        self.subprotocol: str | None = None
+        self.origin: str | None = None
+        self.error: Exception | None = None
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> Request | None:
+        """Take the next bytes from the client.
+
+        Returns:
+            The request, once its head is complete.
+
+        Raises:
+            InvalidHandshake: If it is not an HTTP request without a body, or exceeds a limit. ``refuse``
+                turns the exception into the response to send.
+        """
+        complete = self._head.feed(data)
+        if complete is None:
+            return None
+        head, self.unread = complete
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))
+        try:
+            parser.receive_data(head)
+            event = parser.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise InvalidMessage(f"the request is not valid HTTP: {exc}") from exc
+        if not isinstance(event, h11.Request):
+            raise InvalidMessage("the request is empty")
+        headers = Headers.from_wire(event.headers.raw_items())
+        if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
+            raise InvalidMessage("a handshake request must not have a body")
+        self.request = Request(
+            event.target.decode("ascii"), headers, event.method.decode("ascii"), f"HTTP/{event.http_version.decode()}"
+        )
+        return self.request
+
+    def accept(self, request: Request) -> Response:
+        """Answer a request: with status 101 if it is a right one, else with another status and ``error`` set.
+
+        The response may be changed before it is sent.
+        """
+        try:
+            key = self._check(request)
+            self.subprotocol = self._negotiate_subprotocol(request)
+        except InvalidHandshake as exc:
+            return self.refuse(exc)
+        headers = Headers()
+        headers["Date"] = email.utils.formatdate(usegmt=True)
+        headers["Upgrade"] = "websocket"
+        headers["Connection"] = "Upgrade"
+        headers["Sec-WebSocket-Accept"] = accept_key(key)
+        if self.subprotocol is not None:
+            headers["Sec-WebSocket-Protocol"] = self.subprotocol
+        return Response(http.HTTPStatus.SWITCHING_PROTOCOLS, "Switching Protocols", headers)
+
+    def reject(self, status: http.HTTPStatus | int, text: str) -> Response:
+        """Make a response of plain text that refuses the handshake and ends the TCP connection.
+
+        Args:
+            status: The HTTP status.
+            text: The body.
+        """
+        status = http.HTTPStatus(status)
+        body = text.encode()
+        headers = Headers()
+        headers["Date"] = email.utils.formatdate(usegmt=True)
+        headers["Connection"] = "close"
+        headers["Content-Length"] = str(len(body))
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+        return Response(status.value, status.phrase, headers, body)
+
+    def refuse(self, error: InvalidHandshake) -> Response:
+        """Make the response that tells a client what was wrong with its request, and set ``error``."""
+        self.error = error
+        status = next((status for kind, status in _REFUSALS if isinstance(error, kind)), http.HTTPStatus.BAD_REQUEST)
+        wrong_version = isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version"
+        if wrong_version:
+            status = http.HTTPStatus.UPGRADE_REQUIRED
+        text = f"Failed to open a WebSocket connection: {error}.\n"
+        if isinstance(error, InvalidUpgrade):
+            text += "\nThis is a WebSocket server: open it with a WebSocket client.\n"
+        response = self.reject(status, text.encode("utf-8", "replace").decode())
+        if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = "GET"
+        if status == http.HTTPStatus.UPGRADE_REQUIRED:
+            response.headers["Upgrade"] = "websocket"
+            # RFC 6455 §4.4: tell the versions that would have been understood.
+            response.headers["Sec-WebSocket-Version"] = WEBSOCKET_VERSION
+        return response
+
+    def _check(self, request: Request) -> str:
+        """Check what RFC 6455 §4.2.1 demands of a request; return its key."""
+        if request.method != "GET":
+            raise InvalidMethod(request.method)
+        # HTTP/1.1 is the only version above 1.0 that has this kind of upgrade.
+        if request.protocol != "HTTP/1.1":
+            raise InvalidProtocol(request.protocol)
+        headers = request.headers
+        _check_upgrade(headers)
+        key = _single_value(headers, "Sec-WebSocket-Key")
+        try:
+            raw_key = base64.b64decode(key.encode("ascii"), validate=True)
+        except (binascii.Error, UnicodeEncodeError) as exc:
+            raise InvalidHeaderValue("Sec-WebSocket-Key", key) from exc
+        if len(raw_key) != 16:
+            raise InvalidHeaderValue("Sec-WebSocket-Key", key)
+        version = _single_value(headers, "Sec-WebSocket-Version")
+        if version != WEBSOCKET_VERSION:
+            raise InvalidHeaderValue("Sec-WebSocket-Version", version)
+        parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
+        self._check_origin(headers)
+        return key
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Check Origin, which tells the page that a browser connects for (RFC 6455 §10.2)."""
+        # RFC 6454 §7.3: at most one.
+        self.origin = origin = _single_value(headers, "Origin") if "Origin" in headers else None
+        if self._origins is None:
+            return
+        for allowed in self._origins:
+            if allowed == origin:
+                return
+            if isinstance(allowed, re.Pattern) and origin is not None and allowed.fullmatch(origin):
+                return
+        raise InvalidOrigin(origin)
+
+    def _negotiate_subprotocol(self, request: Request) -> str | None:
+        """Choose a subprotocol among those offered (RFC 6455 §4.2.2, step 5.5)."""
+        offered = parse_tokens(request.headers.get_all("Sec-WebSocket-Protocol"), "Sec-WebSocket-Protocol")
+        if self._select_subprotocol is not None:
+            subprotocol = self._select_subprotocol(offered)
+            if subprotocol is not None and subprotocol not in offered:
+                raise ValueError(f"select_subprotocol chose {subprotocol!r}, which the client did not offer")
+            return subprotocol
+        if not self._subprotocols:
+            return None
+        if not offered:
+            raise NegotiationError("missing subprotocol")
+        for subprotocol in self._subprotocols:
+            if subprotocol in offered:
+                return subprotocol
+        raise NegotiationError(f"invalid subprotocol; expected one of {', '.join(self._subprotocols)}")
+
+
+_REFUSALS: list[tuple[type[InvalidHandshake], http.HTTPStatus]] = [
+    (InvalidMethod, http.HTTPStatus.METHOD_NOT_ALLOWED),
+    (InvalidProtocol, http.HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+    (InvalidOrigin, http.HTTPStatus.FORBIDDEN),
+    (InvalidUpgrade, http.HTTPStatus.UPGRADE_REQUIRED),
+    (RequestLineTooLong, http.HTTPStatus.REQUEST_URI_TOO_LONG),
+    (SecurityError, http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+]
+"""The status for each kind of error; 400 for every other."""
+
+
+class ClientHandshake:
+    """The client's side of the opening handshake (RFC 6455 §4.1).
+
+    Args:
+        uri: Where to connect to.
+        origin: Value of Origin, for servers that want one.
+        subprotocols: Subprotocols to offer, the preferred one first, or None.
+        limits: Bounds on the response.
+
+    Attributes:
+        response: The response, once it is there.
+        unread: Bytes behind the response; they belong to the connection.
+        subprotocol: The subprotocol agreed on, or None.
+
+    Raises:
+        TypeError: If ``subprotocols`` is a string.
+        ValueError: If a subprotocol is not a token.
+    """
+
+    def __init__(
+        self,
+        uri: WebSocketURI,
+        *,
+        origin: str | None = None,
+        subprotocols: Sequence[str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if subprotocols is not None:
+            check_subprotocols(subprotocols)
+        self._uri = uri
+        self._origin = origin
+        self._subprotocols = subprotocols
+        self._limits = limits or Limits()
+        self._head = _HeadBuffer(self._limits, StatusLineTooLong)
+        # RFC 6455 §4.1: a nonce of 16 random bytes, a fresh one for each connection.
+        self._key = base64.b64encode(os.urandom(16)).decode()
+        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._limits.max_head_size)
+        # h11 takes a 101 only if it has seen the client ask for an upgrade; what is sent comes from build_request.
+        self._parser.send(_UPGRADE_REQUEST)
+        self._parser.send(h11.EndOfMessage())
+        # The response that refuses the handshake, while its body comes in.
+        self._refusal: Response | None = None
+        self._interim_responses = 0
+        self.response: Response | None = None
+        self.unread = b""
+        self.subprotocol: str | None = None
+
+    def build_request(self) -> Request:
+        """Make the request; headers may be added before it is sent."""
+        headers = Headers()
+        headers["Host"] = build_host(self._uri.host, self._uri.port, self._uri.secure)
+        if self._uri.user_info is not None:
+            headers["Authorization"] = build_basic_authorization(*self._uri.user_info)
+        if self._origin is not None:
+            headers["Origin"] = self._origin
+        headers["Upgrade"] = "websocket"
+        headers["Connection"] = "Upgrade"
+        headers["Sec-WebSocket-Key"] = self._key
+        headers["Sec-WebSocket-Version"] = WEBSOCKET_VERSION
+        if self._subprotocols:
+            headers["Sec-WebSocket-Protocol"] = ", ".join(self._subprotocols)
+        return Request(self._uri.resource_name, headers)
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> Response | None:
+        """Take the next bytes from the server.
+
+        Returns:
+            The response, once it is complete; a body that exceeds its limit is cut off there.
+
+        Raises:
+            InvalidHandshake: If it is not an HTTP response, or its head exceeds a limit.
+        """
+        try:
+            while self._refusal is None:
+                complete = self._head.feed(data)
+                if complete is None:
+                    return None
+                head, data = complete
+                self._parser.receive_data(head)
+                event = self._parser.next_event()
+                if not isinstance(event, (h11.Response, h11.InformationalResponse)):
+                    raise InvalidMessage("the server sent no response")
+                response = Response(
+                    event.status_code, event.reason.decode("latin-1"), Headers.from_wire(event.headers.raw_items())
+                )
+                if event.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                    self.unread = bytes(data)
+                    self.response = response
+                    return response
+                if isinstance(event, h11.Response):
+                    self._refusal = response
+                    break
+                # RFC 9110 §15.2: any number of interim responses may come first; a few are enough.
+                self._interim_responses += 1
+                if self._interim_responses > MAX_INTERIM_RESPONSES:
+                    raise SecurityError(f"more than {MAX_INTERIM_RESPONSES} interim responses")
+            if data:
+                self._parser.receive_data(bytes(data))
+            return self._read_body(self._refusal)
+        except h11.RemoteProtocolError as exc:
+            raise InvalidMessage(f"did not receive a valid HTTP response: {exc}") from exc
+
+    def receive_eof(self) -> Response:
+        """Take note that the server sends no more, which may be the end of the response's body.
+
+        Raises:
+            InvalidMessage: If there is no complete response.
+        """
+        if self._refusal is None:
+            raise InvalidMessage("did not receive a valid HTTP response: connection closed")
+        try:
+            self._parser.receive_data(b"")
+            response = self._read_body(self._refusal)
+        except h11.RemoteProtocolError as exc:
+            raise InvalidMessage(f"did not receive a valid HTTP response: {exc}") from exc
+        assert response is not None
+        return response
+
+    def check(self, response: Response) -> None:
+        """Check a response (RFC 6455 §4.1), and set ``subprotocol``.
+
+        Raises:
+            InvalidStatus: If the status is not 101.
+            InvalidHandshake: If a header is missing or wrong.
+        """
+        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise InvalidStatus(response)
+        headers = response.headers
+        _check_upgrade(headers)
+        accept = _single_value(headers, "Sec-WebSocket-Accept")
+        if accept != accept_key(self._key):
+            raise InvalidHeaderValue("Sec-WebSocket-Accept", accept)
+        for name, _ in parse_extensions(headers.get_all("Sec-WebSocket-Extensions")):
+            raise NegotiationError(f"the server chose an extension that was not offered: {name}")
+        chosen = parse_tokens(headers.get_all("Sec-WebSocket-Protocol"), "Sec-WebSocket-Protocol")
+        if len(chosen) > 1:
+            raise InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(chosen)}")
+        if chosen:
+            if chosen[0] not in (self._subprotocols or ()):
+                raise NegotiationError(f"unsupported subprotocol: {chosen[0]}")
+            self.subprotocol = chosen[0]
+
+    def _read_body(self, response: Response) -> Response | None:
+        while True:
+            event = self._parser.next_event()
+            if isinstance(event, h11.Data):
+                room = self._limits.max_body_size - len(response.body)
+                response.body += bytes(event.data[:room])
+                if len(event.data) <= room:
+                    continue
+            elif event is h11.NEED_DATA:
+                return None
+            self.response = response
+            return response
+
+
+MAX_INTERIM_RESPONSES = 8
+"""1xx responses that a server may send before the final one."""
+
+_UPGRADE_REQUEST = h11.Request(
+    method="GET", target="/", headers=[("Host", "_"), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+)
+
+
+def _check_upgrade(headers: Headers) -> None:
+    """Check Connection and Upgrade, which have the same rules in both roles (RFC 6455 §4.1, §4.2.1)."""
+    for name, wanted in (("Connection", "upgrade"), ("Upgrade", "websocket")):
+        tokens = parse_tokens(headers.get_all(name), name)
+        if wanted not in map(str.lower, tokens):
+            raise InvalidUpgrade(name, ", ".join(tokens) or None)
+
+
+def _single_value(headers: Headers, name: str) -> str:
+    """Return the value of a header that must be there once (RFC 6455 §11.3)."""
+    try:
+        return headers[name]
+    except MultipleValuesError:
+        raise InvalidHeader(name, "multiple values") from None
+    except KeyError:
+        raise InvalidHeader(name) from None

@@ -1,0 +1,194 @@
+"""Grammar of the header fields that the opening handshake uses (RFC 6455 §4.3, §9.1; RFC 9110 §5.6). Rank 1.
+
+Every function reads its input once, left to right, so none takes more than linear time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from wsframe.exceptions import InvalidHeaderFormat, InvalidHeaderValue
+
+__all__ = [
+    "ExtensionOffer",
+    "build_extensions",
+    "build_host",
+    "check_subprotocols",
+    "is_token",
+    "is_valid_value",
+    "parse_extensions",
+    "parse_tokens",
+]
+
+ExtensionOffer = tuple[str, list[tuple[str, "str | None"]]]
+"""An extension's name and its parameters, in order."""
+
+_TOKEN_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_DELETE_TOKEN_CHARS = dict.fromkeys(map(ord, _TOKEN_CHARS))
+_CONTROL_CHARS = frozenset(map(chr, [*range(0x09), *range(0x0A, 0x20), 0x7F]))
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text is a token of RFC 9110 §5.6.2."""
+    return bool(text) and not text.translate(_DELETE_TOKEN_CHARS)
+
+
+def is_valid_value(value: str) -> bool:
+    """Tell whether a text may stand as a header's value: no control characters but tabs (RFC 9110 §5.5)."""
+    return _CONTROL_CHARS.isdisjoint(value)
+
+
+def check_subprotocols(subprotocols: Sequence[str]) -> None:
+    """Check a list of subprotocols that the application gives.
+
+    Raises:
+        TypeError: If it is a single string, or not a sequence of strings.
+        ValueError: If one of them is not a token (RFC 6455 §4.1).
+    """
+    if isinstance(subprotocols, str):
+        raise TypeError("subprotocols must be a list, not a string")
+    for subprotocol in subprotocols:
+        if not isinstance(subprotocol, str):
+            raise TypeError(f"a subprotocol must be a string, not {type(subprotocol).__name__}")
+        if not is_token(subprotocol):
+            raise ValueError(f"{subprotocol!r} is not a valid subprotocol")
+
+
+def parse_tokens(values: Sequence[str], name: str) -> list[str]:
+    """Parse a header that is a comma-separated list of tokens (RFC 9110 §5.6.1), such as Connection.
+
+    Args:
+        values: The values of all lines with that header.
+        name: The header's name, for the error.
+
+    Returns:
+        The tokens, in order; none if there is no such header.
+
+    Raises:
+        InvalidHeaderFormat: If an element is not a token.
+    """
+    tokens = []
+    for value in values:
+        pos = 0
+        for element in value.split(","):
+            token = element.strip(" \t")
+            # A token, perhaps with a version as in "Upgrade: HTTP/2.0" (RFC 9110 §7.8); empty elements are ignored.
+            if token and not all(is_token(part) for part in token.split("/", 1)):
+                raise InvalidHeaderFormat(name, "expected a token", value, pos)
+            if token:
+                tokens.append(token)
+            pos += len(element) + 1
+    return tokens
+
+
+def parse_extensions(values: Sequence[str]) -> list[ExtensionOffer]:
+    """Parse Sec-WebSocket-Extensions (RFC 6455 §9.1).
+
+    Args:
+        values: The values of all lines with that header.
+
+    Returns:
+        Each extension's name and parameters, in order. A parameter without a value has None; a quoted
+        value is the same as the token in it.
+
+    Raises:
+        InvalidHeaderFormat: If a value does not follow the grammar.
+    """
+    extensions: list[ExtensionOffer] = []
+    for value in values:
+        pos = 0
+        while pos < len(value):
+            pos = _skip_space(value, pos)
+            if value[pos : pos + 1] in (",", ""):
+                pos += 1
+                continue
+            name, pos = _take_token(value, pos)
+            parameters: list[tuple[str, str | None]] = []
+            while value[pos : pos + 1] == ";":
+                parameter, pos = _take_token(value, _skip_space(value, pos + 1))
+                argument = None
+                if value[pos : pos + 1] == "=":
+                    pos = _skip_space(value, pos + 1)
+                    take = _take_quoted if value[pos : pos + 1] == '"' else _take_token
+                    argument, pos = take(value, pos)
+                parameters.append((parameter, argument))
+            extensions.append((name, parameters))
+            if value[pos : pos + 1] not in (",", ""):
+                raise InvalidHeaderFormat("Sec-WebSocket-Extensions", "expected a comma", value, pos)
+            pos += 1
+    return extensions
+
+
+def build_extensions(extensions: Sequence[ExtensionOffer]) -> str:
+    """Write the value of Sec-WebSocket-Extensions (RFC 6455 §9.1)."""
+    return ", ".join(
+        "; ".join([name, *(key if value is None else f"{key}={value}" for key, value in parameters)])
+        for name, parameters in extensions
+    )
+
+
+def build_host(host: str, port: int, secure: bool) -> str:
+    """Write the value of Host (RFC 6455 §4.1): the port is left out where it is the scheme's default."""
+    if ":" in host:
+        host = f"[{host}]"
+    return host if port == (443 if secure else 80) else f"{host}:{port}"
+
+
+def build_basic_authorization(username: str, password: str) -> str:
+    """Write the value of Authorization for HTTP Basic authentication (RFC 7617 §2).
+
+    Raises:
+        ValueError: If the user name has a colon.
+    """
+    if ":" in username:
+        raise ValueError("a user name must not contain a colon")
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def parse_basic_authorization(value: str) -> tuple[str, str]:
+    """Read user name and password from Authorization (RFC 7617 §2).
+
+    Raises:
+        InvalidHeaderValue: If the scheme is another one, or the credentials cannot be decoded.
+    """
+    scheme, _, credentials = value.partition(" ")
+    try:
+        if scheme.lower() != "basic":
+            raise ValueError("another scheme")
+        decoded = base64.b64decode(credentials.strip(" ").encode("ascii"), validate=True).decode()
+        username, password = decoded.split(":", 1)
+    except (ValueError, binascii.Error) as exc:
+        raise InvalidHeaderValue("Authorization", value) from exc
+    return username, password
+
+
+def _skip_space(value: str, pos: int) -> int:
+    while value[pos : pos + 1] in (" ", "\t"):
+        pos += 1
+    return pos
+
+
+def _take_token(value: str, pos: int) -> tuple[str, int]:
+    """Read a token; return it and the position behind it and the space that follows."""
+    end = pos
+    while end < len(value) and value[end] in _TOKEN_CHARS:
+        end += 1
+    if end == pos:
+        raise InvalidHeaderFormat("Sec-WebSocket-Extensions", "expected a token", value, pos)
+    return value[pos:end], _skip_space(value, end)
+
+
+def _take_quoted(value: str, pos: int) -> tuple[str, int]:
+    """Read a quoted string, which must hold a token once unquoted (RFC 6455 §9.1)."""
+    chars = []
+    end = pos + 1
+    while end < len(value) and value[end] != '"':
+        end += value[end] == "\\"
+        chars.append(value[end : end + 1])
+        end += 1
+    text = "".join(chars)
+    if end >= len(value) or not is_token(text):
+        raise InvalidHeaderFormat("Sec-WebSocket-Extensions", "expected a quoted token", value, pos)
+    return text, _skip_space(value, end + 1)

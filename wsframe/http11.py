@@ -1,0 +1,65 @@
+"""Requests and responses of the opening handshake as objects (RFC 6455 §4). Rank 3. Parsing is in ``handshake``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from wsframe._version import VERSION
+from wsframe.datastructures import Headers
+
+__all__ = ["SERVER", "USER_AGENT", "Request", "Response"]
+
+USER_AGENT = SERVER = f"Python/{sys.version_info.major}.{sys.version_info.minor} wsframe/{VERSION}"
+"""What the User-Agent and Server headers say unless told otherwise."""
+
+
+@dataclasses.dataclass
+class Request:
+    """An HTTP request.
+
+    Attributes:
+        path: The request target: path and query.
+        headers: The headers.
+        method: ``GET`` in a handshake.
+        protocol: ``HTTP/1.1`` in a handshake.
+    """
+
+    path: str
+    headers: Headers
+    method: str = "GET"
+    protocol: str = "HTTP/1.1"
+
+    def serialize(self) -> bytes:
+        """Write the request's head."""
+        return f"{self.method} {self.path} {self.protocol}\r\n".encode() + self.headers.serialize()
+
+
+@dataclasses.dataclass
+class Response:
+    """An HTTP response.
+
+    Attributes:
+        status_code: 101 accepts the handshake.
+        reason_phrase: Words for the status.
+        headers: The headers.
+        body: The body, not encoded in any way; cut off at a limit when received.
+    """
+
+    status_code: int
+    reason_phrase: str
+    headers: Headers
+    body: bytes | bytearray = b""
+
+    def serialize(self) -> bytes:
+        """Write the response.
+
+        Raises:
+            ValueError: If the status code has not 3 digits, or the reason phrase has control characters.
+        """
+        if not 100 <= self.status_code <= 999:
+            raise ValueError(f"invalid status code: {self.status_code}")
+        if not self.reason_phrase.isprintable():
+            raise ValueError(f"invalid reason phrase: {self.reason_phrase!r}")
+        head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n".encode()
+        return b"".join((head, self.headers.serialize(), self.body))

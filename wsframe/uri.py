@@ -1,0 +1,88 @@
+"""WebSocket URIs (RFC 6455 §3). Rank 1."""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+
+from wsframe.exceptions import InvalidURI
+
+__all__ = ["WebSocketURI", "parse_uri"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WebSocketURI:
+    """A parsed WebSocket URI.
+
+    Attributes:
+        secure: Whether the scheme is ``wss``.
+        host: Name or address, in lower case.
+        port: 80 or 443 where the URI gives none.
+        path: May be empty.
+        query: May be empty.
+        username: User name in the URI, decoded, or None.
+        password: Password in the URI, decoded, or None.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+    query: str
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def resource_name(self) -> str:
+        """Path and query, as the request line has them (RFC 6455 §3)."""
+        return (self.path or "/") + (f"?{self.query}" if self.query else "")
+
+    @property
+    def user_info(self) -> tuple[str, str] | None:
+        """User name and password, or None."""
+        if self.username is None or self.password is None:
+            return None
+        return self.username, self.password
+
+
+def parse_uri(uri: str) -> WebSocketURI:
+    """Parse a WebSocket URI; one with characters beyond ASCII is taken as an IRI (RFC 3987).
+
+    Raises:
+        InvalidURI: If the scheme is not ws or wss, there is no host, or there is a fragment, a user name
+            without a password, a space, a control character or a port out of range.
+    """
+    if any(char <= " " or char == "\x7f" for char in uri):
+        raise InvalidURI(uri, "there are spaces or control characters")
+    try:
+        parsed = urllib.parse.urlsplit(uri)
+        host, port = parsed.hostname, parsed.port
+    except ValueError as exc:
+        raise InvalidURI(uri, str(exc)) from exc
+    if parsed.scheme not in ("ws", "wss"):
+        raise InvalidURI(uri, "scheme isn't ws or wss")
+    if not host:
+        raise InvalidURI(uri, "hostname isn't provided")
+    # RFC 6455 §3: fragment identifiers are meaningless and must not be used.
+    if "#" in uri:
+        raise InvalidURI(uri, "fragment identifier is meaningless")
+    username, password = parsed.username, parsed.password
+    if username is not None:
+        if password is None:
+            raise InvalidURI(uri, "username provided without password")
+        username = urllib.parse.unquote(username)
+        password = urllib.parse.unquote(password)
+    path, query = parsed.path, parsed.query
+    if not uri.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError as exc:
+            raise InvalidURI(uri, "hostname cannot be encoded") from exc
+        path = urllib.parse.quote(path, safe=_DELIMITERS)
+        query = urllib.parse.quote(query, safe=_DELIMITERS)
+    secure = parsed.scheme == "wss"
+    return WebSocketURI(secure, host, port or (443 if secure else 80), path, query, username, password)
+
+
+_DELIMITERS = ":/?#[]@!$&'()*+,;=%"
+"""Characters that stay as they are when an IRI becomes a URI (RFC 3987 §3.1)."""
