@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from wsframe.exceptions import InvalidHeaderValue
 from wsframe.headers import is_token, is_valid_value
@@ -121,4 +121,4 @@ class Headers(MutableMapping[str, str]):
         return str(self).encode("utf-8", "surrogateescape")
 
 
-HeadersLike: TypeAlias = Union[Headers, Mapping[str, str], Iterable[tuple[str, str]]]
+HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]

@@ -7,7 +7,7 @@ Close) are the connection's own business.
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from wsframe.constants import Opcode
 from wsframe.exceptions import Close, Fault
@@ -61,4 +61,4 @@ class Failed:
     fault: Fault
 
 
-Event: TypeAlias = Union[Message, PingReceived, PongReceived, CloseReceived, Failed]
+Event: TypeAlias = Message | PingReceived | PongReceived | CloseReceived | Failed

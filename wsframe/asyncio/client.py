@@ -109,7 +109,7 @@ class ClientConnection(Connection):
         super()._on_lost(exc)
 
 
-class connect:  # noqa: N801: it is used like a function
+class connect:  # noqa: N801 - used like a function
     """Connect to a WebSocket server.
 
     Use it as an asynchronous context manager, which closes the connection at its end, or await it::

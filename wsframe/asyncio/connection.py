@@ -11,22 +11,20 @@ import logging
 import uuid
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wsframe.asyncio.base import BaseProtocol
 from wsframe.connection import Connection as SansIOConnection
-from wsframe.constants import CloseCode, Opcode, State
+from wsframe.constants import CloseCode, State
 from wsframe.events import Message
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from wsframe.http11 import Request, Response
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Self
 
 __all__ = ["Connection"]
-
-ConnectionT = TypeVar("ConnectionT", bound="Connection")
 
 
 class Connection(BaseProtocol):
@@ -92,7 +90,7 @@ class Connection(BaseProtocol):
         # Why TCP ended, to be the cause of ConnectionClosed.
         self._lost_exc: Exception | None = None
 
-    async def __aenter__(self: ConnectionT) -> ConnectionT:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -102,7 +100,7 @@ class Connection(BaseProtocol):
 
     # Receiving
 
-    def __aiter__(self: ConnectionT) -> ConnectionT:
+    def __aiter__(self) -> Self:
         """Iterate over messages until the connection closes.
 
         The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
@@ -219,38 +217,40 @@ class Connection(BaseProtocol):
         self, message: Iterable[str | Buffer] | AsyncIterable[str | Buffer], text: bool | None
     ) -> None:
         fragments = message if isinstance(message, AsyncIterable) else _iterate(message)
-        kind: type | tuple[type, ...] | None = None
+        begun = False
+        is_text = False
         try:
             async for fragment in fragments:
-                if kind is None:
-                    if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-                        raise TypeError("iterable must contain bytes or str")
+                if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
+                    raise TypeError("iterable must contain bytes or str")
+                if begun and isinstance(fragment, str) is not is_text:
+                    raise TypeError("iterable must contain uniform types")
+                if not begun:
                     while self._fragments_sent is not None:
                         await asyncio.shield(self._fragments_sent)
-                    await self._check_open()
-                    kind = str if isinstance(fragment, str) else (bytes, bytearray, memoryview)
-                    self._fragments_sent = self.loop.create_future()
-                    self._send_fragment(fragment, text, False)
-                elif isinstance(fragment, kind):
-                    await self._check_open()
+                await self._check_open()
+                if begun:
                     self.protocol.send_continuation(fragment, False)
                 else:
-                    raise TypeError("iterable must contain uniform types")
+                    self._fragments_sent = self.loop.create_future()
+                    begun = True
+                    is_text = isinstance(fragment, str)
+                    self._send_fragment(fragment, text, False)
                 self._flush()
                 await self._drain()
-            if kind is not None:
+            if begun:
                 await self._check_open()
                 self.protocol.send_continuation(b"", True)
                 self._flush()
                 await self._drain()
         except BaseException:
             # A message that was begun and cannot be completed makes the connection unusable.
-            if kind is not None and self.protocol.state is State.OPEN:
+            if begun and self.protocol.state is State.OPEN:
                 self.protocol.fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
                 self._flush()
             raise
         finally:
-            if kind is not None and self._fragments_sent is not None:
+            if begun and self._fragments_sent is not None:
                 self._fragments_sent.set_result(None)
                 self._fragments_sent = None
 

@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.tls import tls_timeouts
@@ -31,13 +31,14 @@ from wsframe.limits import (
     Limits,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["Server", "ServerConnection", "basic_auth", "serve", "unix_serve"]
 
-MaybeResponse: TypeAlias = "Response | None"
-ProcessRequest: TypeAlias = Callable[["ServerConnection", Request], Union[Awaitable[MaybeResponse], MaybeResponse]]
-ProcessResponse: TypeAlias = Callable[
-    ["ServerConnection", Request, Response], Union[Awaitable[MaybeResponse], MaybeResponse]
-]
+MaybeResponse: TypeAlias = Response | None
+ProcessRequest: TypeAlias = Callable[["ServerConnection", Request], Awaitable[MaybeResponse] | MaybeResponse]
+ProcessResponse: TypeAlias = Callable[["ServerConnection", Request, Response], Awaitable[MaybeResponse] | MaybeResponse]
 
 _SERVER_ERROR = "Failed to open a WebSocket connection; the server's log has more.\n"
 
@@ -114,7 +115,7 @@ class ServerConnection(Connection):
             return
         self._respond(handshake, response)
         self.resume_reading()
-        if self.state is State.OPEN:
+        if self.was_open:
             self._receive(handshake.unread)
             await self._handle()
 
@@ -305,7 +306,7 @@ class Server:
             raise RuntimeError("the server has not been started: await it")
         return self.server
 
-    async def _start(self) -> Server:
+    async def _start(self) -> Self:
         if self.server is None:
             self.server = await self._listen(lambda: self._new_connection(self))  # type: ignore[assignment]
             if self.is_serving():
@@ -313,10 +314,10 @@ class Server:
                     self.logger.info("server listening on %s", _socket_name(sock))
         return self
 
-    def __await__(self) -> Generator[Any, None, Server]:
+    def __await__(self) -> Generator[Any, None, Self]:
         return self._start().__await__()
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         return await self
 
     async def __aexit__(
