@@ -1,0 +1,110 @@
+"""The endpoint under test, as a program: an echo server, or a client that runs the cases of a fuzzing server.
+
+``endpoint.py server API`` prints the port it listens on and runs until its standard input ends;
+``endpoint.py client API URL`` runs all cases and ends. ``API`` is ``coroutines`` or ``callbacks``. Which
+implementation runs is up to the environment, and printed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import wsframe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Cases 9.1.6 and 9.2.6 send 16 MiB, and nothing here may depend on the reader's patience.
+OPTIONS: dict[str, Any] = {"max_size": 2**24, "ping_interval": None}
+CONCURRENT_CASES = 8
+AGENT = "wsframe"
+
+
+async def echo(websocket: wsframe.ServerConnection | wsframe.ClientConnection) -> None:
+    async for message in websocket:
+        await websocket.send(message)
+
+
+class Echo(wsframe.WebSocketProtocol):
+    """Send each message back; remember the last one."""
+
+    def __init__(self, uri: str | None = None) -> None:
+        super().__init__(uri, **OPTIONS)
+        self.last: str | bytes = ""
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def message_received(self, data: str | bytes) -> None:
+        self.last = data
+        self.send(data)
+
+    def connection_closed(self, code: int, reason: str) -> None:
+        self.closed.set_result(None)
+
+    def handshake_failed(self, exc: Exception) -> None:
+        self.closed.set_exception(exc)
+
+
+class Listener(Echo):
+    """Only take messages in."""
+
+    def message_received(self, data: str | bytes) -> None:
+        self.last = data
+
+
+async def serve(api: str) -> None:
+    if api == "coroutines":
+        coroutine_server = await wsframe.serve(echo, "127.0.0.1", 0, **OPTIONS)
+        port = coroutine_server.sockets[0].getsockname()[1]
+    else:
+        callback_server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+        port = callback_server.sockets[0].getsockname()[1]
+    print(port, flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+async def with_coroutines(url: str, *, answer: bool = True) -> str | bytes:
+    last: str | bytes = ""
+    async with wsframe.connect(url, **OPTIONS) as websocket:
+        with contextlib.suppress(wsframe.ConnectionClosed):
+            if answer:
+                await echo(websocket)
+            else:
+                async for message in websocket:
+                    last = message
+    return last
+
+
+async def with_callbacks(url: str, *, answer: bool = True) -> str | bytes:
+    target = urlsplit(url)
+    factory = Echo if answer else Listener
+    _, protocol = await asyncio.get_running_loop().create_connection(
+        lambda: factory(url), target.hostname, target.port
+    )
+    await protocol.closed
+    return protocol.last
+
+
+async def run_cases(api: str, url: str) -> None:
+    visit = with_coroutines if api == "coroutines" else with_callbacks
+    count = int(await visit(f"{url}/getCaseCount", answer=False))
+    print(f"{count} cases", flush=True)
+
+    async def worker(cases: Iterator[int]) -> None:
+        for case in cases:
+            await visit(f"{url}/runCase?case={case}&agent={AGENT}")
+
+    cases = iter(range(1, count + 1))
+    await asyncio.gather(*(worker(cases) for _ in range(CONCURRENT_CASES)))
+    await visit(f"{url}/updateReports?agent={AGENT}", answer=False)
+
+
+if __name__ == "__main__":
+    print(wsframe.IMPLEMENTATION, flush=True)
+    if sys.argv[1] == "server":
+        asyncio.run(serve(sys.argv[2]))
+    else:
+        asyncio.run(run_cases(*sys.argv[2:4]))
