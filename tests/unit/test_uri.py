@@ -23,7 +23,7 @@ from wsframe.uri import WebSocketURI, parse_uri
             False, "xn--mnchen-3ya.example", 80, "/stra%C3%9Fe", "%C3%A4=%20")),
     ],
 )  # fmt: skip
-def test_uri_is_parsed(uri: str, parsed: WebSocketURI) -> None:
+def test_uri_is_parsed(uri, parsed):
     assert parse_uri(uri) == parsed
 
 
@@ -31,12 +31,12 @@ def test_uri_is_parsed(uri: str, parsed: WebSocketURI) -> None:
     ("uri", "resource_name"),
     [("ws://h", "/"), ("ws://h/", "/"), ("ws://h/a?b", "/a?b"), ("ws://h?b", "/?b"), ("ws://h/a?", "/a")],
 )
-def test_resource_name_is_path_and_query(uri: str, resource_name: str) -> None:
+def test_resource_name_is_path_and_query(uri, resource_name):
     """RFC 6455 §3: "/" if the path is empty, and "?" with the query unless that is empty."""
     assert parse_uri(uri).resource_name == resource_name
 
 
-def test_user_info_is_name_and_password() -> None:
+def test_user_info_is_name_and_password():
     assert parse_uri("ws://u:p@h").user_info == ("u", "p")
     assert parse_uri("ws://h").user_info is None
 
@@ -62,7 +62,7 @@ def test_user_info_is_name_and_password() -> None:
         ("ws://" + "\xe9" * 64 + "/", "cannot be encoded"),
     ],
 )
-def test_uri_that_is_no_websocket_uri_is_refused(uri: str, message: str) -> None:
+def test_uri_that_is_no_websocket_uri_is_refused(uri, message):
     """RFC 6455 §3: also a fragment, even an empty one (row C12)."""
     with pytest.raises(InvalidURI, match=message) as info:
         parse_uri(uri)
