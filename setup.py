@@ -51,7 +51,7 @@ class BuildExtensions(build_ext):
 def extensions():
     if NO_EXTENSIONS:
         return []
-    from Cython.Build import cythonize
+    from Cython.Build import cythonize  # noqa: PLC0415 - a build without extensions needs no Cython
 
     modules = [
         Extension(f"wsframe.{name}", [f"src/{name}.pyx"], include_dirs=["src"], depends=HEADERS)

@@ -561,25 +561,26 @@ def test_running_out_of_memory_is_survived(impl):
     wire = (b"\x82\x7e\x10\x00" + bytes(4096)) * 2 + b"\x81\x7e\xff\xff" + b"x" * 65535
     pieces = [wire[:3000], wire[3000:7000], wire[7000:60_000], wire[60_000:]]
     failures = 0
-    for start in range(40):
+    for start in range(10):
         parser = impl.framing.FrameParser(Role.CLIENT)
         frames = []
         for piece in pieces:
             before = parser.pending_bytes
             _testcapi.set_nomemory(start, start + 1)
             try:
-                frames += parser.feed(piece)
+                got = parser.feed(piece)
             except MemoryError:
                 failures += 1
                 break
             finally:
                 _testcapi.remove_mem_hooks()
+            frames += got
         else:
             assert [len(frame.payload) for frame in frames] == [4096, 4096, 65535]
             continue
         assert parser.pending_bytes in (0, before)
         assert parser.fault is None
-    assert failures > 4
+    assert failures >= 3
 
 
 # serialize_frame

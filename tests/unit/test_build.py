@@ -1,0 +1,120 @@
+"""The two switches, at import and at build, and the one decision that follows from them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsframe import _build
+from wsframe._switches import read_switches
+
+ROOT = Path(__file__).parent.parent.parent
+SWITCHES = ["WSFRAME_NO_EXTENSIONS", "WSFRAME_REQUIRE_EXTENSIONS"]
+
+
+@pytest.fixture
+def switches(monkeypatch):
+    """Set the switches given by name; unset the others."""
+
+    def set_switches(**values):
+        for name in SWITCHES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(f"WSFRAME_{name}", value)
+
+    set_switches()
+    return set_switches
+
+
+def run(*arguments, **switches):
+    environ = {name: value for name, value in os.environ.items() if name not in SWITCHES}
+    environ |= {f"WSFRAME_{name}": value for name, value in switches.items()}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "result"),
+    [
+        ({}, (False, False)),
+        ({"NO_EXTENSIONS": "0", "REQUIRE_EXTENSIONS": "0"}, (False, False)),
+        ({"NO_EXTENSIONS": "1"}, (True, False)),
+        ({"REQUIRE_EXTENSIONS": "1"}, (False, True)),
+        ({"NO_EXTENSIONS": "1", "REQUIRE_EXTENSIONS": "0"}, (True, False)),
+    ],
+)
+def test_switches_are_0_or_1(switches, values, result):
+    switches(**values)
+    assert read_switches() == result
+
+
+@pytest.mark.parametrize("name", ["NO_EXTENSIONS", "REQUIRE_EXTENSIONS"])
+@pytest.mark.parametrize("value", ["", "2", "true", "yes", "01", " 1"])
+def test_another_value_is_an_error(switches, name, value):
+    switches(**{name: value})
+    with pytest.raises(ValueError, match=f"WSFRAME_{name} must be 0 or 1, not {value!r}"):
+        read_switches()
+
+
+def test_both_switches_contradict_each_other(switches):
+    switches(NO_EXTENSIONS="1", REQUIRE_EXTENSIONS="1")
+    with pytest.raises(ValueError, match="contradict each other"):
+        read_switches()
+
+
+def test_without_extensions_python_runs(switches):
+    switches(NO_EXTENSIONS="1")
+    assert _build.choose_implementation() == ("python", "WSFRAME_NO_EXTENSIONS=1 is set")
+
+
+def test_with_extensions_c_runs(switches, monkeypatch):
+    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
+    assert _build.choose_implementation() == ("c", "the compiled extensions were built and can be imported")
+    switches(REQUIRE_EXTENSIONS="1")
+    assert _build.choose_implementation()[0] == "c"
+
+
+def test_missing_extensions_are_told(switches, monkeypatch):
+    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "wsframe._no_such_module"))
+    implementation, reason = _build.choose_implementation()
+    assert implementation == "python"
+    assert "No module named 'wsframe._no_such_module'" in reason
+
+
+def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
+    monkeypatch.setattr(_build, "EXTENSIONS", ("wsframe._no_such_module",))
+    switches(REQUIRE_EXTENSIONS="1")
+    with pytest.raises(ImportError, match="WSFRAME_REQUIRE_EXTENSIONS=1 is set, but No module named"):
+        _build.choose_implementation()
+
+
+def test_the_decision_is_taken_at_import(impl):
+    """Each process decides once, for all modules."""
+    code = (
+        "from wsframe import _build, framing, masking, utf8;"
+        "print(_build.IMPLEMENTATION, framing.FrameParser.__module__, masking.apply_mask.__module__,"
+        " utf8.Utf8Validator.__module__)"
+    )
+    if impl.name == "py":
+        result = run("-c", code, NO_EXTENSIONS="1")
+        assert result.stdout.split() == ["python", "wsframe._framing_py", "wsframe._masking_py", "wsframe._utf8_py"]
+    else:
+        result = run("-c", code, REQUIRE_EXTENSIONS="1")
+        assert result.stdout.split() == ["c", "wsframe._framing_c", "wsframe._masking_c", "wsframe._utf8_c"]
+
+
+@pytest.mark.parametrize("name", ["NO_EXTENSIONS", "REQUIRE_EXTENSIONS"])
+@pytest.mark.parametrize("arguments", [["-c", "import wsframe"], ["setup.py", "--version"]], ids=["import", "build"])
+def test_bad_switches_stop_an_import_and_a_build(arguments, name):
+    if arguments[0] == "setup.py":
+        pytest.importorskip("setuptools")
+        if not (ROOT / "setup.py").exists():
+            pytest.skip("needs the source tree")
+    result = run(*arguments, **{name: "yes"})
+    assert result.returncode != 0
+    assert f"ValueError: WSFRAME_{name} must be 0 or 1, not 'yes'" in result.stderr
