@@ -67,9 +67,9 @@ def echo_server(api: str, impl: str) -> Iterator[str]:
         yield f"ws://127.0.0.1:{read_line(process)}"
 
 
-def run_client(api: str, impl: str, url: str, timeout_s: float) -> None:
+def run_client(api: str, impl: str, url: str, *, timeout_s: float, concurrent_cases: int = 8) -> None:
     """Let our client run all cases of the fuzzing server at ``url``."""
-    with program("endpoint.py", "client", api, url, impl=impl) as process:
+    with program("endpoint.py", "client", api, url, str(concurrent_cases), impl=impl) as process:
         check_implementation(process, impl)
         process.wait(timeout_s)
         assert process.returncode == 0, f"the client failed with {process.returncode}, see its standard error"

@@ -1,8 +1,8 @@
 """The endpoint under test, as a program: an echo server, or a client that runs the cases of a fuzzing server.
 
 ``endpoint.py server API`` prints the port it listens on and runs until its standard input ends;
-``endpoint.py client API URL`` runs all cases and ends. ``API`` is ``coroutines`` or ``callbacks``. Which
-implementation runs is up to the environment, and printed first.
+``endpoint.py client API URL N`` runs all cases, N at a time, and ends. ``API`` is ``coroutines`` or ``callbacks``.
+Which implementation runs is up to the environment, and printed first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Cases 9.1.6 and 9.2.6 send 16 MiB, and nothing here may depend on the reader's patience.
 OPTIONS: dict[str, Any] = {"max_size": 2**24, "ping_interval": None}
-CONCURRENT_CASES = 8
 AGENT = "wsframe"
 
 
@@ -81,14 +80,12 @@ async def with_coroutines(url: str, *, answer: bool = True) -> str | bytes:
 async def with_callbacks(url: str, *, answer: bool = True) -> str | bytes:
     target = urlsplit(url)
     factory = Echo if answer else Listener
-    _, protocol = await asyncio.get_running_loop().create_connection(
-        lambda: factory(url), target.hostname, target.port
-    )
+    _, protocol = await asyncio.get_running_loop().create_connection(lambda: factory(url), target.hostname, target.port)
     await protocol.closed
     return protocol.last
 
 
-async def run_cases(api: str, url: str) -> None:
+async def run_cases(api: str, url: str, concurrent_cases: int) -> None:
     visit = with_coroutines if api == "coroutines" else with_callbacks
     count = int(await visit(f"{url}/getCaseCount", answer=False))
     print(f"{count} cases", flush=True)
@@ -98,7 +95,7 @@ async def run_cases(api: str, url: str) -> None:
             await visit(f"{url}/runCase?case={case}&agent={AGENT}")
 
     cases = iter(range(1, count + 1))
-    await asyncio.gather(*(worker(cases) for _ in range(CONCURRENT_CASES)))
+    await asyncio.gather(*(worker(cases) for _ in range(concurrent_cases)))
     await visit(f"{url}/updateReports?agent={AGENT}", answer=False)
 
 
@@ -107,4 +104,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "server":
         asyncio.run(serve(sys.argv[2]))
     else:
-        asyncio.run(run_cases(*sys.argv[2:4]))
+        asyncio.run(run_cases(sys.argv[2], sys.argv[3], int(sys.argv[4])))

@@ -51,11 +51,13 @@ def test_the_301_cases_are_expected_ok_but_for_three() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_server(impl: SimpleNamespace, server_url: str, section: str) -> None:
     with program("judge.py", "server", server_url, f"{section}.*", impl=impl.name) as judge:
-        assert mismatches(SECTIONS[section], verdicts(judge)) == []
+        wrong = mismatches(SECTIONS[section], verdicts(judge))
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_client(impl: SimpleNamespace, api: str, section: str) -> None:
     with program("judge.py", "client", f"{section}.*", impl=impl.name) as judge:
-        run_client(api, impl.name, f"ws://127.0.0.1:{read_line(judge)}", SECTION_TIMEOUT_S)
-        assert mismatches(SECTIONS[section], verdicts(judge)) == []
+        run_client(api, impl.name, f"ws://127.0.0.1:{read_line(judge)}", timeout_s=SECTION_TIMEOUT_S)
+        wrong = mismatches(SECTIONS[section], verdicts(judge))
+    assert not wrong, "\n".join(wrong)
