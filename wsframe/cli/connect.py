@@ -1,0 +1,334 @@
+"""``wsframe connect``: a client for a person at a terminal, or for a pipe. Rank 6."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import ssl
+import sys
+import threading
+import unicodedata
+from collections.abc import AsyncIterator
+from typing import Any, BinaryIO, TextIO
+
+import wsframe.asyncio.client
+from wsframe.asyncio.client import ClientConnection
+from wsframe.cli.common import (
+    CommandError,
+    add_loop_option,
+    add_max_size_option,
+    describe_end,
+    describe_os_error,
+    on_stop_signal,
+    run_loop,
+    supports_ansi,
+)
+from wsframe.connection import Connection
+from wsframe.constants import State
+from wsframe.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidStatus, InvalidURI
+
+__all__ = ["Console", "Session", "add_parser", "read_lines", "run"]
+
+PROMPT = "> "
+READ_SIZE = 64 * 1024
+CHUNKS_AHEAD = 4
+"""Reads from stdin that may wait to be sent."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "connect",
+        help="connect to a server: type messages, see what comes back",
+        description="Send each line of standard input as a text message, and print what comes back. "
+        "At a terminal: until Ctrl-D. In a pipe: until there are as many answers as lines, "
+        "or nothing has come for a while.",
+    )
+    parser.add_argument("uri", metavar="URI", help="ws://host:port/path or wss://...")
+    parser.add_argument("--origin", help="value of the Origin header")
+    parser.add_argument(
+        "--header", action="append", type=_header, metavar="NAME:VALUE", help="header to add; may be repeated"
+    )
+    parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to offer; may be repeated")
+    parser.add_argument("--insecure", action="store_true", help="do not check the server's certificate")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="in a pipe: how long to wait for one more answer (%(default)s)",
+    )
+    add_max_size_option(parser)
+    add_loop_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"expected NAME:VALUE, not {text!r}")
+    return name.strip(), value.strip()
+
+
+class Console:
+    """What the user sees.
+
+    Messages go to stdout. At a terminal they are marked, made harmless and shown above the line that is being
+    typed, and words about the connection go to stderr; in a pipe they are printed as they are, and there are
+    no words.
+
+    Attributes:
+        interactive: Whether somebody types.
+    """
+
+    def __init__(self) -> None:
+        self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        # Whether the line that is being typed can be kept from being mixed up with what is printed.
+        self._keep_line = self.interactive and supports_ansi(sys.stdout)
+        self._prompting = False
+
+    def show_message(self, data: str | bytes) -> None:
+        """Print a message from the server."""
+        if not self.interactive:
+            # The bytes that came, whatever the encoding of stdout is.
+            sys.stdout.flush()
+            sys.stdout.buffer.write((data.encode() if isinstance(data, str) else data) + b"\n")
+            sys.stdout.buffer.flush()
+        elif isinstance(data, str):
+            self._print(sys.stdout, f"< {_harmless(data)}")
+        else:
+            self._print(sys.stdout, f"< {data.hex(' ')} ({len(data)} bytes)")
+
+    def show_status(self, text: str) -> None:
+        """Print words about the connection."""
+        if self.interactive:
+            self._print(sys.stderr, f"* {_harmless(text)}")
+
+    def prompt(self) -> None:
+        """Ask for a line."""
+        if self.interactive:
+            self._prompting = True
+            sys.stdout.write(PROMPT)
+            sys.stdout.flush()
+
+    def end_prompt(self) -> None:
+        """Ask for nothing any more."""
+        if self._prompting:
+            self._prompting = False
+            sys.stdout.write("\r\x1b[K" if self._keep_line else "\n")
+            sys.stdout.flush()
+
+    def _print(self, stream: TextIO, text: str) -> None:
+        if self._prompting and self._keep_line:
+            # Save the cursor, make room above the line that is being typed, print there, go back.
+            rows = _rows(text, shutil.get_terminal_size().columns)
+            text = "".join(("\x1b7", "\n" * rows, f"\x1b[{rows}A\x1b[{rows}L", text, f"\x1b8\x1b[{rows}B"))
+        else:
+            text += "\n"
+        stream.write(text)
+        stream.flush()
+
+
+def _harmless(text: str) -> str:
+    """Spell out what a terminal would not print but obey."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _rows(text: str, columns: int) -> int:
+    """Count the lines of a terminal that a text takes."""
+    rows = 0
+    for line in text.split("\n"):
+        width = sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in line)
+        rows += max(1, -(-width // columns))
+    return rows
+
+
+async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
+    """Iterate over the lines of a stream, without their ends, and without blocking the event loop.
+
+    A daemon thread reads, for there is no other way that works for every kind of stream on every system.
+
+    Args:
+        stream: A stream without a buffer: the lock of a buffer, held by a thread that waits for a terminal,
+            would not let the interpreter exit.
+    """
+    loop = asyncio.get_running_loop()
+    chunks: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(CHUNKS_AHEAD)
+
+    def read() -> None:
+        chunk = b"-"
+        # RuntimeError: the event loop is closed.
+        with contextlib.suppress(RuntimeError):
+            while chunk:
+                room.acquire()
+                try:
+                    chunk = stream.read(READ_SIZE)
+                except (OSError, ValueError):
+                    chunk = b""
+                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+
+    threading.Thread(target=read, daemon=True).start()
+    rest = b""
+    while True:
+        chunk = await chunks.get()
+        if not chunk:
+            break
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+        room.release()
+    if rest:
+        yield rest
+
+
+class _Connection(ClientConnection):
+    """A connection that shows the server's pings."""
+
+    def __init__(self, protocol: Connection, console: Console, **options: Any) -> None:
+        super().__init__(protocol, **options)
+        self._console = console
+
+    def _on_ping(self, payload: bytes) -> None:
+        self._console.show_status(f"ping {payload!r}, answered")
+
+
+class Session:
+    """One conversation.
+
+    Args:
+        websocket: The connection.
+        console: What the user sees.
+        wait: Seconds to wait for one more answer in a pipe.
+    """
+
+    def __init__(self, websocket: ClientConnection, console: Console, wait: float) -> None:
+        self._websocket = websocket
+        self._console = console
+        self._wait = wait
+        self._sent = 0
+        self._received = 0
+        self._arrival = asyncio.Event()
+
+    async def run(self, stream: BinaryIO | None) -> None:
+        """Talk until one side has enough, then close.
+
+        Args:
+            stream: Where lines come from, without a buffer; None for none.
+
+        Raises:
+            CommandError: If the connection did not end well.
+        """
+        stop = asyncio.Event()
+        tasks = [
+            asyncio.create_task(coroutine) for coroutine in (self._receive(), self._send_lines(stream), _wait(stop))
+        ]
+        try:
+            with on_stop_signal(stop.set):
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                ours = self._websocket.state is State.OPEN
+                await self._websocket.close()
+                # What was still on its way here.
+                await tasks[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._console.end_prompt()
+        exc = self._websocket.close_exc
+        end = describe_end(exc, "server")
+        if not ours and not isinstance(exc, ConnectionClosedOK):
+            raise CommandError(end)
+        self._console.show_status(end)
+
+    async def _receive(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for message in self._websocket:
+                self._console.show_message(message)
+                self._received += 1
+                self._arrival.set()
+
+    async def _send_lines(self, stream: BinaryIO | None) -> None:
+        self._console.prompt()
+        if stream is not None:
+            async for line in read_lines(stream):
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as exc:
+                    raise CommandError(f"line {self._sent + 1} of the input is not UTF-8: {exc}") from exc
+                try:
+                    await self._websocket.send(text)
+                except ConnectionClosed:
+                    return
+                self._sent += 1
+                self._console.prompt()
+        if not self._console.interactive:
+            await self._wait_for_answers()
+
+    async def _wait_for_answers(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            while self._received < self._sent:
+                self._arrival.clear()
+                await asyncio.wait_for(self._arrival.wait(), self._wait)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    return run_loop(lambda: _talk(options), options.loop)
+
+
+async def _talk(options: argparse.Namespace) -> int:
+    console = Console()
+    websocket = await _open(options, console)
+    subprotocol = "" if websocket.subprotocol is None else f", subprotocol {websocket.subprotocol}"
+    console.show_status(f"connected to {options.uri}{subprotocol}; Ctrl-D to leave")
+    # The stream below the buffer of stdin; see read_lines.
+    stream: BinaryIO | None = getattr(getattr(sys.stdin, "buffer", None), "raw", None)
+    async with websocket:
+        await Session(websocket, console, options.wait).run(stream)
+    return 0
+
+
+async def _open(options: argparse.Namespace, console: Console) -> ClientConnection:
+    """Connect, or tell in one line why not."""
+    kwargs: dict[str, Any] = {}
+    if options.insecure and options.uri.lower().startswith("wss:"):
+        kwargs["ssl"] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        return await wsframe.asyncio.client.connect(
+            options.uri,
+            origin=options.origin,
+            additional_headers=options.header,
+            subprotocols=options.subprotocol,
+            max_size=options.max_size,
+            create_connection=lambda protocol, **others: _Connection(protocol, console, **others),
+            **kwargs,
+        )
+    except InvalidURI as exc:
+        raise CommandError(str(exc)) from exc
+    except InvalidStatus as exc:
+        response = exc.response
+        why = bytes(response.body).decode("utf-8", "replace").partition("\n")[0]
+        status = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
+        raise CommandError(_harmless(f"the server refused the connection: {status}{why and f' ({why:.200})'}")) from exc
+    except InvalidHandshake as exc:
+        raise CommandError(_harmless(f"the opening handshake failed: {exc}")) from exc
+    except ssl.SSLCertVerificationError as exc:
+        why = f"the certificate is not valid: {exc.verify_message} (--insecure skips the check)"
+        raise CommandError(f"cannot connect to {options.uri}: {why}") from exc
+    except OSError as exc:
+        raise CommandError(f"cannot connect to {options.uri}: {describe_os_error(exc)}") from exc
+    except ValueError as exc:
+        raise CommandError(str(exc)) from exc
