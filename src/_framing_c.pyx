@@ -199,7 +199,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
         max_message_size: Limit on the payload of a message over all its fragments, in bytes; None for none.
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
-            message with RSV1 is not checked: its UTF-8 is only seen after the extension has decoded it.
+            message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
+            it; and it may exceed ``max_message_size`` by 1/16 and 64 bytes, since data that cannot be
+            compressed grows. The extension enforces the limit on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -223,9 +225,12 @@ Split a byte stream into frames (RFC 6455 §5.2).
         self._in_message = False
         self._message_size = 0
         self._check_text = False
+        self._encoded = False
         self._utf8.missing = 0
         self._mask_bit = MASK if role == Role.SERVER else 0
         self._max_message_size = check_limit(max_message_size)
+        # No wrap-around: the limit is at most 2**62.
+        self._max_encoded_size = self._max_message_size + self._max_message_size // 16 + 64
         self._max_fragment_size = check_limit(max_fragment_size)
         self._first_faults = FIRST_FAULTS[1 if rsv1 else 0]
 
@@ -325,6 +330,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
                 if header.first & 0x0F:
                     self._in_message = True
                     self._check_text = (header.first & (RSV1 | 0x0F)) == TEXT
+                    self._encoded = (header.first & RSV1) != 0
                 # No wrap-around: the sum passed the limit, which is at most 2**62.
                 self._message_size += header.length
             if header.length > <uint64_t>(size - pos):
@@ -345,6 +351,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
         """Judge a header; return its size, or 0 if it is incomplete or faulty. There is at least 1 byte."""
         cdef Py_ssize_t end = 2
         cdef uint64_t length
+        cdef bint encoded
         cdef int i
         header.first = data[0]
         header.fault = self._first_faults[(256 if self._in_message else 0) + data[0]]
@@ -391,7 +398,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
                 header.fault = FRAGMENT_TOO_BIG
                 return 0
             # No wrap-around: the message's size has passed this limit before.
-            if length > self._max_message_size - self._message_size:
+            encoded = (data[0] & RSV1) != 0 if data[0] & 0x0F else self._encoded
+            if length > (self._max_encoded_size if encoded else self._max_message_size) - self._message_size:
                 header.fault = MESSAGE_TOO_BIG
                 return 0
         header.length = length

@@ -6,12 +6,14 @@
 from wsframe import exceptions
 from wsframe._build import IMPLEMENTATION
 from wsframe._version import VERSION as __version__
+from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.client import ClientConnection, connect, unix_connect
 from wsframe.asyncio.protocol import WebSocketProtocol
 from wsframe.asyncio.server import Server, ServerConnection, basic_auth, serve, unix_serve
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Opcode, Role, State
 from wsframe.datastructures import Headers, HeadersLike, MultipleValuesError
+from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.events import CloseReceived, Event, Failed, Message, PingReceived, PongReceived
 from wsframe.exceptions import *  # noqa: F403
 from wsframe.framing import Frame, FrameParser, serialize_frame
@@ -19,6 +21,7 @@ from wsframe.handshake import ClientHandshake, ServerHandshake, accept_key
 from wsframe.http11 import Request, Response
 from wsframe.limits import Limits
 from wsframe.masking import apply_mask, apply_mask_inplace, new_masking_key
+from wsframe.prepared import PreparedMessage
 from wsframe.utf8 import Utf8Validator
 
 __all__ = [
@@ -38,8 +41,11 @@ __all__ = [
     "Message",
     "MultipleValuesError",
     "Opcode",
+    "PerMessageDeflate",
+    "PerMessageDeflateFactory",
     "PingReceived",
     "PongReceived",
+    "PreparedMessage",
     "Request",
     "Response",
     "Role",
@@ -54,6 +60,7 @@ __all__ = [
     "apply_mask",
     "apply_mask_inplace",
     "basic_auth",
+    "broadcast",
     "connect",
     "new_masking_key",
     "serialize_frame",

@@ -85,7 +85,9 @@ class FrameParser:
         max_message_size: Limit on the payload of a message over all its fragments, in bytes; None for none.
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
-            message with RSV1 is not checked: its UTF-8 is only seen after the extension has decoded it.
+            message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
+            it; and it may exceed ``max_message_size`` by 1/16 and 64 bytes, since data that cannot be
+            compressed grows. The extension enforces the limit on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -105,16 +107,19 @@ class FrameParser:
     ) -> None:
         self.fault: Fault | None = None
         self._mask_bit = 0x80 if role == Role.SERVER else 0
-        self._max_message_size = _check_limit(max_message_size)
+        self._max_message_size = limit = _check_limit(max_message_size)
+        self._max_encoded_size = limit + limit // 16 + 64
         self._max_fragment_size = _check_limit(max_fragment_size)
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
         self._closed = False
         # Bytes of an incomplete header.
         self._header = b""
-        # The message in progress: whether there is one, its size so far, and whether its text is checked.
+        # The message in progress: whether there is one, its size so far, whether its text is checked, and
+        # whether an extension has encoded it.
         self._in_message = False
         self._message_size = 0
         self._check_text = False
+        self._encoded = False
         self._utf8 = Utf8Validator()
         # The frame whose payload is incomplete: its first byte, key, unmasked payload so far, and length.
         self._partial: bytearray | None = None
@@ -197,7 +202,9 @@ class FrameParser:
             # RFC 6455 §10.4: before anything is spent on the payload.
             if length > self._max_fragment_size:
                 return self._stop(Fault.FRAGMENT_TOO_BIG, end)
-            if length > self._max_message_size - self._message_size:
+            encoded = self._encoded if first & 0x0F == Opcode.CONTINUATION else first & 0x40
+            limit = self._max_encoded_size if encoded else self._max_message_size
+            if length > limit - self._message_size:
                 return self._stop(Fault.MESSAGE_TOO_BIG, end)
         key = b""
         if self._mask_bit:
@@ -209,6 +216,7 @@ class FrameParser:
             if first & 0x0F:
                 self._in_message = True
                 self._check_text = first & 0x4F == Opcode.TEXT
+                self._encoded = bool(first & 0x40)
             self._message_size += length
         if end - pos < length:
             self._partial = bytearray()

@@ -6,6 +6,7 @@ handshake, and ends the TCP connection when ``close_expected`` says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsframe.constants import (
@@ -28,10 +29,12 @@ from wsframe.exceptions import (
     PayloadTooBig,
     ProtocolError,
 )
+from wsframe.extensions import Extension
 from wsframe.framing import Frame, FrameParser, serialize_frame
 from wsframe.limits import Limits
 from wsframe.masking import new_masking_key
 from wsframe.messages import MessageAssembler
+from wsframe.prepared import PreparedMessage
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -64,11 +67,13 @@ class Connection:
         state: CONNECTING if the opening handshake is still to come.
         limits: Bounds on what the peer may send; the defaults of ``Limits`` if None.
         subprotocol: The subprotocol agreed on, or None.
+        extensions: The extensions agreed on, in the order in which they encode.
 
     Attributes:
         role: Which end this is.
         state: The state.
         subprotocol: The subprotocol agreed on, or None.
+        extensions: The extensions agreed on.
         fault: The peer's violation that failed the connection, or None.
         close_rcvd: The ``Close`` received, or None.
         close_sent: The ``Close`` sent, or None.
@@ -86,8 +91,9 @@ class Connection:
         state: State = State.OPEN,
         limits: Limits | None = None,
         subprotocol: str | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
-        limits = limits or Limits()
+        self._limits = limits or Limits()
         self.role = role
         self.state = state
         self.subprotocol = subprotocol
@@ -98,21 +104,24 @@ class Connection:
         self.hold_failure = False
         self._hold_pongs = False
         self._held_pong: bytes | None = None
-        self._parser = FrameParser(
-            role, max_message_size=limits.max_message_size, max_fragment_size=limits.max_fragment_size
-        )
-        self._messages = MessageAssembler()
+        self._use(extensions)
         # The Close frame that leaves with the next data_to_send.
         self._answer: Close | None = None
         self._failed = False
         # Whether a fragmented message of ours is in progress.
         self._sending_fragments = False
+        # Whether extensions are left out for that message.
+        self._sending_plain = False
         self._output: list[bytes] = []
 
     # Receiving
 
-    def open(self, subprotocol: str | None = None) -> None:
+    def open(self, subprotocol: str | None = None, extensions: Sequence[Extension] = ()) -> None:
         """Take note that the opening handshake is done.
+
+        Args:
+            subprotocol: The subprotocol agreed on, or None.
+            extensions: The extensions agreed on, in the order in which they encode.
 
         Raises:
             InvalidState: If the state is not CONNECTING.
@@ -121,6 +130,18 @@ class Connection:
             raise InvalidState(f"cannot open a connection in state {self.state.name}")
         self.state = State.OPEN
         self.subprotocol = subprotocol
+        self._use(extensions)
+
+    def _use(self, extensions: Sequence[Extension]) -> None:
+        limits = self._limits
+        self.extensions = list(extensions)
+        self._parser = FrameParser(
+            self.role,
+            max_message_size=limits.max_message_size,
+            max_fragment_size=limits.max_fragment_size,
+            rsv1=any(extension.rsv1 for extension in extensions),
+        )
+        self._messages = MessageAssembler(self.extensions, limits.max_message_size, limits.max_fragment_size)
 
     def receive_data(self, data: Buffer) -> list[Event]:
         """Take the next bytes from the peer.
@@ -144,6 +165,9 @@ class Connection:
                 message = self._messages.add(frame)
                 if message is not None:
                     events.append(message)
+                elif self._messages.fault is not None:
+                    events.append(self._receive_fault(self._messages.fault))
+                    return events
             else:
                 events.append(self._receive_control(frame))
         fault = self._parser.fault
@@ -190,31 +214,46 @@ class Connection:
 
     # Sending
 
-    def send_text(self, data: str | Buffer, fin: bool = True) -> None:
+    def send_text(self, data: str | Buffer, fin: bool = True, compress: bool | None = None) -> None:
         """Send a text message, or its first fragment (RFC 6455 §5.6).
 
         Args:
             data: The text, or its UTF-8 encoding.
             fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
 
         Raises:
             InvalidState: If the connection is not open.
             ProtocolError: If a fragmented message is in progress.
         """
-        self._send_message(Opcode.TEXT, data.encode() if isinstance(data, str) else data, fin)
+        self._send_message(Opcode.TEXT, data.encode() if isinstance(data, str) else data, fin, compress)
 
-    def send_binary(self, data: Buffer, fin: bool = True) -> None:
+    def send_binary(self, data: Buffer, fin: bool = True, compress: bool | None = None) -> None:
         """Send a binary message, or its first fragment (RFC 6455 §5.6).
 
         Args:
             data: Any bytes-like object.
             fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
 
         Raises:
             InvalidState: If the connection is not open.
             ProtocolError: If a fragmented message is in progress.
         """
-        self._send_message(Opcode.BINARY, data, fin)
+        self._send_message(Opcode.BINARY, data, fin, compress)
+
+    def send_prepared(self, message: PreparedMessage) -> None:
+        """Send a message that was prepared for many connections.
+
+        Args:
+            message: The message.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self._check_message_can_start()
+        self._output.append(message.serialize(self.role, self.extensions))
 
     def send_continuation(self, data: str | Buffer, fin: bool) -> None:
         """Send the next fragment of a message (RFC 6455 §5.4).
@@ -230,8 +269,7 @@ class Connection:
         self._check_open()
         if not self._sending_fragments:
             raise ProtocolError("there is no fragmented message to continue")
-        self._send(Opcode.CONTINUATION, data.encode() if isinstance(data, str) else data, fin)
-        self._sending_fragments = not fin
+        self._send_data(Opcode.CONTINUATION, data.encode() if isinstance(data, str) else data, fin, None)
 
     def send_ping(self, data: Buffer = b"") -> None:
         """Send a Ping (RFC 6455 §5.5.2).
@@ -318,12 +356,25 @@ class Connection:
         if self.state is not State.OPEN:
             raise InvalidState(f"cannot send in state {self.state.name}")
 
-    def _send_message(self, opcode: Opcode, data: Buffer, fin: bool) -> None:
+    def _check_message_can_start(self) -> None:
         self._check_open()
         if self._sending_fragments:
             raise ProtocolError("a fragmented message is in progress")
-        self._send(opcode, data, fin)
+
+    def _send_message(self, opcode: Opcode, data: Buffer, fin: bool, compress: bool | None) -> None:
+        self._check_message_can_start()
+        self._sending_plain = compress is False
+        self._send_data(opcode, data, fin, compress)
+
+    def _send_data(self, opcode: Opcode, data: Buffer, fin: bool, compress: bool | None) -> None:
         self._sending_fragments = not fin
+        if not self.extensions or self._sending_plain:
+            self._send(opcode, data, fin)
+            return
+        frame = Frame(opcode, bytes(data), fin)
+        for extension in self.extensions:
+            frame = extension.encode(frame, compress)
+        self._send(opcode, frame.payload, fin, frame.rsv1)
 
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()
@@ -331,10 +382,10 @@ class Connection:
             raise ProtocolError(f"a control frame has at most {MAX_CONTROL_PAYLOAD} bytes")
         self._send(opcode, data)
 
-    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True) -> None:
+    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
         # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
         mask = new_masking_key() if self.role is Role.CLIENT else None
-        self._output.append(serialize_frame(opcode, payload, fin=fin, mask=mask))
+        self._output.append(serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask))
 
     def _send_close_frame(self, close: Close) -> None:
         payload = b""

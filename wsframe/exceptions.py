@@ -94,6 +94,8 @@ class Fault(enum.Enum):
     BAD_CLOSE_CODE = (1002, "a close frame has a code that must not be sent", "RFC 6455 §7.4")
     INVALID_UTF8_REASON = (1007, "the reason of a close frame is not UTF-8", "RFC 6455 §5.5.1")
     INVALID_UTF8_TEXT = (1007, "a text message is not UTF-8", "RFC 6455 §8.1")
+    INVALID_DEFLATE = (1007, "a compressed message cannot be decompressed", "RFC 7692 §7.2.2")
+    TOO_MANY_FINAL_BLOCKS = (1008, "a compressed message has too many final blocks", "RFC 7692 §7.2.3.4")
 
     def __init__(self, close_code: int, text: str, section: str) -> None:
         self.close_code = CloseCode(close_code)

@@ -41,8 +41,10 @@ from wsframe.exceptions import (
     StatusLineTooLong,
     TooManyHeaders,
 )
+from wsframe.extensions import Extension, ExtensionFactory, check_agreed, choose_extensions
 from wsframe.headers import (
     build_basic_authorization,
+    build_extensions,
     build_host,
     check_subprotocols,
     parse_extensions,
@@ -109,12 +111,14 @@ class ServerHandshake:
             request without Origin is too. None accepts everything.
         subprotocols: Subprotocols that the server speaks, the preferred one first, or None.
         select_subprotocol: Called with the subprotocols that the client offers; returns one of them or None.
+        extensions: Extensions that the server may use.
         limits: Bounds on the request's head.
 
     Attributes:
         request: The request, once it is there.
         unread: Bytes behind the request; they belong to the connection (RFC 6455 §4.2.2).
         subprotocol: The subprotocol agreed on, or None.
+        extensions: The extensions agreed on.
         origin: The request's Origin, or None.
         error: Why ``accept`` refused the request, or None.
 
@@ -129,6 +133,7 @@ class ServerHandshake:
         origins: Sequence[str | re.Pattern[str] | None] | None = None,
         subprotocols: Sequence[str] | None = None,
         select_subprotocol: Callable[[Sequence[str]], str | None] | None = None,
+        extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
         if subprotocols is not None:
@@ -136,10 +141,12 @@ class ServerHandshake:
         self._origins = origins
         self._subprotocols = subprotocols
         self._select_subprotocol = select_subprotocol
+        self._extensions = extensions
         self._head = _HeadBuffer(limits or Limits(), RequestLineTooLong)
         self.request: Request | None = None
         self.unread = b""
         self.subprotocol: str | None = None
+        self.extensions: list[Extension] = []
         self.origin: str | None = None
         self.error: Exception | None = None
 
@@ -180,6 +187,7 @@ class ServerHandshake:
         """
         try:
             key = self._check(request)
+            offers = parse_extensions(request.headers.get_all("Sec-WebSocket-Extensions"))
             self.subprotocol = self._negotiate_subprotocol(request)
         except InvalidHandshake as exc:
             return self.refuse(exc)
@@ -190,6 +198,9 @@ class ServerHandshake:
         headers["Sec-WebSocket-Accept"] = accept_key(key)
         if self.subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = self.subprotocol
+        chosen, self.extensions = choose_extensions(offers, self._extensions)
+        if chosen is not None:
+            headers["Sec-WebSocket-Extensions"] = chosen
         return Response(http.HTTPStatus.SWITCHING_PROTOCOLS, "Switching Protocols", headers)
 
     def reject(self, status: http.HTTPStatus | int, text: str) -> Response:
@@ -246,7 +257,6 @@ class ServerHandshake:
         version = _single_value(headers, "Sec-WebSocket-Version")
         if version != WEBSOCKET_VERSION:
             raise InvalidHeaderValue("Sec-WebSocket-Version", version)
-        parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
         self._check_origin(headers)
         return key
 
@@ -299,12 +309,14 @@ class ClientHandshake:
         uri: Where to connect to.
         origin: Value of Origin, for servers that want one.
         subprotocols: Subprotocols to offer, the preferred one first, or None.
+        extensions: Extensions to offer.
         limits: Bounds on the response.
 
     Attributes:
         response: The response, once it is there.
         unread: Bytes behind the response; they belong to the connection.
         subprotocol: The subprotocol agreed on, or None.
+        extensions: The extensions agreed on.
 
     Raises:
         TypeError: If ``subprotocols`` is a string.
@@ -317,11 +329,13 @@ class ClientHandshake:
         *,
         origin: str | None = None,
         subprotocols: Sequence[str] | None = None,
+        extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
         if subprotocols is not None:
             check_subprotocols(subprotocols)
         self._uri = uri
+        self._extensions = extensions
         self._origin = origin
         self._subprotocols = subprotocols
         self._limits = limits or Limits()
@@ -338,6 +352,7 @@ class ClientHandshake:
         self.response: Response | None = None
         self.unread = b""
         self.subprotocol: str | None = None
+        self.extensions: list[Extension] = []
 
     def build_request(self) -> Request:
         """Make the request; headers may be added before it is sent."""
@@ -353,6 +368,9 @@ class ClientHandshake:
         headers["Sec-WebSocket-Version"] = WEBSOCKET_VERSION
         if self._subprotocols:
             headers["Sec-WebSocket-Protocol"] = ", ".join(self._subprotocols)
+        offers = [(factory.name, parameters) for factory in self._extensions for parameters in factory.offer()]
+        if offers:
+            headers["Sec-WebSocket-Extensions"] = build_extensions(offers)
         return Request(self._uri.resource_name, headers)
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> Response | None:
@@ -411,7 +429,7 @@ class ClientHandshake:
         return response
 
     def check(self, response: Response) -> None:
-        """Check a response (RFC 6455 §4.1), and set ``subprotocol``.
+        """Check a response (RFC 6455 §4.1), and set ``subprotocol`` and ``extensions``.
 
         Raises:
             InvalidStatus: If the status is not 101.
@@ -424,8 +442,8 @@ class ClientHandshake:
         accept = _single_value(headers, "Sec-WebSocket-Accept")
         if accept != accept_key(self._key):
             raise InvalidHeaderValue("Sec-WebSocket-Accept", accept)
-        for name, _ in parse_extensions(headers.get_all("Sec-WebSocket-Extensions")):
-            raise NegotiationError(f"the server chose an extension that was not offered: {name}")
+        agreed = parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
+        self.extensions = check_agreed(agreed, self._extensions)
         chosen = parse_tokens(headers.get_all("Sec-WebSocket-Protocol"), "Sec-WebSocket-Protocol")
         if len(chosen) > 1:
             raise InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(chosen)}")

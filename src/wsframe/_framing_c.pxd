@@ -24,15 +24,18 @@ cdef class Frame:
 cdef class FrameParser:
     cdef readonly object fault
     cdef uint64_t _max_message_size
+    cdef uint64_t _max_encoded_size
     cdef uint64_t _max_fragment_size
     # Verdicts on a first byte: 256 outside a message, then 256 inside one.
     cdef const unsigned char *_first_faults
     cdef unsigned char _mask_bit
     cdef bint _closed
 
-    # The message in progress: whether there is one, its size so far, and whether its text is checked.
+    # The message in progress: whether there is one, its size so far, whether its text is checked, and whether an
+    # extension has encoded it.
     cdef bint _in_message
     cdef bint _check_text
+    cdef bint _encoded
     cdef uint64_t _message_size
     cdef utf8_state _utf8
 

@@ -12,6 +12,7 @@ from wsframe.asyncio.keepalive import Keepalive
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import CloseReceived, Event, Failed, Message, PingReceived, PongReceived
+from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import Response
 from wsframe.limits import ANSWER_GRACE_S
 
@@ -88,6 +89,10 @@ class BaseProtocol(asyncio.BufferedProtocol):
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
+        # Runs while an extension holds memory that an idle connection does not need.
+        self._has_idle_timeout = False
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._busy = False
         self._keepalive: Keepalive | None = None
         # Payloads of the pings that are not answered yet, in order, with the time and who waits for the pong.
         self._pings: dict[bytes, tuple[asyncio.Future[float] | None, float]] = {}
@@ -178,6 +183,9 @@ class BaseProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._set_timer(None)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         if self._keepalive is not None:
             self._keepalive.stop()
             self._keepalive = None
@@ -203,11 +211,12 @@ class BaseProtocol(asyncio.BufferedProtocol):
 
     # Reading
 
-    def _opened(self, subprotocol: str | None) -> None:
+    def _opened(self, handshake: ServerHandshake | ClientHandshake) -> None:
         """The opening handshake is done."""
         self._set_timer(None)
         self.was_open = True
-        self.protocol.open(subprotocol)
+        self.protocol.open(handshake.subprotocol, handshake.extensions)
+        self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
         if self.ping_interval is not None:
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)
 
@@ -321,11 +330,27 @@ class BaseProtocol(asyncio.BufferedProtocol):
         """Write what there is to send, and end the TCP connection when its time has come."""
         if self._corked:
             return
+        if self._has_idle_timeout:
+            self._busy = True
+            if self._idle_timer is None:
+                self._watch_idleness()
         data = self.protocol.data_to_send()
         if data and not self.transport.is_closing():
             self.transport.write(data)
         if self.protocol.state is State.CLOSING or (self.protocol.failed and not self.protocol.failure_held):
             self._end()
+
+    def _watch_idleness(self) -> None:
+        """Give up what extensions only need while messages flow, once a timeout has passed without any."""
+        self._idle_timer = None
+        for extension in self.protocol.extensions:
+            if extension.idle_timeout is None or not extension.holds_contexts:
+                continue
+            if self._busy:
+                self._idle_timer = self.loop.call_later(extension.idle_timeout, self._watch_idleness)
+            else:
+                extension.release_contexts()
+        self._busy = False
 
     def _end(self) -> None:
         """Bring the TCP connection to its end, in time (RFC 6455 §7.1.1)."""

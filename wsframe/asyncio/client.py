@@ -13,6 +13,7 @@ from wsframe.asyncio.tls import tls_timeouts
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
 from wsframe.datastructures import HeadersLike
+from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
 from wsframe.handshake import ClientHandshake
 from wsframe.headers import check_subprotocols
@@ -82,7 +83,7 @@ class ClientConnection(Connection):
     def _check_response(self, handshake: ClientHandshake) -> None:
         assert self.response is not None
         handshake.check(self.response)
-        self._opened(handshake.subprotocol)
+        self._opened(handshake)
         self._finish_handshake(None)
 
     def _finish_handshake(self, exc: Exception | None) -> None:
@@ -122,6 +123,8 @@ class connect:  # noqa: N801 - used like a function
         uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
         origin: Value of the Origin header, for servers that want one.
         subprotocols: Subprotocols to offer, the preferred one first.
+        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
+            options than its defaults, or None for none.
         additional_headers: Headers to add to the request.
         user_agent_header: Value of the User-Agent header; None for none.
         open_timeout: Seconds for connecting and the opening handshake; None for no limit.
@@ -152,6 +155,7 @@ class connect:  # noqa: N801 - used like a function
         *,
         origin: str | None = None,
         subprotocols: Sequence[str] | None = None,
+        compression: str | PerMessageDeflateFactory | None = "deflate",
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
         open_timeout: float | None = OPEN_TIMEOUT_S,
@@ -181,6 +185,7 @@ class connect:  # noqa: N801 - used like a function
         self.open_timeout = open_timeout
         self.logger = logger or logging.getLogger("wsframe.client")
         self.connection: ClientConnection | None = None
+        self._extensions = compression_factories(compression)
         self._limits = Limits.for_max_size(max_size)
         self._kwargs = kwargs
         if kwargs.get("ssl"):
@@ -216,7 +221,11 @@ class connect:  # noqa: N801 - used like a function
     async def _connect(self) -> ClientConnection:
         connection = await self._open_tcp()
         handshake = ClientHandshake(
-            self.ws_uri, origin=self.origin, subprotocols=self.subprotocols, limits=self._limits
+            self.ws_uri,
+            origin=self.origin,
+            subprotocols=self.subprotocols,
+            extensions=self._extensions,
+            limits=self._limits,
         )
         try:
             await connection.handshake(handshake, self.additional_headers, self.user_agent_header)

@@ -20,6 +20,7 @@ from wsframe.events import Message
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from wsframe.http11 import Request, Response
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
+from wsframe.prepared import PreparedMessage
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -176,8 +177,10 @@ class Connection(BaseProtocol):
 
     async def send(
         self,
-        message: str | Buffer | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
+        message: str | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
         text: bool | None = None,
+        *,
+        compress: bool | None = None,
     ) -> None:
         """Send a message.
 
@@ -185,9 +188,12 @@ class Connection(BaseProtocol):
         the wire; cancelling it between two fragments closes the connection.
 
         Args:
-            message: A str for a text message, a bytes-like object for a binary one, or an iterable or
-                asynchronous iterable of either, whose items become the fragments of one message.
+            message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
+                an iterable or asynchronous iterable of str or bytes-like objects, which become the
+                fragments of one message.
             text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the
+                extension, which does not compress messages below its threshold.
 
         Raises:
             ConnectionClosed: When the connection is closed.
@@ -197,24 +203,32 @@ class Connection(BaseProtocol):
             await asyncio.shield(self._fragments_sent)
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._check_open()
-            self._send_fragment(message, text, True)
+            self._send_fragment(message, text, True, compress)
+            self._flush()
+            await self._drain()
+        elif isinstance(message, PreparedMessage):
+            await self._check_open()
+            self.protocol.send_prepared(message)
             self._flush()
             await self._drain()
         elif isinstance(message, Mapping):
             raise TypeError("data is a dict-like object")
         elif isinstance(message, (Iterable, AsyncIterable)):
-            await self._send_fragments(message, text)
+            await self._send_fragments(message, text, compress)
         else:
             raise TypeError("data must be str, bytes, iterable, or async iterable")
 
-    def _send_fragment(self, data: str | Buffer, text: bool | None, fin: bool) -> None:
+    def _send_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
         if text if text is not None else isinstance(data, str):
-            self.protocol.send_text(data, fin)
+            self.protocol.send_text(data, fin, compress)
         else:
-            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin)
+            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin, compress)
 
     async def _send_fragments(
-        self, message: Iterable[str | Buffer] | AsyncIterable[str | Buffer], text: bool | None
+        self,
+        message: Iterable[str | Buffer] | AsyncIterable[str | Buffer],
+        text: bool | None,
+        compress: bool | None,
     ) -> None:
         fragments = message if isinstance(message, AsyncIterable) else _iterate(message)
         begun = False
@@ -235,7 +249,7 @@ class Connection(BaseProtocol):
                     self._fragments_sent = self.loop.create_future()
                     begun = True
                     is_text = isinstance(fragment, str)
-                    self._send_fragment(fragment, text, False)
+                    self._send_fragment(fragment, text, False, compress)
                 self._flush()
                 await self._drain()
             if begun:
@@ -321,6 +335,18 @@ class Connection(BaseProtocol):
         for waiter in self._writers:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def push(self, message: PreparedMessage) -> None:
+        """Send a message at once, whatever waits in the write buffer; ``broadcast`` uses it.
+
+        Raises:
+            ConcurrencyError: If a fragmented message is being sent.
+            InvalidState: If the connection is not open.
+        """
+        if self._fragments_sent is not None:
+            raise ConcurrencyError("sending a fragmented message")
+        self.protocol.send_prepared(message)
+        self._flush()
 
     # Closing
 

@@ -11,6 +11,7 @@ from wsframe.asyncio.base import BaseProtocol
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.datastructures import HeadersLike
+from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.events import Message
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
 from wsframe.handshake import ClientHandshake, ServerHandshake
@@ -23,6 +24,7 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
+from wsframe.prepared import PreparedMessage
 from wsframe.uri import parse_uri
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class WebSocketProtocol(BaseProtocol):
             visitors' browsers (RFC 6455 §10.2).
         subprotocols: Subprotocols, the preferred one first.
         select_subprotocol: Server: called with the subprotocols that the client offers; returns one or None.
+        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
+            options than its defaults, or None for none.
         additional_headers: Client: headers to add to the request. Server: to the response.
         user_agent_header: Client: value of User-Agent; None for none.
         server_header: Server: value of Server; None for none.
@@ -83,6 +87,7 @@ class WebSocketProtocol(BaseProtocol):
         origins: Sequence[str | re.Pattern[str] | None] | None = None,
         subprotocols: Sequence[str] | None = None,
         select_subprotocol: Callable[[Sequence[str]], str | None] | None = None,
+        compression: str | PerMessageDeflateFactory | None = "deflate",
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
         server_header: str | None = SERVER,
@@ -95,6 +100,7 @@ class WebSocketProtocol(BaseProtocol):
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
         limits = Limits.for_max_size(max_size)
+        extensions = compression_factories(compression)
         role = Role.SERVER if uri is None else Role.CLIENT
         super().__init__(
             Connection(role, state=State.CONNECTING, limits=limits),
@@ -112,11 +118,17 @@ class WebSocketProtocol(BaseProtocol):
         if uri is None:
             self._agent = server_header
             self._handshake = ServerHandshake(
-                origins=origins, subprotocols=subprotocols, select_subprotocol=select_subprotocol, limits=limits
+                origins=origins,
+                subprotocols=subprotocols,
+                select_subprotocol=select_subprotocol,
+                extensions=extensions,
+                limits=limits,
             )
         else:
             self._agent = user_agent_header
-            self._handshake = ClientHandshake(parse_uri(uri), origin=origin, subprotocols=subprotocols, limits=limits)
+            self._handshake = ClientHandshake(
+                parse_uri(uri), origin=origin, subprotocols=subprotocols, extensions=extensions, limits=limits
+            )
 
     # Hooks
 
@@ -161,23 +173,26 @@ class WebSocketProtocol(BaseProtocol):
 
     # Methods
 
-    def send(self, data: str | Buffer) -> None:
+    def send(self, data: str | Buffer | PreparedMessage, *, compress: bool | None = None) -> None:
         """Send a message.
 
         It is written at the end of the read that is being handled, or else at once. What the transport
         cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
 
         Args:
-            data: A str for a text message, a bytes-like object for a binary one.
+            data: A str for a text message, a bytes-like object for a binary one, or a prepared message.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the threshold.
 
         Raises:
             InvalidState: If the connection is not open.
-            TypeError: If ``data`` is neither.
+            TypeError: If ``data`` is none of these.
         """
         if isinstance(data, str):
-            self.protocol.send_text(data)
+            self.protocol.send_text(data, compress=compress)
+        elif isinstance(data, PreparedMessage):
+            self.protocol.send_prepared(data)
         else:
-            self.protocol.send_binary(data)
+            self.protocol.send_binary(data, compress=compress)
         self._flush()
 
     def ping(self, data: bytes = b"") -> None:
@@ -257,7 +272,7 @@ class WebSocketProtocol(BaseProtocol):
 
     def _start(self, handshake: ServerHandshake | ClientHandshake) -> None:
         self._handshake = None
-        self._opened(handshake.subprotocol)
+        self._opened(handshake)
         self._call(self.connection_open)
         if handshake.unread:
             self._receive(handshake.unread)

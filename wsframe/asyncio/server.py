@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
+from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader
 from wsframe.handshake import ServerHandshake
 from wsframe.headers import check_subprotocols, parse_basic_authorization
@@ -34,7 +36,7 @@ from wsframe.limits import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Server", "ServerConnection", "basic_auth", "serve", "unix_serve"]
+__all__ = ["Server", "ServerConnection", "basic_auth", "broadcast", "serve", "unix_serve"]
 
 MaybeResponse: TypeAlias = Response | None
 ProcessRequest: TypeAlias = Callable[["ServerConnection", Request], Awaitable[MaybeResponse] | MaybeResponse]
@@ -136,7 +138,7 @@ class ServerConnection(Connection):
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.transport.write(response.serialize())
             self._handshake = None
-            self._opened(handshake.subprotocol)
+            self._opened(handshake)
             self.logger.info("connection open")
         else:
             self.logger.info("connection rejected (%d): %s", response.status_code, handshake.error or "by the server")
@@ -335,6 +337,7 @@ def serve(
     origins: Sequence[str | re.Pattern[str] | None] | None = None,
     subprotocols: Sequence[str] | None = None,
     select_subprotocol: Callable[[ServerConnection, Sequence[str]], str | None] | None = None,
+    compression: str | PerMessageDeflateFactory | None = "deflate",
     process_request: ProcessRequest | None = None,
     process_response: ProcessResponse | None = None,
     server_header: str | None = SERVER,
@@ -373,6 +376,8 @@ def serve(
             of them is refused.
         select_subprotocol: Called with the connection and the subprotocols that the client offers; returns
             one of them or None.
+        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
+            options than its defaults, or None for none.
         process_request: Function or coroutine function, called with the connection and the request. It may
             return a response to send instead of going on with the handshake.
         process_response: Function or coroutine function, called with the connection, the request and the
@@ -397,10 +402,11 @@ def serve(
 
     Raises:
         TypeError: If ``subprotocols`` is a string.
-        ValueError: If a subprotocol or a limit is not valid.
+        ValueError: If a subprotocol, a limit or ``compression`` is not valid.
     """
     if subprotocols is not None:
         check_subprotocols(subprotocols)
+    extensions = compression_factories(compression)
     limits = Limits.for_max_size(max_size)
     if logger is None:
         logger = logging.getLogger("wsframe.server")
@@ -434,7 +440,9 @@ def serve(
             def select(offered: Sequence[str]) -> str | None:
                 return select_subprotocol(connection, offered)
 
-        return ServerHandshake(origins=origins, subprotocols=subprotocols, select_subprotocol=select, limits=limits)
+        return ServerHandshake(
+            origins=origins, subprotocols=subprotocols, select_subprotocol=select, extensions=extensions, limits=limits
+        )
 
     return Server(
         handler,

@@ -1,0 +1,62 @@
+"""One message to many connections. Rank 6."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from wsframe.asyncio.connection import Connection
+from wsframe.constants import State
+from wsframe.prepared import PreparedMessage
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["broadcast"]
+
+
+def broadcast(
+    connections: Iterable[Connection],
+    message: str | Buffer | PreparedMessage,
+    *,
+    text: bool | None = None,
+    raise_exceptions: bool = False,
+) -> None:
+    """Send a message on many connections, without waiting for any of them.
+
+    The message is serialized, and compressed, once for each kind of connection. Connections that are not
+    open are left out. There is no backpressure: what slow peers do not read piles up in the write buffers
+    until keepalive gives them up.
+
+    Args:
+        connections: Where to send it.
+        message: A str for a text message, a bytes-like object for a binary one, or a prepared message.
+        text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+        raise_exceptions: True to raise an ExceptionGroup, at the end, of what went wrong on single
+            connections; it is logged otherwise. Needs Python 3.11.
+
+    Raises:
+        TypeError: If ``message`` is none of these.
+        ValueError: If ``raise_exceptions`` is True on Python 3.10.
+    """
+    if raise_exceptions and sys.version_info < (3, 11):
+        raise ValueError("raise_exceptions needs Python 3.11")
+    prepared = message if isinstance(message, PreparedMessage) else PreparedMessage(message, text)
+    errors: list[Exception] = []
+    for connection in connections:
+        if connection.state is not State.OPEN:
+            continue
+        try:
+            connection.push(prepared)
+        except Exception as exc:
+            if raise_exceptions:
+                errors.append(exc)
+            else:
+                reason = traceback.format_exception_only(type(exc), exc)[0].strip()
+                connection.logger.warning("skipped broadcast: %s", reason)
+    if errors:
+        group: type[Exception] = getattr(builtins, "ExceptionGroup")  # noqa: B009 - unknown to 3.10
+        raise group("skipped broadcast", errors)

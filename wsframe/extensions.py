@@ -1,0 +1,156 @@
+"""Extensions and how they are agreed on (RFC 6455 §9). Rank 3.
+
+There is one extension that anybody uses, permessage-deflate, in ``deflate``. This module says what an
+extension is to a handshake and to a connection, and knows nothing of what it does.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable, Sequence
+
+from wsframe.exceptions import NegotiationError
+from wsframe.framing import Frame
+from wsframe.headers import ExtensionOffer, build_extensions
+
+__all__ = ["Extension", "ExtensionFactory", "Parameters", "check_agreed", "choose_extensions"]
+
+Parameters = list[tuple[str, "str | None"]]
+"""An extension's parameters, in order; one without a value has None."""
+
+
+class Extension(abc.ABC):
+    """An extension of one connection, as agreed on.
+
+    Attributes:
+        name: Its registered name.
+        rsv1: Whether it gives RSV1 a meaning.
+        idle_timeout: Seconds without messages after which ``release_contexts`` should be called; None for never.
+    """
+
+    name: str
+    rsv1: bool = False
+    idle_timeout: float | None = None
+
+    @abc.abstractmethod
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """Decode a frame that was received.
+
+        Args:
+            frame: Any frame; control frames are returned as they are.
+            max_size: Bytes that the payload may have when decoded.
+
+        Raises:
+            ProtocolError: If the payload cannot be decoded; PayloadTooBig if it exceeds the limit, found
+                out before more memory is spent. The exception's ``fault`` tells which.
+        """
+
+    @abc.abstractmethod
+    def encode(self, frame: Frame, compress: bool | None = None) -> Frame:
+        """Encode a frame to be sent.
+
+        Args:
+            frame: Any frame; control frames are returned as they are.
+            compress: For the first frame of a message: whether to compress it; None leaves it to the
+                extension.
+        """
+
+    @abc.abstractmethod
+    def standalone_key(self, length: int) -> Hashable | None:
+        """Tell what the bytes of a message depend on that is encoded without reference to others.
+
+        Args:
+            length: Bytes of the message.
+
+        Returns:
+            Equal keys for extensions whose ``encode_standalone`` gives the same bytes; None if such a
+            message is not encoded at all.
+        """
+
+    @abc.abstractmethod
+    def encode_standalone(self, payload: bytes) -> bytes:
+        """Encode a message without reference to others."""
+
+    @abc.abstractmethod
+    def standalone_sent(self) -> None:
+        """Take note that the peer receives a message that ``encode`` has not seen."""
+
+    @property
+    def holds_contexts(self) -> bool:
+        """Whether there is memory to give up while the connection is idle."""
+        return False
+
+    def release_contexts(self) -> None:  # noqa: B027 - nothing to give up by default
+        """Give that memory up; the stream goes on as if nothing had happened."""
+
+
+class ExtensionFactory(abc.ABC):
+    """What a handshake knows of an extension.
+
+    Attributes:
+        name: The registered name.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def offer(self) -> list[Parameters]:
+        """Return what a client offers, the preferred one first (RFC 6455 §9.1)."""
+
+    @abc.abstractmethod
+    def accept_offer(self, parameters: Parameters) -> tuple[Parameters, Extension]:
+        """Judge a client's offer.
+
+        Returns:
+            The parameters for the response, and the extension.
+
+        Raises:
+            NegotiationError: If the offer must be declined.
+        """
+
+    @abc.abstractmethod
+    def accept_response(self, parameters: Parameters) -> Extension:
+        """Judge a server's response.
+
+        Raises:
+            NegotiationError: If the connection must be failed.
+        """
+
+
+def choose_extensions(
+    offers: Sequence[ExtensionOffer], factories: Sequence[ExtensionFactory]
+) -> tuple[str | None, list[Extension]]:
+    """Choose among a client's offers: of each extension, the first that can be accepted (RFC 6455 §9.1).
+
+    Returns:
+        The value of Sec-WebSocket-Extensions for the response, None for none, and the extensions.
+    """
+    chosen: dict[str, tuple[Parameters, Extension]] = {}
+    for name, parameters in offers:
+        for factory in factories:
+            if factory.name == name and name not in chosen:
+                try:
+                    chosen[name] = factory.accept_offer(parameters)
+                except NegotiationError:
+                    continue
+    if not chosen:
+        return None, []
+    header = build_extensions([(name, parameters) for name, (parameters, _) in chosen.items()])
+    return header, [extension for _, extension in chosen.values()]
+
+
+def check_agreed(response: Sequence[ExtensionOffer], factories: Sequence[ExtensionFactory]) -> list[Extension]:
+    """Check what a server has chosen (RFC 6455 §4.1, step 5 of the response).
+
+    Raises:
+        NegotiationError: If it was not offered, is there twice, or has parameters that cannot be accepted.
+    """
+    extensions: dict[str, Extension] = {}
+    available = {factory.name: factory for factory in factories}
+    for name, parameters in response:
+        if name not in available:
+            raise NegotiationError(f"the server chose an extension that was not offered: {name}")
+        if name in extensions:
+            raise NegotiationError(f"the server chose an extension twice: {name}")
+        extensions[name] = available[name].accept_response(parameters)
+    return list(extensions.values())

@@ -1,0 +1,82 @@
+"""Messages that are sent to many: serialized and compressed once. Rank 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from wsframe.constants import Opcode, Role
+from wsframe.extensions import Extension
+from wsframe.framing import serialize_frame
+from wsframe.masking import new_masking_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["PreparedMessage"]
+
+
+class PreparedMessage:
+    """A message that is sent on many connections, and encoded once for each kind of them.
+
+    Connections are of one kind if they agreed on the same compression. Where compression refers back to
+    earlier messages, a prepared one does not, and the next one starts afresh: so it pays from the second
+    connection of a kind on.
+
+    Args:
+        data: A str for a text message, a bytes-like object for a binary one.
+        text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+
+    Attributes:
+        opcode: ``Opcode.TEXT`` or ``Opcode.BINARY``.
+        payload: The message as bytes.
+
+    Raises:
+        TypeError: If ``data`` is neither.
+    """
+
+    __slots__ = ("_frames", "_payloads", "opcode", "payload")
+
+    def __init__(self, data: str | Buffer, text: bool | None = None) -> None:
+        if not isinstance(data, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be str or bytes-like, not {type(data).__name__}")
+        if text is None:
+            text = isinstance(data, str)
+        self.opcode = Opcode.TEXT if text else Opcode.BINARY
+        self.payload = data.encode() if isinstance(data, str) else bytes(data)
+        self._payloads: dict[Any, bytes] = {}
+        self._frames: dict[Any, bytes] = {}
+
+    def serialize(self, role: Role, extensions: Sequence[Extension]) -> bytes:
+        """Return the frame for a connection, which must send it as its next one.
+
+        Args:
+            role: Who sends it: a client masks it, so that only the compression is shared.
+            extensions: The extensions agreed on; they take note of it.
+        """
+        key: Any = None
+        if extensions:
+            keys = [extension.standalone_key(len(self.payload)) for extension in extensions]
+            if keys != [None] * len(keys):
+                key = tuple(keys)
+        payload = self.payload if key is None else self._encoded(key, extensions)
+        rsv1 = key is not None
+        if role is Role.CLIENT:
+            return serialize_frame(self.opcode, payload, rsv1=rsv1, mask=new_masking_key())
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = serialize_frame(self.opcode, payload, rsv1=rsv1)
+        return frame
+
+    def _encoded(self, key: tuple[Any, ...], extensions: Sequence[Extension]) -> bytes:
+        payload = self._payloads.get(key)
+        if payload is None:
+            payload = self.payload
+            for part, extension in zip(key, extensions, strict=True):
+                if part is not None:
+                    payload = extension.encode_standalone(payload)
+            self._payloads[key] = payload
+        for part, extension in zip(key, extensions, strict=True):
+            if part is not None:
+                extension.standalone_sent()
+        return payload
