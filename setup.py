@@ -64,7 +64,7 @@ def extensions():
         "freethreading_compatible": True,
         "linetrace": LINETRACE == "1",
     }
-    modules = cythonize(modules, include_path=["src"], compiler_directives=directives)
+    modules = cythonize(modules, include_path=["src", "."], compiler_directives=directives)
     for module in modules:
         # cythonize() forgets this if it is set above.
         module.optional = not REQUIRE_EXTENSIONS
