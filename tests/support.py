@@ -232,7 +232,7 @@ class Peer:
         opcode, payload = frames[-1]
         assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
 
-    async def accept(self, headers=None, behind=b""):
+    async def accept(self, headers=None, behind=b"", piece_size=2**16):
         """As a server, read a request and answer it with 101; return its headers."""
         _, lines = await self.read_head()
         sent = dict(lines)
@@ -242,7 +242,8 @@ class Peer:
             "Connection": "Upgrade",
             "Sec-WebSocket-Accept": base64.b64encode(digest).decode(),
         }
-        await self.send(head("HTTP/1.1 101 Switching Protocols", right, headers or {}) + behind)
+        data = head("HTTP/1.1 101 Switching Protocols", right, headers or {}) + behind
+        await self.send(*(data[i : i + piece_size] for i in range(0, len(data), piece_size)))
         return sent
 
     def abort(self):
@@ -362,3 +363,15 @@ def environment(implementation):
     env.pop("WSFRAME_REQUIRE_EXTENSIONS", None)
     env["WSFRAME_NO_EXTENSIONS" if implementation == "py" else "WSFRAME_REQUIRE_EXTENSIONS"] = "1"
     return env
+
+
+async def serve_forever(peer):
+    """As a server, echo messages and answer pings and the Close frame."""
+    while (frame := await peer.read_frame()) is not None:
+        if frame.opcode == PING:
+            await peer.send_frame(PONG, frame.payload)
+        elif frame.opcode == CLOSE:
+            await peer.send_frame(CLOSE, frame.payload)
+            return
+        elif frame.opcode != PONG:
+            await peer.send_frame(frame.opcode, frame.payload, fin=frame.fin)
