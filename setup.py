@@ -64,7 +64,8 @@ def extensions():
         "freethreading_compatible": True,
         "linetrace": LINETRACE == "1",
     }
-    modules = cythonize(modules, include_path=["src"], compiler_directives=directives)
+    # Sources generated for coverage differ from the others, which their time stamps do not tell.
+    modules = cythonize(modules, include_path=["src", "."], compiler_directives=directives, force=LINETRACE == "1")
     for module in modules:
         # cythonize() forgets this if it is set above.
         module.optional = not REQUIRE_EXTENSIONS

@@ -83,7 +83,7 @@ OPTIONS = st.fixed_dictionaries(
 ) | st.just({})
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(stream=stream(), cuts=CUTS, options=OPTIONS)
 @example(
     stream=(Role.CLIENT, b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"), cuts=[1], options={"max_message_size": None}

@@ -131,9 +131,9 @@ class Connection(BaseProtocol):
                 str and binary as bytes.
 
         Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received.
+            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
+                because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another task is receiving.
-            UnicodeDecodeError: If ``decode`` is True and a binary message is not UTF-8.
         """
         if self._receiver is not None:
             raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
@@ -154,7 +154,16 @@ class Connection(BaseProtocol):
             self.resume_reading()
         if decode is None:
             return message.data
-        return message.payload.decode() if decode else message.payload
+        if not decode:
+            return message.payload
+        try:
+            return message.payload.decode()
+        except UnicodeDecodeError as exc:
+            self._lost_exc = self._lost_exc or exc
+            self.protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}")
+            self._flush()
+        await self.wait_closed()
+        raise self.close_exc
 
     def _on_message(self, message: Message) -> None:
         if self._queue_high is not None and len(self._queue) >= self._queue_high:

@@ -172,7 +172,7 @@ async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
                     chunk = b""
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
-    threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=read, name="wsframe-stdin", daemon=True).start()
     rest = b""
     while True:
         chunk = await chunks.get()

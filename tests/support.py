@@ -1,0 +1,377 @@
+"""What the tests over sockets share: event loops, peers that send exact bytes, and certificates.
+
+The frame reader here is a few lines of its own, so that the package's parser does not judge itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import collections
+import contextlib
+import hashlib
+import inspect
+import os
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+PATIENCE_S = 30
+"""Seconds after which something that should have happened long ago counts as hanging; the machine may be busy."""
+
+LOOPS = ["asyncio"]
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+else:
+    LOOPS.append("uvloop")
+
+
+# Coroutines as tests
+
+
+def pytest_generate_tests(metafunc):
+    if inspect.iscoroutinefunction(metafunc.function) and "loop_kind" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("loop_kind")
+    if "loop_kind" in metafunc.fixturenames:
+        metafunc.parametrize("loop_kind", LOOPS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    run(pyfuncitem.obj(**arguments), pyfuncitem.callspec.params["loop_kind"])
+    return True
+
+
+def run(coroutine, loop_kind="asyncio"):
+    """Run a coroutine in debug mode; what an event loop would only log is a failure, and so is a task left over."""
+    problems = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = 60
+        loop.set_exception_handler(lambda loop, context: problems.append(context))
+        result = await coroutine
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=5)
+        assert not left, f"tasks left over: {left}"
+        return result
+
+    if loop_kind == "uvloop":
+        loop = uvloop.new_event_loop()
+    elif sys.platform == "win32":
+        loop = asyncio.ProactorEventLoop()
+    else:
+        loop = asyncio.SelectorEventLoop()
+    loop.set_debug(True)
+    try:
+        asyncio.set_event_loop(loop)
+        result = loop.run_until_complete(main())
+    finally:
+        try:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    loop.run_until_complete(task)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    assert not problems, problems
+    return result
+
+
+async def soon(awaitable, timeout=PATIENCE_S):
+    """Wait for something that must not hang."""
+    return await asyncio.wait_for(awaitable, timeout)
+
+
+async def until(condition, timeout=PATIENCE_S):
+    """Wait until a condition holds."""
+    end = asyncio.get_running_loop().time() + timeout
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, f"still not so after {timeout} s"
+        await asyncio.sleep(0.005)
+
+
+# Peers that send exact bytes
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+RIGHT_REQUEST = {
+    "Host": "localhost",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": KEY,
+    "Sec-WebSocket-Version": "13",
+}
+
+RawFrame = collections.namedtuple("RawFrame", "fin rsv opcode masked payload length_size")
+
+
+def head(start_line, *header_sets):
+    """Write the head of a message; a later set replaces, None removes, a list repeats a line."""
+    merged = {}
+    for headers in header_sets:
+        merged.update(headers)
+    lines = [start_line]
+    for name, value in merged.items():
+        lines += [f"{name}: {one}" for one in (value if isinstance(value, list) else [value]) if one is not None]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+def request(headers=None, start_line="GET / HTTP/1.1"):
+    return head(start_line, RIGHT_REQUEST, headers or {})
+
+
+def wire_frame(opcode, payload=b"", *, fin=True, rsv=0, mask=None, length=None, length_size=None):
+    """Write a frame, as wrong as a test wants it; ``mask`` is the key, ``length`` the one announced."""
+    payload = bytes(payload)
+    length = len(payload) if length is None else length
+    if length_size is None:
+        length_size = 0 if length < 126 else 2 if length < 65536 else 8
+    short = {0: length, 2: 126, 8: 127}[length_size]
+    data = bytes([fin << 7 | rsv << 4 | opcode, (mask is not None) << 7 | short])
+    data += length.to_bytes(length_size, "big") if length_size else b""
+    if mask is None:
+        return data + payload
+    return data + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+
+
+def close_payload(code, reason=""):
+    return code.to_bytes(2, "big") + reason.encode()
+
+
+class Peer:
+    """One end of a TCP connection, in the role of a client or of a server."""
+
+    def __init__(self, reader, writer, role):
+        self.reader = reader
+        self.writer = writer
+        self.mask = b"\x11\x22\x33\x44" if role == "client" else None
+
+    def frame(self, opcode, payload=b"", **options):
+        """Write a frame as this role masks it."""
+        return wire_frame(opcode, payload, **{"mask": self.mask, **options})
+
+    async def send(self, *pieces):
+        """Send bytes; with several pieces, let the other end read each by itself."""
+        for i, piece in enumerate(pieces):
+            if i:
+                await asyncio.sleep(0.001)
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def send_frame(self, opcode, payload=b"", **options):
+        await self.send(self.frame(opcode, payload, **options))
+
+    async def send_close(self, code=None, reason=""):
+        await self.send_frame(CLOSE, b"" if code is None else close_payload(code, reason))
+
+    async def read_head(self):
+        """Read a head: the start line, and a list of pairs."""
+        data = await soon(self.reader.readuntil(b"\r\n\r\n"))
+        start_line, *lines = data.decode("latin-1").split("\r\n")[:-2]
+        return start_line, [tuple(line.split(": ", 1)) for line in lines]
+
+    async def read_frame(self):
+        """Read a frame, or return None at the end of the stream."""
+        try:
+            first, second = await soon(self.reader.readexactly(2))
+        except asyncio.IncompleteReadError as exc:
+            assert exc.partial == b"", "the stream ends inside a frame"
+            return None
+        length = second & 0x7F
+        length_size = {126: 2, 127: 8}.get(length, 0)
+        if length_size:
+            length = int.from_bytes(await soon(self.reader.readexactly(length_size)), "big")
+        masked = second >= 128
+        mask = await soon(self.reader.readexactly(4)) if masked else bytes(4)
+        payload = await soon(self.reader.readexactly(length))
+        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)) if masked else payload
+        return RawFrame(first >= 128, first >> 4 & 7, first & 15, masked, payload, length_size)
+
+    async def read_frames(self):
+        """Read frames up to the end of the stream."""
+        frames = []
+        while (frame := await self.read_frame()) is not None:
+            frames.append(frame)
+        return frames
+
+    async def read_short(self):
+        """Read frames up to the end of the stream, as pairs of opcode and payload."""
+        return [(frame.opcode, frame.payload) for frame in await self.read_frames()]
+
+    async def expect(self, opcode, payload=b""):
+        frame = await self.read_frame()
+        assert frame is not None, "the stream has ended"
+        assert (frame.opcode, frame.payload) == (opcode, payload)
+
+    async def expect_end(self):
+        """Read the end of the stream."""
+        assert await soon(self.reader.read()) == b""
+
+    async def expect_failure(self, code, *before):
+        """Read the frames ``before``, then a Close frame with this code, then the end."""
+        frames = await self.read_short()
+        assert frames[:-1] == list(before)
+        assert frames, "the stream ended without a Close frame"
+        opcode, payload = frames[-1]
+        assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
+
+    async def accept(self, headers=None, behind=b"", piece_size=2**16):
+        """As a server, read a request and answer it with 101; return its headers."""
+        _, lines = await self.read_head()
+        sent = dict(lines)
+        digest = hashlib.sha1((sent["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        right = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": base64.b64encode(digest).decode(),
+        }
+        data = head("HTTP/1.1 101 Switching Protocols", right, headers or {}) + behind
+        await self.send(*(data[i : i + piece_size] for i in range(0, len(data), piece_size)))
+        return sent
+
+    def abort(self):
+        """End the connection with a TCP reset."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def aclose(self):
+        self.writer.close()
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await soon(self.writer.wait_closed())
+
+
+def port_of(server):
+    return next(iter(server.sockets)).getsockname()[1]
+
+
+def uri_of(server, path="/"):
+    return f"ws://127.0.0.1:{port_of(server)}{path}"
+
+
+@contextlib.asynccontextmanager
+async def dial(server, **options):
+    """Connect to a server by TCP."""
+    reader, writer = await soon(asyncio.open_connection("127.0.0.1", port_of(server), **options))
+    peer = Peer(reader, writer, "client")
+    try:
+        yield peer
+    finally:
+        await peer.aclose()
+
+
+@contextlib.asynccontextmanager
+async def dial_open(server, headers=None, behind=b"", **options):
+    """Connect to a server and perform the opening handshake."""
+    async with dial(server, **options) as peer:
+        await peer.send(request(headers) + behind)
+        start_line, peer.headers = await peer.read_head()
+        assert start_line.split(" ")[1] == "101", start_line
+        yield peer
+
+
+@contextlib.asynccontextmanager
+async def raw_server(script, **options):
+    """Run ``await script(peer)`` for each TCP connection; its exceptions are raised at the end. Gives ``uri``."""
+    problems = []
+    tasks = set()
+
+    async def connected(reader, writer):
+        tasks.add(asyncio.current_task())
+        peer = Peer(reader, writer, "server")
+        try:
+            await script(peer)
+        except asyncio.CancelledError:
+            pass
+        except Exception as exc:
+            problems.append(exc)
+        finally:
+            await peer.aclose()
+            tasks.discard(asyncio.current_task())
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, **options)
+    scheme = "wss" if options.get("ssl") else "ws"
+    try:
+        yield SimpleNamespace(
+            uri=f"{scheme}://127.0.0.1:{port_of(server)}/", port=port_of(server), sockets=server.sockets
+        )
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE_S)
+        await soon(server.wait_closed())
+    if problems:
+        raise problems[0]
+
+
+async def echo(websocket):
+    async for message in websocket:
+        await websocket.send(message)
+
+
+# Certificates
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Paths of a self-signed certificate for localhost, made by openssl, and of its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+
+
+@pytest.fixture
+def server_tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate):
+    return ssl.create_default_context(cafile=certificate.cert)
+
+
+def environment(implementation):
+    """Environment for a subprocess that is to run one implementation, ``"c"`` or ``"py"``."""
+    env = dict(os.environ)
+    env.pop("WSFRAME_NO_EXTENSIONS", None)
+    env.pop("WSFRAME_REQUIRE_EXTENSIONS", None)
+    env["WSFRAME_NO_EXTENSIONS" if implementation == "py" else "WSFRAME_REQUIRE_EXTENSIONS"] = "1"
+    return env
+
+
+async def serve_forever(peer):
+    """As a server, echo messages and answer pings and the Close frame."""
+    while (frame := await peer.read_frame()) is not None:
+        if frame.opcode == PING:
+            await peer.send_frame(PONG, frame.payload)
+        elif frame.opcode == CLOSE:
+            await peer.send_frame(CLOSE, frame.payload)
+            return
+        elif frame.opcode != PONG:
+            await peer.send_frame(frame.opcode, frame.payload, fin=frame.fin)

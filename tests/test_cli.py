@@ -1,0 +1,639 @@
+"""The ``wsframe`` command and ``python -m wsframe``; ``wsframe connect`` has a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import logging
+import os
+import platform
+import re
+import runpy
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import pytest
+from support import PATIENCE_S, certificate, port_of, request, run, soon
+
+import wsframe
+from wsframe.cli import build_parser, common, demo, echo, main
+from wsframe.cli.wire import Relay, split_frames
+from wsframe.exceptions import Close, ConnectionClosedError, ConnectionClosedOK, PayloadTooBig
+
+__all__ = ["certificate"]
+
+ROOT = Path(wsframe.__file__).parents[1]
+POSIX_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+QUICK_DEMO = ["demo", "--messages", "20"]
+
+
+def command(*arguments):
+    return [sys.executable, "-W", "error", "-m", "wsframe", *arguments]
+
+
+def environment(**changes):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **changes}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+async def connect_in_time(uri, **options):
+    """Connect to a server that may be starting still."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await wsframe.connect(uri, **options)
+        except OSError:
+            assert time.monotonic() < end, "the server does not start"
+            await asyncio.sleep(0.02)
+
+
+def as_coroutine(test):
+    @functools.wraps(test)
+    def call():
+        run(test())
+
+    # pytest would see the coroutine function through it.
+    del call.__wrapped__
+    return call
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def __init__(self, buffer=None, encoding="utf-8"):
+        super().__init__(buffer or io.BytesIO(), encoding=encoding, newline="\n")
+
+    def isatty(self):
+        return True
+
+    def text(self):
+        self.flush()
+        return self.buffer.getvalue().decode(self.encoding)
+
+
+# The command as such
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(["--version"])
+    assert info.value.code == 0
+    assert capsys.readouterr().out == f"wsframe {wsframe.__version__} ({wsframe.IMPLEMENTATION})\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["demo", "--seconds", "0"],
+        ["demo", "--seconds", "inf"],
+        ["demo", "--messages", "many"],
+        ["echo", "--port", "x"],
+        ["echo", "--max-size", "-1"],
+        ["echo", "--max-size", "much"],
+        ["echo", "--loop", "tornado"],
+        ["connect"],
+        ["connect", "ws://localhost", "--header", "no colon"],
+        ["connect", "ws://localhost", "--header", ": no name"],
+    ],
+)
+def test_wrong_arguments_are_told_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as info:
+        main(arguments)
+    assert info.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: wsframe")
+
+
+@pytest.mark.parametrize("name", ["demo", "echo", "connect"])
+def test_each_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as info:
+        main([name, "--help"])
+    assert info.value.code == 0
+    assert f"usage: wsframe {name}" in capsys.readouterr().out
+
+
+def test_max_size_may_be_none():
+    options = build_parser().parse_args(["echo", "--max-size", "none"])
+    assert options.max_size is None
+    assert build_parser().parse_args(["echo", "--max-size", "5"]).max_size == 5
+
+
+def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run_loop", interrupted)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves_is_status_1_without_a_traceback():
+    with subprocess.Popen(
+        command(*QUICK_DEMO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE_S) == 1
+
+
+def test_broken_pipe_in_this_process(monkeypatch, tmp_path):
+    def broken(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(demo, "run_loop", broken)
+    with open(tmp_path / "stdout", "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["demo"]) == 1
+        print("lost", flush=True)
+    assert (tmp_path / "stdout").read_text() == ""
+
+
+# python -m wsframe
+
+
+def run_module(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["wsframe", *arguments])
+    monkeypatch.delitem(sys.modules, "wsframe.__main__", raising=False)
+    runpy.run_module("wsframe", run_name="__main__")
+
+
+def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
+    run_module(monkeypatch)
+    version, implementation, python = capsys.readouterr().out.splitlines()
+    assert version == f"wsframe {wsframe.__version__}"
+    assert re.fullmatch(rf"implementation: {wsframe.IMPLEMENTATION} \(.+\)", implementation)
+    assert platform.python_version() in python
+
+
+def test_module_with_arguments_is_the_command(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as info:
+        run_module(monkeypatch, "--version")
+    assert info.value.code == 0
+    assert capsys.readouterr().out.startswith("wsframe ")
+
+
+def test_module_can_be_imported():
+    from wsframe.__main__ import describe_implementation
+
+    assert describe_implementation().startswith(f"wsframe {wsframe.__version__}\n")
+
+
+def test_module_tells_that_extensions_are_not_wanted():
+    env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
+    output = subprocess.run(command(), cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
+    assert "implementation: python (WSFRAME_NO_EXTENSIONS=1 is set)\n" in output
+
+
+# Event loops, signals, words
+
+
+async def seven():
+    return 7
+
+
+def test_uvloop_is_used_where_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(run=asyncio.run))
+    assert common.run_loop(seven, "uvloop") == 7
+
+
+def test_a_missing_uvloop_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert main([*QUICK_DEMO, "--loop", "uvloop"]) == 1
+    assert capsys.readouterr().err == "wsframe demo: uvloop is not installed: pip install uvloop\n"
+
+
+def test_signals_are_left_alone_outside_of_the_main_thread():
+    async def wait():
+        with common.on_stop_signal(lambda: None):
+            return 7
+
+    results = []
+    thread = threading.Thread(target=lambda: results.append(asyncio.run(wait())))
+    thread.start()
+    thread.join()
+    assert results == [7]
+
+
+def too_big():
+    exc = ConnectionClosedError(None, Close(1009, "too big"))
+    exc.__cause__ = PayloadTooBig("a message exceeds the size limit")
+    return exc
+
+
+def too_big_behind_a_close():
+    exc = ConnectionClosedError(None, None)
+    exc.__cause__ = PayloadTooBig("a message exceeds the size limit")
+    return exc
+
+
+@pytest.mark.parametrize(
+    ("exc", "words"),
+    [
+        (ConnectionClosedOK(Close(1000), Close(1000), True), "closed by the server with 1000 (OK)"),
+        (ConnectionClosedError(Close(1011, "oh"), None), "closed by the server with 1011 (internal error) oh"),
+        (ConnectionClosedOK(Close(1001), Close(1001), False), "closed by us with 1001 (going away)"),
+        (ConnectionClosedError(None, Close(1000)), "closed by us with 1000 (OK), not answered by the server"),
+        (ConnectionClosedError(None, None), "lost: the server left without a closing handshake"),
+        (too_big(), "failed by us with 1009: a message exceeds the size limit"),
+        (too_big_behind_a_close(), "failed by us: a message exceeds the size limit"),
+    ],
+)
+def test_how_a_connection_ended(exc, words):
+    assert common.describe_end(exc, "server") == words
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1:80"),
+        (("::1", 80, 0, 0), "[::1]:80"),
+        ("/run/socket", "/run/socket"),
+        (None, "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_addresses(address, text):
+    assert common.format_address(address) == text
+
+
+@pytest.mark.parametrize(
+    ("exc", "text"),
+    [
+        (OSError(2, "error while attempting to bind: [errno 2] no"), os.strerror(2)),
+        (OSError("Multiple exceptions: [Errno 2] x, [Errno 13] y"), f"{os.strerror(2)}, {os.strerror(13)}"),
+        (OSError(123456, "words of its own"), "words of its own"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (TimeoutError("timed out"), "timed out"),
+    ],
+)
+def test_errors_of_the_operating_system(exc, text):
+    assert common.describe_os_error(exc) == text
+
+
+def test_escape_sequences_only_on_terminals_that_understand_them(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("WT_SESSION", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    terminal = Terminal()
+    assert common.supports_ansi(terminal)
+    assert not common.supports_ansi(io.StringIO())
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not common.supports_ansi(terminal)
+    monkeypatch.setenv("WT_SESSION", "1")
+    assert common.supports_ansi(terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    assert not common.supports_ansi(terminal)
+
+
+# wsframe demo
+
+
+def unmask(payload, key):
+    return bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+
+
+def test_demo_shows_the_frames_and_the_speed(capsys):
+    assert main([*QUICK_DEMO, "--no-color"]) == 0
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "GET /chat HTTP/1.1\n" in output
+    assert "HTTP/1.1 101 Switching Protocols\n" in output
+    key = re.search(r"Sec-WebSocket-Key: (\S+)", output)[1]
+    assert f"Sec-WebSocket-Accept: {wsframe.accept_key(key)}\n" in output
+    # The bytes of the first frame in each direction are what they are said to be.
+    masked = bytes.fromhex(re.search(r"client → server   (81 85 .*)", output)[1])
+    assert unmask(masked[6:], masked[2:6]) == b"Hello"
+    assert "server → client   81 05 48 65 6c 6c 6f\n" in output
+    assert "10000101  MASK=1  payload length=5\n" in output
+    assert len(re.findall(r"messages per second", output)) == 3
+    assert f"implementation  {wsframe.IMPLEMENTATION}, " in output
+    assert "event loop: asyncio\n" in output
+
+
+def test_demo_shows_fragments_control_frames_and_the_close(capsys):
+    assert main(QUICK_DEMO) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("  → ", "  ← "))]
+    # In each direction in order; how the two directions mix is up to the event loop.
+    sent = [row[50:62].strip() for row in rows if "→" in row]
+    assert sent == ["text", "ping", "continuation", "continuation", "continuation", "binary", "close"]
+    received = [row[50:62].strip() for row in rows if "←" in row]
+    assert received == ["pong", "text", "binary", "close"]
+    for row in rows:
+        header = bytes.fromhex(row[4:16])
+        payload = bytes.fromhex(row[30:49].replace("…", ""))
+        if row[2] == "→":
+            payload = unmask(payload, bytes.fromhex(row[17:29]))
+        else:
+            assert row[17:29].strip() == ""
+        fin, mask, length = row[62:].split()[:3]
+        assert (int(fin), int(mask)) == (header[0] >> 7, header[1] >> 7)
+        assert int(length) == (header[1] & 127 if len(header) == 2 else int.from_bytes(header[2:], "big"))
+        if row.endswith('"'):
+            assert row.endswith((f' "{payload.decode()}"', ' "WebSocket"'))
+
+
+def test_demo_with_colors_on_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(QUICK_DEMO) == 0
+    colored = terminal.text()
+    assert "\x1b[36m" in colored
+    terminal.buffer.truncate(0)
+    assert main([*QUICK_DEMO, "--no-color"]) == 0
+    assert "\x1b" not in terminal.text()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(QUICK_DEMO) == 0
+    assert "\x1b" not in terminal.text()
+
+
+def test_demo_where_the_output_is_ascii(monkeypatch):
+    stream = Terminal(encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main([*QUICK_DEMO, "--no-color"]) == 0
+    assert "client > server   GET /chat" in stream.text()
+
+
+def test_demo_ends_by_itself_in_the_pure_implementation():
+    env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
+    result = subprocess.run(
+        command("demo", "--seconds", "0.1"), cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "implementation  python, the codec in pure Python\n" in result.stdout
+    assert "because         WSFRAME_NO_EXTENSIONS=1 is set\n" in result.stdout
+
+
+def test_demo_without_a_loopback_interface(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "HOST", "203.0.113.1")
+    assert main(QUICK_DEMO) == 1
+    assert capsys.readouterr().err.startswith("wsframe demo: cannot use the loopback interface: ")
+
+
+@as_coroutine
+async def test_demo_measurement_whose_server_leaves():
+    class Leaving(wsframe.WebSocketProtocol):
+        def connection_open(self):
+            self.close(1011)
+
+    server = await asyncio.get_running_loop().create_server(Leaving, "127.0.0.1", 0)
+    async with server:
+        port = port_of(server)
+        with pytest.raises(OSError, match="ended too early, with code 1011"):
+            await soon(demo._measure_callbacks("127.0.0.1", port, demo._Stop(1, None)))
+
+
+@as_coroutine
+async def test_demo_measurement_whose_server_refuses():
+    options = {"subprotocols": ["something"]}
+    async with wsframe.serve(demo._echo, "127.0.0.1", 0, **options) as server:
+        port = port_of(server)
+        with pytest.raises(wsframe.InvalidStatus):
+            await soon(demo._measure_callbacks("127.0.0.1", port, demo._Stop(1, None)))
+
+
+# The relay
+
+
+def test_frames_are_cut_out_of_a_stream_that_comes_byte_by_byte():
+    pieces = [
+        wsframe.serialize_frame(2, bytes(200), mask=b"abcd"),
+        wsframe.serialize_frame(1, b"x" * 70_000, mask=b"abcd"),
+        wsframe.serialize_frame(9, b"", mask=b"abcd"),
+    ]
+    parser = wsframe.FrameParser(wsframe.Role.SERVER)
+    frames, rest = [], b""
+    stream = b"".join(pieces)
+    for start in range(0, len(stream), 997):
+        found, rest = split_frames(rest + stream[start : start + 997], parser)
+        frames += found
+    assert rest == b""
+    assert [frame.header + frame.masking_key + frame.payload for frame in frames] == pieces
+    assert [len(frame.header) for frame in frames] == [4, 10, 2]
+    assert frames[0].frame.payload == bytes(200)
+
+
+@as_coroutine
+async def test_relay_takes_heads_and_frames_in_pieces():
+    sent = (
+        request() + wsframe.serialize_frame(1, b"hello", mask=b"abcd") + wsframe.serialize_frame(8, b"", mask=b"abcd")
+    )
+    async with wsframe.serve(demo._echo, "127.0.0.1", 0) as server, Relay("127.0.0.1", port_of(server)) as relay:
+        assert relay.head(wsframe.Role.CLIENT) == b""
+        reader, writer = await soon(asyncio.open_connection("127.0.0.1", relay.port))
+        for start in range(0, len(sent), 50):
+            writer.write(sent[start : start + 50])
+            await asyncio.sleep(0.01)
+        await soon(reader.read())
+        writer.close()
+        await writer.wait_closed()
+        await soon(relay.wait_done())
+        assert relay.head(wsframe.Role.CLIENT) + b"\r\n\r\n" == request()
+        assert relay.head(wsframe.Role.SERVER).startswith(b"HTTP/1.1 101 ")
+        frames = [frame for sender, frame in relay.take_frames() if sender is wsframe.Role.CLIENT]
+        assert [frame.frame.payload for frame in frames] == [b"hello", b""]
+        assert relay.take_frames() == []
+
+
+@as_coroutine
+async def test_relay_without_a_server():
+    async with Relay("127.0.0.1", free_port()) as relay:
+        with pytest.raises((wsframe.InvalidMessage, OSError)):
+            await soon(wsframe.connect(f"ws://127.0.0.1:{relay.port}/"))
+        await soon(relay.wait_done())
+
+
+# wsframe echo
+
+
+def run_echo(script, *arguments, scheme="ws", stopped=False):
+    """Run ``wsframe echo`` here, and ``await script(uri)`` in a thread; then send SIGINT, unless that did."""
+    port = free_port()
+    problems = []
+
+    async def talk():
+        try:
+            await script(f"{scheme}://127.0.0.1:{port}/path")
+        except BaseException as exc:
+            problems.append(exc)
+        finally:
+            if not stopped:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=run, args=[talk()])
+    thread.start()
+    status = main(["echo", "--port", str(port), *arguments])
+    thread.join()
+    if problems:
+        raise problems[0]
+    return status
+
+
+@POSIX_SIGNALS
+def test_echo_logs_who_comes_and_goes(capsys):
+    async def script(uri):
+        async with await connect_in_time(uri, subprotocols=["chat"]) as websocket:
+            for message in ("one", b"two"):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == message
+
+    assert run_echo(script, "--subprotocol", "chat") == 0
+    lines = [line.split("  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert re.fullmatch(r"listening on ws://127\.0\.0\.1:\d+ \(Ctrl-C to stop\)", lines[0])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+  open, path /path, subprotocol chat", lines[1])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+  closed by the client with 1000 \(OK\); 2 messages", lines[2])
+    assert lines[3:] == ["stopping; 0 open"]
+
+
+@POSIX_SIGNALS
+def test_echo_closes_its_clients_on_ctrl_c(capsys):
+    closed = []
+
+    async def script(uri):
+        websocket = await connect_in_time(uri)
+        await websocket.send("hello")
+        assert await soon(websocket.recv()) == "hello"
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(wsframe.ConnectionClosedOK):
+            await soon(websocket.recv())
+        closed.append(websocket.close_code)
+
+    assert run_echo(script, stopped=True) == 0
+    assert closed == [1001]
+    assert "closed by us with 1001 (going away); 1 message\n" in capsys.readouterr().err
+
+
+@POSIX_SIGNALS
+def test_echo_logs_who_is_refused(capsys):
+    async def script(uri):
+        async with await connect_in_time(uri, origin="https://good.example"):
+            pass
+        with pytest.raises(wsframe.InvalidStatus):
+            await wsframe.connect(uri, origin="https://evil.example")
+        async with wsframe.connect(uri):
+            pass
+        _, writer = await asyncio.open_connection("127.0.0.1", int(re.search(r":(\d+)/", uri)[1]))
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.1)
+
+    assert run_echo(script, "--origin", "https://good.example", "--origin", "none") == 0
+    log = capsys.readouterr().err
+    assert re.search(r"refused with HTTP 403: Failed to open .*evil\.example", log)
+    assert "gone without an opening handshake\n" in log
+
+
+@POSIX_SIGNALS
+def test_echo_verbose_logs_messages(capsys):
+    async def script(uri):
+        async with await connect_in_time(uri) as websocket:
+            for message in ("one", b"two"):
+                await websocket.send(message)
+                await soon(websocket.recv())
+
+    assert run_echo(script, "-v") == 0
+    log = capsys.readouterr().err
+    assert "text, 3 characters: 'one'\n" in log
+    assert "binary, 3 bytes: b'two'\n" in log
+    assert "server listening on" in log
+
+
+@POSIX_SIGNALS
+def test_echo_with_tls(certificate, capsys):
+    context = ssl.create_default_context(cafile=certificate.cert)
+
+    async def script(uri):
+        async with await connect_in_time(uri.replace("127.0.0.1", "localhost"), ssl=context) as websocket:
+            await websocket.send("secret")
+            assert await soon(websocket.recv()) == "secret"
+
+    assert run_echo(script, "--tls-cert", certificate.cert, "--tls-key", certificate.key, scheme="wss") == 0
+    assert "listening on wss://127.0.0.1:" in capsys.readouterr().err
+
+
+def test_echo_restores_the_loggers():
+    logger = logging.getLogger("wsframe")
+    before = list(logger.handlers), logger.level
+    with common.log_to_stderr(True):
+        assert logger.level == logging.DEBUG
+    assert (logger.handlers, logger.level) == before
+
+
+def test_echo_where_signals_are_exceptions(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(echo, "run_loop", interrupted)
+    assert main(["echo"]) == 0
+
+
+def test_echo_on_a_port_in_use(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        assert main(["echo", "--port", str(port)]) == 1
+    words = os.strerror(98 if sys.platform == "linux" else 48)
+    if sys.platform != "win32":
+        assert capsys.readouterr().err == f"wsframe echo: cannot listen on 127.0.0.1:{port}: {words}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], "cannot listen on 127.0.0.1:70000: "),
+        (["--subprotocol", "not a token"], "cannot listen on "),
+        (["--tls-cert", "missing.pem"], "cannot use the certificate missing.pem: No such file or directory"),
+        (["--tls-cert", __file__], f"cannot use the certificate {__file__}: "),
+        (["--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
+    ],
+)
+def test_echo_that_cannot_start_tells_why_in_one_line(arguments, words, capsys):
+    assert main(["echo", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"wsframe echo: {words}")
+    assert error.count("\n") == 1
+
+
+@as_coroutine
+async def test_echo_stops_when_it_is_cancelled():
+    options = build_parser().parse_args(["echo", "--port", "0"])
+    task = asyncio.ensure_future(echo._serve(options))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    assert await soon(task) == 0
+
+
+@POSIX_SIGNALS
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_echo_as_a_process(number):
+    async def talk(uri):
+        websocket = await wsframe.connect(uri)
+        await websocket.send("hello")
+        assert await soon(websocket.recv()) == "hello"
+        os.kill(process.pid, getattr(signal, number))
+        await soon(websocket.wait_closed())
+        return websocket.close_code
+
+    with subprocess.Popen(
+        command("echo", "--port", "0"), stderr=subprocess.PIPE, cwd=ROOT, env=environment(), text=True
+    ) as process:
+        try:
+            uri = re.search(r"ws://\S+", process.stderr.readline())[0]
+            assert run(talk(uri)) == 1001
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
