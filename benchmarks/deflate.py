@@ -1,0 +1,55 @@
+"""Echo with permessage-deflate, at equal windows (12 bits both ways) and equal levels.
+
+The client sends different messages in turn, each compressed by itself. Level 1 is wsframe's and aiohttp's default, and set where
+it can be (websockets, tornado); uvicorn and picows.websockets have no such option and are compared at level 6, zlib's
+own default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import random
+from typing import Any
+
+from benchmarks.harness import Case
+from benchmarks.rounds import Contender, measure
+
+LEVEL_1 = ["wsframe", "wsframe, isal", "wsframe, zlib-ng", "websockets", "aiohttp", "tornado"]
+LEVEL_6 = ["wsframe", "websockets", "uvicorn, websockets-sansio", "picows.websockets", "tornado"]
+SIZES = [256, 4096, 65536]
+MESSAGES = 32
+"""Different messages that are sent in turn."""
+
+
+def json_text(size: int, seed: int) -> bytes:
+    """Make JSON of that many bytes, as an API would send it: records with names, numbers and dates."""
+    source = random.Random(seed)
+    words = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november".split()
+    records = []
+    while len(json.dumps(records)) < size:
+        records.append(
+            {
+                "id": source.randrange(10**6),
+                "name": " ".join(source.sample(words, 2)),
+                "price": round(source.uniform(1, 500), 2),
+                "active": source.random() < 0.8,
+                "updated": f"2026-11-{source.randrange(1, 29):02}T{source.randrange(24):02}:00:00Z",
+            }
+        )
+    return json.dumps(records).encode()[:size]
+
+
+def run(program: pathlib.Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run the suite; return its medians."""
+    results = []
+    for level, names in ((1, LEVEL_1), (6, LEVEL_6)):
+        chosen = options.servers.split(";") if options.servers else names
+        contenders = [Contender(name, "asyncio", level) for name in chosen if name in names]
+        cases = [
+            (f"JSON of {size} B, level {level}", Case(10, 4, tuple(json_text(size, seed) for seed in range(MESSAGES)), text=True, deflate=True))
+            for size in SIZES
+        ]
+        results += measure(program, contenders, cases, options)
+    return results

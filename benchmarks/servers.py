@@ -1,0 +1,280 @@
+"""Echo servers under test: ``python -m benchmarks.servers NAME [--loop uvloop] [--deflate LEVEL]`` prints its port.
+
+Each is what its project's documentation shows for an echo, with limits that let 2 MiB messages pass, and without
+compression unless asked. With ``--deflate`` each compresses with zlib at that level where it lets one choose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+MAX_SIZE = 2**21
+HOST = "127.0.0.1"
+
+Start = Callable[[argparse.Namespace], Awaitable[int]]
+SERVERS: dict[str, Start] = {}
+
+
+def server(name: str) -> Callable[[Start], Start]:
+    """Register a function that starts a server and returns its port."""
+
+    def register(start: Start) -> Start:
+        SERVERS[name] = start
+        return start
+
+    return register
+
+
+def _port(server: Any) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+# Servers live as long as the process; nobody else refers to them.
+_alive: list[Any] = []
+
+
+def _compression(options: argparse.Namespace, backend: str = "zlib") -> Any:
+    if options.deflate is None:
+        return None
+    import wsframe
+
+    level = min(options.deflate, 3) if backend == "isal" else options.deflate
+    return wsframe.PerMessageDeflateFactory(level=level, threshold=0, backend=backend)
+
+
+async def _wsframe_coroutines(options: argparse.Namespace, backend: str) -> int:
+    import wsframe
+
+    async def handler(websocket: Any) -> None:
+        async for message in websocket:
+            await websocket.send(message)
+
+    server = await wsframe.serve(
+        handler, HOST, 0, max_size=MAX_SIZE, compression=_compression(options, backend)
+    )
+    _alive.append(server)
+    return _port(server)
+
+
+@server("wsframe")
+async def wsframe_coroutines(options: argparse.Namespace) -> int:
+    return await _wsframe_coroutines(options, "zlib")
+
+
+@server("wsframe, isal")
+async def wsframe_isal(options: argparse.Namespace) -> int:
+    return await _wsframe_coroutines(options, "isal")
+
+
+@server("wsframe, zlib-ng")
+async def wsframe_zlib_ng(options: argparse.Namespace) -> int:
+    return await _wsframe_coroutines(options, "zlib-ng")
+
+
+@server("wsframe callbacks")
+async def wsframe_callbacks(options: argparse.Namespace) -> int:
+    import wsframe
+
+    class Echo(wsframe.WebSocketProtocol):
+        def message_received(self, data: str | bytes) -> None:
+            self.send(data)
+
+    loop = asyncio.get_running_loop()
+    compression = _compression(options)
+    server = await loop.create_server(lambda: Echo(max_size=MAX_SIZE, compression=compression), HOST, 0)
+    _alive.append(server)
+    return _port(server)
+
+
+@server("websockets")
+async def websockets(options: argparse.Namespace) -> int:
+    from websockets.asyncio.server import serve
+    from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+    async def handler(websocket: Any) -> None:
+        async for message in websocket:
+            await websocket.send(message)
+
+    extensions = None
+    if options.deflate is not None:
+        settings = {"level": options.deflate, "memLevel": 5}
+        extensions = [ServerPerMessageDeflateFactory(12, 12, compress_settings=settings)]
+    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions)
+    _alive.append(server)
+    return _port(server)
+
+
+@server("picows.websockets")
+async def picows_websockets(options: argparse.Namespace) -> int:
+    from picows.websockets.asyncio.server import serve
+
+    async def handler(websocket: Any) -> None:
+        async for message in websocket:
+            await websocket.send(message)
+
+    compression = None if options.deflate is None else "deflate"
+    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression)
+    _alive.append(server)
+    return _port(server)
+
+
+@server("picows")
+async def picows(options: argparse.Namespace) -> int:
+    from picows import WSListener, WSMsgType, ws_create_server
+
+    class Echo(WSListener):  # type: ignore[misc]
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if frame.msg_type == WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code(), frame.get_close_message())
+                transport.disconnect()
+            else:
+                transport.send(frame.msg_type, frame.get_payload_as_memoryview())
+
+    server = await ws_create_server(lambda request: Echo(), HOST, 0)
+    _alive.append(server)
+    return _port(server)
+
+
+@server("aiohttp")
+async def aiohttp(options: argparse.Namespace) -> int:
+    from aiohttp import WSMsgType, web
+
+    async def handler(request: Any) -> Any:
+        websocket = web.WebSocketResponse(max_msg_size=MAX_SIZE, compress=options.deflate is not None)
+        await websocket.prepare(request)
+        async for message in websocket:
+            if message.type is WSMsgType.TEXT:
+                await websocket.send_str(message.data)
+            else:
+                await websocket.send_bytes(message.data)
+        return websocket
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, HOST, 0)
+    await site.start()
+    _alive.append(runner)
+    return _port(site._server)
+
+
+@server("tornado")
+async def tornado(options: argparse.Namespace) -> int:
+    from tornado.httpserver import HTTPServer
+    from tornado.netutil import bind_sockets
+    from tornado.web import Application
+    from tornado.websocket import WebSocketHandler
+
+    class Echo(WebSocketHandler):  # type: ignore[misc]
+        def get_compression_options(self) -> dict[str, int] | None:
+            return None if options.deflate is None else {"compression_level": options.deflate, "mem_level": 5}
+
+        async def on_message(self, message: str | bytes) -> None:
+            await self.write_message(message, binary=isinstance(message, bytes))
+
+    server = HTTPServer(Application([("/", Echo)], websocket_max_message_size=MAX_SIZE))
+    sockets = bind_sockets(0, HOST)
+    server.add_sockets(sockets)
+    _alive.append(server)
+    return int(sockets[0].getsockname()[1])
+
+
+async def _uvicorn(options: argparse.Namespace, implementation: str) -> int:
+    from uvicorn import Config, Server
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            text = event.get("text")
+            if text is None:
+                await send({"type": "websocket.send", "bytes": event["bytes"]})
+            else:
+                await send({"type": "websocket.send", "text": text})
+
+    config = Config(
+        app,
+        host=HOST,
+        port=0,
+        ws=implementation,
+        ws_max_size=MAX_SIZE,
+        ws_per_message_deflate=options.deflate is not None,
+        lifespan="off",
+        log_level="error",
+    )
+    config.load()
+    server = Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    _alive.append(server)
+    return _port(server.servers[0])
+
+
+@server("uvicorn, websockets-sansio")
+async def uvicorn_sansio(options: argparse.Namespace) -> int:
+    return await _uvicorn(options, "websockets-sansio")
+
+
+@server("uvicorn, wsproto")
+async def uvicorn_wsproto(options: argparse.Namespace) -> int:
+    return await _uvicorn(options, "wsproto")
+
+
+class _Raw(asyncio.Protocol):
+    """Echo of bytes behind a handshake, unmasked frames sent as they came: what asyncio itself costs."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.head = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self.head is None:
+            self.transport.write(data)
+            return
+        self.head += data
+        if b"\r\n\r\n" in self.head:
+            self.transport.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            )
+            self.head = None  # type: ignore[assignment]
+
+
+@server("raw asyncio.Protocol")
+async def raw(options: argparse.Namespace) -> int:
+    server = await asyncio.get_running_loop().create_server(_Raw, HOST, 0)
+    _alive.append(server)
+    return _port(server)
+
+
+async def _main(options: argparse.Namespace) -> None:
+    print(await SERVERS[options.name](options), flush=True)
+    # The end of standard input is the signal to stop, also if whoever started this is killed.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=SERVERS)
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--deflate", type=int, metavar="LEVEL")
+    options = parser.parse_args()
+    if options.loop == "uvloop":
+        import uvloop
+
+        uvloop.run(_main(options))
+    else:
+        asyncio.run(_main(options))
+
+
+if __name__ == "__main__":
+    main()
