@@ -200,8 +200,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
             message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
-            it; and it may exceed ``max_message_size`` by 1/16 and 64 bytes, since data that cannot be
-            compressed grows. The extension enforces the limit on what it decodes.
+            it; and it may exceed each of the limits by 1/16 and 64 bytes, since data that cannot be
+            compressed grows. The extension enforces the limits on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -229,9 +229,10 @@ Split a byte stream into frames (RFC 6455 §5.2).
         self._utf8.missing = 0
         self._mask_bit = MASK if role == Role.SERVER else 0
         self._max_message_size = check_limit(max_message_size)
-        # No wrap-around: the limit is at most 2**62.
+        # No wrap-around: a limit is at most 2**62.
         self._max_encoded_size = self._max_message_size + self._max_message_size // 16 + 64
         self._max_fragment_size = check_limit(max_fragment_size)
+        self._max_encoded_fragment_size = self._max_fragment_size + self._max_fragment_size // 16 + 64
         self._first_faults = FIRST_FAULTS[1 if rsv1 else 0]
 
     def __cinit__(self):
@@ -394,11 +395,11 @@ Split a byte stream into frames (RFC 6455 §5.2).
                     header.fault = LENGTH_NOT_MINIMAL
                     return 0
             # RFC 6455 §10.4: before anything is spent on the payload.
-            if length > self._max_fragment_size:
+            encoded = (data[0] & RSV1) != 0 if data[0] & 0x0F else self._encoded
+            if length > (self._max_encoded_fragment_size if encoded else self._max_fragment_size):
                 header.fault = FRAGMENT_TOO_BIG
                 return 0
             # No wrap-around: the message's size has passed this limit before.
-            encoded = (data[0] & RSV1) != 0 if data[0] & 0x0F else self._encoded
             if length > (self._max_encoded_size if encoded else self._max_message_size) - self._message_size:
                 header.fault = MESSAGE_TOO_BIG
                 return 0

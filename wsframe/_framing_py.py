@@ -86,8 +86,8 @@ class FrameParser:
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
             message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
-            it; and it may exceed ``max_message_size`` by 1/16 and 64 bytes, since data that cannot be
-            compressed grows. The extension enforces the limit on what it decodes.
+            it; and it may exceed each of the limits by 1/16 and 64 bytes, since data that cannot be
+            compressed grows. The extension enforces the limits on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -109,7 +109,8 @@ class FrameParser:
         self._mask_bit = 0x80 if role == Role.SERVER else 0
         self._max_message_size = limit = _check_limit(max_message_size)
         self._max_encoded_size = limit + limit // 16 + 64
-        self._max_fragment_size = _check_limit(max_fragment_size)
+        self._max_fragment_size = limit = _check_limit(max_fragment_size)
+        self._max_encoded_fragment_size = limit + limit // 16 + 64
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
         self._closed = False
         # Bytes of an incomplete header.
@@ -200,9 +201,9 @@ class FrameParser:
                 if length < 65536:
                     return self._stop(Fault.LENGTH_NOT_MINIMAL, end)
             # RFC 6455 §10.4: before anything is spent on the payload.
-            if length > self._max_fragment_size:
-                return self._stop(Fault.FRAGMENT_TOO_BIG, end)
             encoded = self._encoded if first & 0x0F == Opcode.CONTINUATION else first & 0x40
+            if length > (self._max_encoded_fragment_size if encoded else self._max_fragment_size):
+                return self._stop(Fault.FRAGMENT_TOO_BIG, end)
             limit = self._max_encoded_size if encoded else self._max_message_size
             if length > limit - self._message_size:
                 return self._stop(Fault.MESSAGE_TOO_BIG, end)

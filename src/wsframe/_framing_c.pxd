@@ -26,6 +26,7 @@ cdef class FrameParser:
     cdef uint64_t _max_message_size
     cdef uint64_t _max_encoded_size
     cdef uint64_t _max_fragment_size
+    cdef uint64_t _max_encoded_fragment_size
     # Verdicts on a first byte: 256 outside a message, then 256 inside one.
     cdef const unsigned char *_first_faults
     cdef unsigned char _mask_bit

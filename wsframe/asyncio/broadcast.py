@@ -1,4 +1,4 @@
-"""One message to many connections. Rank 6."""
+"""One message to many connections. Rank 5."""
 
 from __future__ import annotations
 

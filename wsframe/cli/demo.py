@@ -146,7 +146,7 @@ async def _echo(websocket: ServerConnection) -> None:
 
 async def _show_exchange(screen: Screen, host: str, port: int) -> None:
     async with Relay(host, port) as relay:
-        async with connect(f"ws://{host}:{relay.port}/chat") as websocket:
+        async with connect(f"ws://{host}:{relay.port}/chat", compression=None) as websocket:
             screen.title("1. It begins as HTTP (RFC 6455 §4)")
             _show_head(screen, relay, Role.CLIENT)
             _show_head(screen, relay, Role.SERVER)
