@@ -146,11 +146,15 @@ class PerMessageDeflate(Extension):
         self._mid_message = not fin
         if fin and self.remote_no_context_takeover:
             self._decompressor = None
+            self._window.clear()
         return Frame(opcode, payload, fin)
 
     def _inflate(self, data: bytes, fin: bool, max_size: int | None) -> bytes:
         decompressor = self._decompressor
         if decompressor is None:
+            # The message ends with the final block that its last fragment but this one ended with.
+            if self._mid_message and fin and not data:
+                return b""
             decompressor = self._decompressor = self._new_decompressor()
         # Room for one byte more than allowed shows that the limit is exceeded; 0 would stand for no limit.
         room = 0 if max_size is None else max_size + 1
@@ -161,7 +165,8 @@ class PerMessageDeflate(Extension):
             output = self._inflate_behind_final_block(data, fin, output, room)
         if room and len(output) >= room:
             raise PayloadTooBig(Fault.MESSAGE_TOO_BIG.text, Fault.MESSAGE_TOO_BIG)
-        if not self.remote_no_context_takeover:
+        # Without context takeover, final blocks within the message still refer back to what is before them.
+        if not (fin and self.remote_no_context_takeover):
             self._remember(output)
         return output
 
@@ -178,6 +183,9 @@ class PerMessageDeflate(Extension):
             self._final_blocks += 1
             if self._final_blocks > MAX_FINAL_BLOCKS:
                 raise ProtocolError(Fault.TOO_MANY_FINAL_BLOCKS.text, Fault.TOO_MANY_FINAL_BLOCKS)
+            if pos == end:
+                self._decompressor = None
+                break
             size = 1 << self.remote_max_window_bits
             window = bytes(outputs[-size:])
             if len(window) < size:
