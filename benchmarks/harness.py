@@ -172,7 +172,7 @@ class Load:
         (path / "headers").write_text(f"Sec-WebSocket-Extensions: {offer}\r\n" if case.deflate else "")
         (path / "frames").write_bytes(b"".join(frames) * copies)
         if case.raw:
-            (reply,) = frames
+            reply = frames[0]
         else:
             reply = b"" if case.deflate else wsframe.serialize_frame(opcode, payloads[0])
         (path / "reply").write_bytes(reply)
