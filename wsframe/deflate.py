@@ -152,8 +152,8 @@ class PerMessageDeflate(Extension):
     def _inflate(self, data: bytes, fin: bool, max_size: int | None) -> bytes:
         decompressor = self._decompressor
         if decompressor is None:
-            # The message ends with the final block that its last fragment but this one ended with.
-            if self._mid_message and fin and not data:
+            # The fragments so far end with a final block: there may be nothing behind it, not even an empty one.
+            if self._mid_message and not data:
                 return b""
             decompressor = self._decompressor = self._new_decompressor()
         # Room for one byte more than allowed shows that the limit is exceeded; 0 would stand for no limit.
