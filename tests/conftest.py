@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,13 @@ def each_kernel(impl: SimpleNamespace) -> Iterator[Iterator[str]]:
     yield select()
     for module in (impl.masking, impl.utf8):
         module._select_kernel(module._kernels()[0])
+
+
+# A backend that is not installed is an ImportError, so an error of each test; PyPy has no wheels of them.
+BACKENDS = ["zlib"] if sys.implementation.name == "pypy" else ["zlib", "zlib-ng", "isal"]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of a module that compresses."""
+    return str(request.param)
