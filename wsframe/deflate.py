@@ -82,6 +82,7 @@ class PerMessageDeflate(Extension):
         "_mid_message",
         "_window",
         "_zlib",
+        "busy",
         "idle_timeout",
         "local_max_window_bits",
         "local_no_context_takeover",
@@ -106,6 +107,7 @@ class PerMessageDeflate(Extension):
         self.remote_max_window_bits = remote_max_window_bits
         self.local_max_window_bits = local_max_window_bits
         self.idle_timeout = factory.idle_timeout
+        self.busy = False
         self._factory = factory
         self._zlib = load_backend(factory.backend)
         self._compressor: Any = None
@@ -138,6 +140,7 @@ class PerMessageDeflate(Extension):
             self._final_blocks = 0
         if not self._decoding:
             return frame
+        self.busy = True
         fin = frame.fin
         try:
             payload = self._inflate(frame.payload, fin, max_size)
@@ -224,6 +227,7 @@ class PerMessageDeflate(Extension):
             self._encoding = self.compresses(len(frame.payload), fin, compress)
         if not self._encoding:
             return frame
+        self.busy = True
         compressor = self._compressor
         if compressor is None:
             compressor = self._compressor = self._new_compressor()

@@ -26,11 +26,13 @@ class Extension(abc.ABC):
         name: Its registered name.
         rsv1: Whether it gives RSV1 a meaning.
         idle_timeout: Seconds without messages after which ``release_contexts`` should be called; None for never.
+        busy: Set when a message is encoded or decoded; whoever watches over ``idle_timeout`` clears it.
     """
 
     name: str
     rsv1: bool = False
     idle_timeout: float | None = None
+    busy: bool = False
 
     @abc.abstractmethod
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:

@@ -92,7 +92,6 @@ class BaseProtocol(asyncio.BufferedProtocol):
         # Runs while an extension holds memory that an idle connection does not need.
         self._has_idle_timeout = False
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._busy = False
         self._keepalive: Keepalive | None = None
         # Payloads of the pings that are not answered yet, in order, with the time and who waits for the pong.
         self._pings: dict[bytes, tuple[asyncio.Future[float] | None, float]] = {}
@@ -330,10 +329,8 @@ class BaseProtocol(asyncio.BufferedProtocol):
         """Write what there is to send, and end the TCP connection when its time has come."""
         if self._corked:
             return
-        if self._has_idle_timeout:
-            self._busy = True
-            if self._idle_timer is None:
-                self._watch_idleness()
+        if self._has_idle_timeout and self._idle_timer is None:
+            self._watch_idleness()
         data = self.protocol.data_to_send()
         if data and not self.transport.is_closing():
             self.transport.write(data)
@@ -346,11 +343,12 @@ class BaseProtocol(asyncio.BufferedProtocol):
         for extension in self.protocol.extensions:
             if extension.idle_timeout is None or not extension.holds_contexts:
                 continue
-            if self._busy:
+            if extension.busy:
+                # Pings keep nothing busy: keepalive would sooner or later hold it for ever.
+                extension.busy = False
                 self._idle_timer = self.loop.call_later(extension.idle_timeout, self._watch_idleness)
             else:
                 extension.release_contexts()
-        self._busy = False
 
     def _end(self) -> None:
         """Bring the TCP connection to its end, in time (RFC 6455 §7.1.1)."""
