@@ -13,13 +13,15 @@ from wsframe.constants import Role
 
 TEXT = st.text(max_size=40).map(str.encode)
 SIZES = st.sampled_from([124, 125, 126, 127, 200, 4095, 4096, 4097, 9000, 65535, 65536])
+# At the limits below, and at 1/16 and 64 bytes above them, which is what messages with RSV1 may have.
+EDGES = st.tuples(st.sampled_from([0, 1, 10, 64, 65, 74, 125, 126, 196, 197, 5000, 5376]), st.integers(0, 1)).map(sum)
 LARGE = st.tuples(SIZES, st.sampled_from([b"x", "é".encode(), b"\xff"])).map(
     lambda pair: (pair[1] * pair[0])[: pair[0]]
 )
 REASON = st.tuples(st.sampled_from([1000, 1001, 1005, 1006, 1014, 1015, 2999, 3000, 4999, 5000]), TEXT).map(
     lambda pair: pair[0].to_bytes(2, "big") + pair[1][:100]
 )
-PAYLOAD = st.one_of(TEXT, st.binary(max_size=20), LARGE)
+PAYLOAD = st.one_of(TEXT, st.binary(max_size=20), LARGE, EDGES.map(bytes))
 LIMIT = st.one_of(st.none(), st.sampled_from([0, 1, 10, 125, 126, 5000, 2**16, 2**62]))
 CUTS = st.one_of(st.just([1]), st.lists(st.integers(1, 40), min_size=1, max_size=20), st.just([4096]), st.just([10**9]))
 
@@ -32,7 +34,7 @@ def frame(draw, role):
         st.one_of(st.just(b""), REASON) if opcode == 8 else st.binary(max_size=125) if opcode > 8 else PAYLOAD
     )
     fin = opcode > 7 or draw(st.booleans())
-    rsv1 = opcode in (1, 2) and draw(st.integers(0, 9)) == 0
+    rsv1 = opcode in (1, 2) and draw(st.integers(0, 3)) == 0
     return _framing_py.serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask)
 
 
@@ -42,13 +44,13 @@ def message(draw, role):
     mask = draw(st.binary(min_size=4, max_size=4)) if role is Role.SERVER else None
     text = draw(st.booleans())
     rest = draw(TEXT if text else PAYLOAD)
-    opcode, wire = 1 if text else 2, b""
+    opcode, wire, rsv1 = 1 if text else 2, b"", draw(st.integers(0, 3)) == 0
     for size in draw(st.lists(st.integers(0, 30), max_size=3)):
-        wire += _framing_py.serialize_frame(opcode, rest[:size], fin=False, mask=mask)
+        wire += _framing_py.serialize_frame(opcode, rest[:size], fin=False, rsv1=rsv1, mask=mask)
         if draw(st.booleans()):
             wire += _framing_py.serialize_frame(9, draw(st.binary(max_size=5)), mask=mask)
-        opcode, rest = 0, rest[size:]
-    return wire + _framing_py.serialize_frame(opcode, rest, mask=mask)
+        opcode, rest, rsv1 = 0, rest[size:], False
+    return wire + _framing_py.serialize_frame(opcode, rest, rsv1=rsv1, mask=mask)
 
 
 @st.composite
@@ -150,3 +152,22 @@ def test_frames(twins, opcode, payload, bits):
         else:
             results.append((repr(frame), frame == twin.framing.Frame(opcode, payload, *bits)))
     assert results[0] == results[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    limit=st.sampled_from([0, 1, 10, 125, 5000]),
+    fragment_limit=st.none() | st.sampled_from([0, 10, 126]),
+    sizes=st.lists(st.tuples(EDGES, st.booleans(), st.booleans()), min_size=1, max_size=4),
+    cuts=CUTS,
+)
+def test_limits_of_messages_with_rsv1(twins, limit, fragment_limit, sizes, cuts):
+    wire, fin = b"", True
+    for size, rsv1, last in sizes:
+        opcode, rsv1 = (2, rsv1) if fin else (0, False)
+        fin = last
+        wire += _framing_py.serialize_frame(opcode, bytes(size), fin=fin, rsv1=rsv1)
+    options = {"max_message_size": limit, "max_fragment_size": fragment_limit, "rsv1": True}
+    compiled = run(twins.c.framing, wire, cuts, Role.CLIENT, options)
+    assert compiled == run(twins.py.framing, wire, cuts, Role.CLIENT, options)
+    event(f"fault: {list(compiled[1].values())[-1][1]}")

@@ -138,11 +138,12 @@ TEXTS = [
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_fault_has_a_close_code_a_text_and_a_section(fault):
-    # RFC 6455 §7.4.1: 1002 for violations, 1007 for what is not UTF-8, 1009 for what is too big.
+    # RFC 6455 §7.4.1: 1002 for violations, 1007 for what is not of its type, 1009 for what is too big; 1008 is general.
     assert fault.close_code in (
         CloseCode.PROTOCOL_ERROR,
         CloseCode.INVALID_FRAME_PAYLOAD_DATA,
         CloseCode.MESSAGE_TOO_BIG,
+        CloseCode.POLICY_VIOLATION,
     )
     assert type(fault.close_code) is CloseCode
     # RFC 6455 §5.5.1: a reason has at most 123 bytes.

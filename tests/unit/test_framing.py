@@ -309,6 +309,35 @@ def test_a_frame_over_the_limit_on_fragments_is_a_fault(impl):
     assert parser.fault is Fault.FRAGMENT_TOO_BIG
 
 
+@pytest.mark.parametrize("limit", [0, 1, 15, 16, 1000, 2**20])
+@pytest.mark.parametrize("name", ["max_message_size", "max_fragment_size"])
+def test_a_message_with_rsv1_may_exceed_a_limit_by_a_16th_and_64_bytes(impl, name, limit):
+    """RFC 7692 §7.2.1: data that cannot be compressed grows, and what it was before is judged when it is decoded."""
+    options = {"max_message_size": None, "rsv1": True, name: limit}
+    fault = Fault.MESSAGE_TOO_BIG if name == "max_message_size" else Fault.FRAGMENT_TOO_BIG
+    room = limit + limit // 16 + 64
+    for first, most in ((0xC2, room), (0x82, limit)):
+        assert fault_of(impl, header(first, most), **options) is None
+        assert fault_of(impl, header(first, most + 1), **options) is fault
+    # Continuations are of the kind of their first frame, also behind a message of the other kind.
+    for begin, most in ((b"\x42\x00", room), (b"\xc2\x00\x02\x00", limit), (b"\x82\x00\x42\x00\x89\x00", room)):
+        assert parse(impl, begin + header(0x80, most), **options)[1].fault is None
+        assert parse(impl, begin + header(0x80, most + 1), **options)[1].fault is fault
+    if name == "max_message_size" and limit < 2**20:
+        half = room // 2
+        begin = header(0x42, half) + bytes(half)
+        assert parse(impl, begin + header(0x80, room - half), **options)[1].fault is None
+        assert parse(impl, begin + header(0x80, room - half + 1), **options)[1].fault is fault
+
+
+def test_the_largest_limit_and_a_16th_overflow_nothing(impl):
+    for limit in (2**62, None):
+        for name in ("max_message_size", "max_fragment_size"):
+            options = {"max_message_size": None, "rsv1": True, name: limit}
+            assert fault_of(impl, header(0xC2, 2**62), **options) is None
+            assert fault_of(impl, header(0xC2, 2**63 - 1), **options) is Fault.FRAGMENT_TOO_BIG
+
+
 def test_a_limit_of_0_admits_empty_messages_only(impl):
     frames, parser = parse(impl, b"\x82\x00\x89\x01p\x82\x01", max_message_size=0, max_fragment_size=None)
     assert len(frames) == 2

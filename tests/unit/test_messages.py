@@ -1,11 +1,14 @@
-"""Messages out of frames (RFC 6455 §5.4)."""
+"""Messages out of frames (RFC 6455 §5.4), compressed ones among them (RFC 7692 §6.2)."""
 
 from __future__ import annotations
 
 import tracemalloc
+import zlib
 
 from wsframe.constants import Opcode
+from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.events import Message
+from wsframe.exceptions import Fault, ProtocolError
 from wsframe.framing import Frame
 from wsframe.messages import MessageAssembler
 
@@ -45,3 +48,95 @@ def test_what_is_held_does_not_depend_on_the_number_of_fragments():
     finally:
         tracemalloc.stop()
     assert messages.add(Frame(Opcode.CONTINUATION, b"")).payload == b"x" * 20_000
+
+
+def compress(data, *cuts, opcode=Opcode.BINARY):
+    """Make the frames of a message that is compressed as a whole, and then cut (RFC 7692 §6.1)."""
+    deflater = zlib.compressobj(wbits=-15)
+    payload = (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    ends = [*cuts, len(payload)]
+    return [
+        Frame(Opcode.CONTINUATION if number else opcode, payload[begin:end], number == len(cuts), number == 0)
+        for number, (begin, end) in enumerate(zip([0, *cuts], ends, strict=True))
+    ]
+
+
+def assemble(frames, *limits):
+    """Feed frames to an assembler; return the messages, the fault, and how many frames it took."""
+    messages = MessageAssembler([PerMessageDeflateFactory().accept_response([])], *limits)
+    complete = []
+    for number, frame in enumerate(frames, 1):
+        message = messages.add(frame)
+        if message is not None:
+            complete.append(message)
+        if messages.fault is not None:
+            return complete, messages.fault, number
+    return complete, None, len(frames)
+
+
+def test_compressed_fragments_are_put_together():
+    frames = compress(b"abc" * 1000, 3, 9)
+    assert assemble([*frames, Frame(Opcode.TEXT, b"x")]) == (
+        [Message(Opcode.BINARY, b"abc" * 1000), Message(Opcode.TEXT, b"x")],
+        None,
+        4,
+    )
+
+
+def test_d12_limit_is_on_what_comes_out_of_all_fragments():
+    frames = compress(b"x" * 1000, 4, 5)
+    assert assemble(frames, 1000)[0] == [Message(Opcode.BINARY, b"x" * 1000)]
+    assert assemble(frames, 999)[1] is Fault.MESSAGE_TOO_BIG
+    assert assemble(frames, None)[1] is None
+
+
+def test_limit_on_fragments_is_on_what_comes_out_of_each():
+    frames = compress(b"x" * 1000)
+    assert assemble(frames, None, 1000)[1] is None
+    assert assemble(frames, None, 999)[1] is Fault.MESSAGE_TOO_BIG
+    assert assemble(frames, 2000, 999)[1] is Fault.MESSAGE_TOO_BIG
+    assert assemble(frames, 999, 2000)[1] is Fault.MESSAGE_TOO_BIG
+
+
+def test_compressed_text_must_be_utf_8():
+    """RFC 6455 §8.1, RFC 7692 §6.2."""
+    text = "h\xe9\u20ac\U0001f600".encode() * 20
+    for cuts in ((), (1,), (5, 9), range(1, 20)):
+        assert assemble(compress(text, *cuts, opcode=Opcode.TEXT)) == (
+            [Message(Opcode.TEXT, text)],
+            None,
+            len(cuts) + 1,
+        )
+        for wrong in (text[:-1], text + b"\xff", b"\xed\xa0\x80"):
+            assert assemble(compress(wrong, *cuts, opcode=Opcode.TEXT))[1] is Fault.INVALID_UTF8_TEXT
+            # Binary messages are nobody's business, and the text of messages that are not compressed the parser's.
+            assert assemble(compress(wrong, *cuts))[1] is None
+            assert assemble([Frame(Opcode.TEXT, wrong)])[1] is None
+
+
+def test_compressed_text_fails_at_the_first_fragment_that_cannot_be_right():
+    frames = compress(b"\xff" + bytes(range(256)) * 10, 1000, 2000, opcode=Opcode.TEXT)
+    assert assemble(frames)[1:] == (Fault.INVALID_UTF8_TEXT, 1)
+
+
+def test_d11_fault_of_an_extension_is_that_of_the_message():
+    frames = [Frame(Opcode.BINARY, b"\x06", rsv1=True)]
+    assert assemble(frames)[1] is Fault.INVALID_DEFLATE
+    assert assemble([Frame(Opcode.BINARY, b"\x03\x00" * 300, rsv1=True)])[1] is Fault.TOO_MANY_FINAL_BLOCKS
+
+
+def test_extension_that_names_no_fault():
+    class Broken(PerMessageDeflate):
+        def decode(self, frame, *, max_size=None):
+            raise ProtocolError("what is this?")
+
+    extension = Broken(
+        PerMessageDeflateFactory(),
+        remote_no_context_takeover=False,
+        local_no_context_takeover=False,
+        remote_max_window_bits=15,
+        local_max_window_bits=15,
+    )
+    messages = MessageAssembler([extension])
+    assert messages.add(Frame(Opcode.BINARY, b"x")) is None
+    assert messages.fault is Fault.INVALID_DEFLATE

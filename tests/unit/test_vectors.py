@@ -2,6 +2,9 @@
 
 A vector has the wire in hex (or hex repeated), the role of who receives it, options of the parser, and what must
 come out: frames, a fault or null, and how many bytes of an incomplete frame are pending.
+
+Those of ``deflate.json`` (RFC 7692 §7.2.3) are received by a client that has agreed on permessage-deflate. They have
+messages instead of frames; where they are ``written``, it is also what we make of these messages.
 """
 
 from __future__ import annotations
@@ -12,12 +15,16 @@ from pathlib import Path
 import pytest
 
 from wsframe.constants import Opcode, Role
+from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.exceptions import Fault
+from wsframe.framing import Frame
+from wsframe.messages import MessageAssembler
 
 VECTORS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((Path(__file__).parent.parent / "vectors").glob("*.json"))
 }
+DEFLATE_VECTORS = VECTORS.pop("deflate")
 
 
 def spell(parts):
@@ -44,12 +51,17 @@ each_vector = pytest.mark.parametrize(
 
 
 def test_every_fault_has_a_vector():
-    assert {vector["fault"] for vector in VECTORS["faults"]} == {fault.name for fault in Fault}
+    of_parser = {vector["fault"] for vector in VECTORS["faults"]}
+    of_deflate = {vector["fault"] for vector in DEFLATE_VECTORS} - {None}
+    assert of_parser | of_deflate == {fault.name for fault in Fault}
+    assert of_deflate - of_parser == {"INVALID_DEFLATE", "TOO_MANY_FINAL_BLOCKS"}
 
 
 def test_every_example_of_the_rfc_has_a_vector():
     # RFC 6455 §5.7 lists six, and the one with the pong answers that with the ping.
     assert len(VECTORS["rfc6455_5_7"]) == 7
+    sections = {vector["section"] for vector in DEFLATE_VECTORS}
+    assert {f"RFC 7692 §7.2.3.{number}" for number in range(1, 7)} <= sections
 
 
 @each_vector
@@ -93,3 +105,47 @@ def test_serializing(impl, vector):
     # Behind a fault or within a frame there are no frames to write the rest of the wire from.
     whole = vector["fault"] is None and vector["pending"] == 0 and vector["section"] != "RFC 6455 §1.4"
     assert spell(vector["wire"])[: None if whole else len(wire)] == wire
+
+
+each_deflate_vector = pytest.mark.parametrize(
+    "vector", DEFLATE_VECTORS, ids=[vector["name"] for vector in DEFLATE_VECTORS]
+)
+
+
+def deflate(vector, backend):
+    no_context_takeover = vector.get("no_context_takeover", False)
+    return PerMessageDeflate(
+        PerMessageDeflateFactory(backend=backend, threshold=0),
+        remote_no_context_takeover=no_context_takeover,
+        local_no_context_takeover=no_context_takeover,
+        remote_max_window_bits=15,
+        local_max_window_bits=15,
+    )
+
+
+@each_deflate_vector
+def test_receiving_compressed_messages_in_each_two_pieces(impl, backend, vector):
+    wire = spell(vector["wire"])
+    limit = vector.get("max_message_size")
+    for cut in range(len(wire)) if len(wire) < 100 else (0, 100):
+        parser = impl.framing.FrameParser(Role.CLIENT, max_message_size=limit, rsv1=True)
+        assembler = MessageAssembler([deflate(vector, backend)], limit)
+        received = []
+        for frame in parser.feed(wire[:cut]) + parser.feed(wire[cut:]):
+            message = None if frame.opcode >= Opcode.CLOSE else assembler.add(frame)
+            if message is not None:
+                received.append(message.data)
+        assert parser.fault is None
+        assert parser.pending_bytes == 0
+        assert received == vector["messages"], cut
+        assert (assembler.fault and assembler.fault.name) == vector["fault"], cut
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in DEFLATE_VECTORS if "written" in vector], ids=lambda v: v["name"]
+)
+def test_sending_compressed_messages(impl, vector):
+    extension = deflate(vector, "zlib")
+    frames = [extension.encode(Frame(Opcode.TEXT, message.encode())) for message in vector["messages"]]
+    wire = [impl.framing.serialize_frame(frame.opcode, frame.payload, rsv1=frame.rsv1) for frame in frames]
+    assert wire == [bytes.fromhex(part) for part in vector["wire"]]
