@@ -14,10 +14,10 @@ import sys
 import tempfile
 import time
 
-from benchmarks import deflate, echo
+from benchmarks import deflate, echo, memory
 from benchmarks.harness import build_load_client
 
-SUITES = {"echo": echo, "deflate": deflate}
+SUITES = {"echo": echo, "deflate": deflate, "memory": memory}
 
 
 def main() -> int:

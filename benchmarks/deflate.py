@@ -19,8 +19,8 @@ from benchmarks.rounds import Contender, measure
 LEVEL_1 = ["wsframe", "wsframe, isal", "wsframe, zlib-ng", "websockets", "aiohttp", "tornado"]
 LEVEL_6 = ["wsframe", "websockets", "uvicorn, websockets-sansio", "picows.websockets", "tornado"]
 SIZES = [256, 4096, 65536]
-MESSAGES = 32
-"""Different messages that are sent in turn."""
+CYCLE = 2**17
+"""Bytes of different messages that are sent in turn: more than any window reaches back over."""
 
 
 def json_text(size: int, seed: int) -> bytes:
@@ -48,7 +48,7 @@ def run(program: pathlib.Path, options: argparse.Namespace) -> list[dict[str, An
         chosen = options.servers.split(";") if options.servers else names
         contenders = [Contender(name, "asyncio", level) for name in chosen if name in names]
         cases = [
-            (f"JSON of {size} B, level {level}", Case(10, 4, tuple(json_text(size, seed) for seed in range(MESSAGES)), text=True, deflate=True))
+            (f"JSON of {size} B, level {level}", Case(10, 4, tuple(json_text(size, seed) for seed in range(max(4, CYCLE // size))), text=True, deflate=True))
             for size in SIZES
         ]
         results += measure(program, contenders, cases, options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -102,7 +103,11 @@ async def websockets(options: argparse.Namespace) -> int:
     extensions = None
     if options.deflate is not None:
         settings = {"level": options.deflate, "memLevel": 5}
-        extensions = [ServerPerMessageDeflateFactory(12, 12, compress_settings=settings)]
+        extensions = [
+            ServerPerMessageDeflateFactory(
+                server_max_window_bits=12, client_max_window_bits=12, compress_settings=settings
+            )
+        ]
     server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions)
     _alive.append(server)
     return _port(server)
@@ -268,6 +273,8 @@ def main() -> None:
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--deflate", type=int, metavar="LEVEL")
     options = parser.parse_args()
+    # Clients leave as they like, which is not what is measured.
+    logging.disable(logging.CRITICAL)
     if options.loop == "uvloop":
         import uvloop
 
