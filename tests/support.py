@@ -18,9 +18,12 @@ import ssl
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+import wsframe
 
 PATIENCE_S = 30
 """Seconds after which something that should have happened long ago counts as hanging; the machine may be busy."""
@@ -362,6 +365,8 @@ def environment(implementation):
     env.pop("WSFRAME_NO_EXTENSIONS", None)
     env.pop("WSFRAME_REQUIRE_EXTENSIONS", None)
     env["WSFRAME_NO_EXTENSIONS" if implementation == "py" else "WSFRAME_REQUIRE_EXTENSIONS"] = "1"
+    # The package that is tested here, installed or not.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(wsframe.__file__).parents[1]), env.get("PYTHONPATH")]))
     return env
 
 
