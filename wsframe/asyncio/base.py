@@ -355,7 +355,11 @@ class BaseProtocol(asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except (OSError, RuntimeError):
+                # The peer has reset the connection, and its end has not been reported yet. uvloop raises RuntimeError.
+                self.transport.abort()
         else:
             self.transport.close()
 
