@@ -312,6 +312,9 @@ class Connection(BaseProtocol):
 
     async def _drain(self) -> None:
         """Wait until there is room in the write buffer."""
+        if self.transport.is_closing():
+            # Someone who sends in a loop must not keep the event loop from telling that TCP is gone.
+            await asyncio.sleep(0)
         if self._write_paused:
             waiter = self.loop.create_future()
             self._writers.add(waiter)

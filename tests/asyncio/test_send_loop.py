@@ -1,0 +1,28 @@
+"""A handler that sends in a loop without ever waiting for anything else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support import dial_open, soon
+
+import wsframe
+
+
+async def test_sending_in_a_loop_ends_when_tcp_is_gone(loop_kind):
+    sent = []
+    ended = asyncio.get_running_loop().create_future()
+
+    async def handler(websocket):
+        # As a write does to which the system answers that the client is gone.
+        websocket.transport.abort()
+        with pytest.raises(wsframe.ConnectionClosedError):
+            while len(sent) < 1000:
+                await websocket.send("x")
+                sent.append("x")
+        ended.set_result(None)
+
+    async with wsframe.serve(handler, "127.0.0.1", 0) as server, dial_open(server):
+        await soon(ended)
+    assert len(sent) < 1000
