@@ -14,13 +14,16 @@ async def test_sending_in_a_loop_ends_when_tcp_is_gone(loop_kind):
     sent = []
     ended = asyncio.get_running_loop().create_future()
 
+    async def send_on_and_on(websocket):
+        while len(sent) < 1000:
+            await websocket.send("x")
+            sent.append("x")
+
     async def handler(websocket):
         # As a write does to which the system answers that the client is gone.
         websocket.transport.abort()
         with pytest.raises(wsframe.ConnectionClosedError):
-            while len(sent) < 1000:
-                await websocket.send("x")
-                sent.append("x")
+            await send_on_and_on(websocket)
         ended.set_result(None)
 
     async with wsframe.serve(handler, "127.0.0.1", 0) as server, dial_open(server):
