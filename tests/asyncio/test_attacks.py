@@ -27,6 +27,9 @@ SLACK = 15
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+# Where subprocesses run: not in the work tree, which is not what is installed.
+HERE = Path(__file__).parent
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
@@ -447,7 +450,11 @@ def clients(implementation, script, code):
     listener.settimeout(PATIENCE_S)
     program = f"import asyncio, sys, time, wsframe\nURI = 'ws://127.0.0.1:{listener.getsockname()[1]}/'\n" + code
     process = subprocess.Popen(
-        [sys.executable, "-c", program], env=environment(implementation), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-c", program],
+        cwd=HERE,
+        env=environment(implementation),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         sock, _ = listener.accept()
@@ -549,8 +556,10 @@ def test_server_that_floods_a_client_that_does_not_receive(impl):
 def test_none_of_700_masks_can_be_predicted(impl):
     """RFC 6455 §10.3: neither as the output of MT19937 nor as that of glibc's rand()."""
     program = "import wsframe, sys; sys.stdout.write(b''.join(wsframe.new_masking_key() for _ in range(700)).hex())"
-    env = environment(impl.name)
-    data = bytes.fromhex(subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, check=True).stdout.decode())
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=HERE, env=environment(impl.name), capture_output=True, check=True
+    )
+    data = bytes.fromhex(result.stdout.decode())
     for order in ("big", "little"):
         masks = [int.from_bytes(data[i : i + 4], order) for i in range(0, len(data), 4)]
         assert sum(a == b for a, b in zip(masks[624:], predict_mt19937(masks), strict=True)) == 0

@@ -164,6 +164,8 @@ else:
 """
     result = subprocess.run(
         [sys.executable, "-c", program, "fork" if fork else ""],
+        # Not the work tree, which is not what is installed.
+        cwd=os.path.dirname(__file__),
         env=environment(implementation),
         capture_output=True,
         check=True,
