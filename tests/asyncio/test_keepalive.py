@@ -59,18 +59,15 @@ async def test_any_byte_counts_as_life():
     """DESIGN §5: not the right pong only; a slow upload is alive."""
     options = {"ping_interval": 0.05, "ping_timeout": 0.4}
 
-    async def live(server, sign):
-        async with dial_open(server) as peer:
-            signs = {"pong": peer.frame(PONG, b"other"), "message": peer.frame(TEXT, b"x"), "byte": b"y"}
-            if sign == "byte":
-                await peer.send(peer.frame(TEXT, b"y" * 1000)[:10])
-            for _ in range(30):
-                await peer.send(signs[sign])
-                await asyncio.sleep(0.05)
-            assert len(server.connections) == 3
-
-    async with serve(echo, HERE, 0, **options) as server:
-        await asyncio.gather(*(live(server, sign) for sign in ("pong", "message", "byte")))
+    async with serve(echo, HERE, 0, **options) as server, contextlib.AsyncExitStack() as stack:
+        pong, message, byte = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
+        await byte.send(byte.frame(TEXT, b"y" * 1000)[:10])
+        for _ in range(30):
+            await pong.send_frame(PONG, b"other")
+            await message.send_frame(TEXT, b"x")
+            await byte.send(b"y")
+            await asyncio.sleep(0.05)
+        assert len(server.connections) == 3
 
 
 async def test_peer_that_we_do_not_read_from_is_not_given_up():
