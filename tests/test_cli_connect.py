@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ import time
 import pytest
 import support
 from support import PATIENCE_S, certificate, port_of, soon
-from test_cli import POSIX_SIGNALS, ROOT, Terminal, command, environment, free_port
+from test_cli import POSIX_SIGNALS, ROOT, TLS_LEAKS, Terminal, command, environment, free_port
 
 import wsframe
 from wsframe.cli import connect, main
@@ -460,6 +461,7 @@ def test_a_server_that_speaks_something_else_is_told(capsys):
     assert capsys.readouterr().err.startswith("wsframe connect: the opening handshake failed: ")
 
 
+@TLS_LEAKS
 def test_tls_with_a_certificate_that_is_not_valid(certificate, pipe, capsys):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
@@ -472,6 +474,7 @@ def test_tls_with_a_certificate_that_is_not_valid(certificate, pipe, capsys):
         assert error.endswith("(--insecure skips the check)\n")
         assert main(["connect", uri, "--insecure"]) == 0
         assert capsys.readouterr().out == "secret\n"
+    gc.collect()
 
 
 def test_insecure_is_no_error_without_tls(pipe):

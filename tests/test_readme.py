@@ -37,8 +37,8 @@ def start(block, port):
         stderr=subprocess.STDOUT,
         # Not the work tree, which is not what is installed.
         cwd=Path(__file__).parent,
-        env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1])},
-        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
     )
 
 
