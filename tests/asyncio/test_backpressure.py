@@ -104,6 +104,29 @@ async def test_sender_in_a_loop_notices_the_end():
         assert await soon(ended) is ConnectionClosedError
 
 
+async def test_sender_that_was_cancelled_is_not_woken():
+    async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
+        connection = await connection_of(server)
+        connection.pause_writing()
+        task = asyncio.ensure_future(connection.send("a"))
+        await asyncio.sleep(0)
+        task.cancel()
+        connection.resume_writing()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_reading_is_not_resumed_when_tcp_is_ending():
+    async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
+        connection = await connection_of(server)
+        connection.pause_reading()
+        connection.transport.abort()
+        connection.resume_reading()
+        assert not connection.reading_paused
+        connection.pause_reading()
+        assert not connection.reading_paused
+
+
 async def test_f10_one_pong_is_held_while_the_peer_does_not_read():
     """RFC 6455 §5.5.3: only the last ping need be answered."""
 

@@ -181,6 +181,20 @@ async def test_reset_before_the_request_is_an_error():
                 await soon(connect(server.uri))
 
 
+async def test_tcp_that_ends_before_the_request_is_an_error():
+    """Just as ``create_connection`` returns."""
+
+    class Ended(ClientConnection):
+        async def handshake(self, *arguments):
+            self.transport.abort()
+            await self.wait_closed()
+            await super().handshake(*arguments)
+
+    async with serve(echo, HERE, 0) as server:
+        with pytest.raises(InvalidMessage, match="closed during the opening handshake"):
+            await soon(connect(uri_of(server), create_connection=Ended))
+
+
 async def test_answer_before_the_request_is_an_error():
     """RFC 6455 §4.1: a server that talks first cannot know the key."""
 

@@ -245,6 +245,33 @@ async def test_message_waits_for_a_fragmented_one(lib):
         assert sorted([await soon(server.recv()) for _ in range(4)]) == ["ab", "c", "de", "fg"]
 
 
+async def test_fragmented_message_whose_first_item_comes_late_waits(lib):
+    """RFC 6455 §5.4: another message may have begun meanwhile."""
+    if lib.options:
+        pytest.skip("websockets 17 fails an assertion there")
+    items = [asyncio.Event() for _ in range(2)]
+
+    async def late(event, text):
+        await event.wait()
+        yield text
+
+    async def slow():
+        yield "a"
+        await items[1].wait()
+        yield "b"
+
+    async with pair(lib) as (client, server):
+        first = asyncio.ensure_future(client.send(late(items[0], "late")))
+        second = asyncio.ensure_future(client.send(slow()))
+        await asyncio.sleep(0.02)
+        items[0].set()
+        await asyncio.sleep(0.02)
+        assert not first.done()
+        items[1].set()
+        await soon(asyncio.gather(first, second))
+        assert [await soon(server.recv()) for _ in range(2)] == ["ab", "late"]
+
+
 async def test_close_does_not_wait_for_a_fragmented_message(lib):
     """RFC 6455 §5.4, §7.1.7."""
     started = asyncio.Event()

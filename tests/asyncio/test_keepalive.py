@@ -122,6 +122,35 @@ async def test_own_pings_are_kept_while_keepalive_goes_on():
         assert await soon(pong) >= 0
 
 
+async def test_silence_while_closing_is_up_to_the_close_timeout():
+    """RFC 6455 §7.1.1: there is no second Close frame."""
+    options = {"ping_interval": 0.02, "ping_timeout": 0.05, "close_timeout": 0.3}
+    async with serve(echo, HERE, 0, **options) as server, dial_open(server) as peer:
+        (connection,) = server.connections
+        assert (await peer.read_frame()).opcode == PING
+        await soon(connection.close(4000))
+        frames = await peer.read_frames()
+        assert [frame.payload for frame in frames if frame.opcode == CLOSE] == [b"\x0f\xa0"]
+
+
+async def test_payloads_of_pings_are_not_used_twice(monkeypatch):
+    """RFC 6455 §5.5.3: or a pong would be ambiguous."""
+    payloads = [b"aaaa", b"bbbb", b"aaaa", b"bbbb", b"cccc"]
+    async with serve(echo, HERE, 0, ping_interval=None) as server, connect(uri_of(server)) as websocket:
+        websocket._pings[b"bbbb"] = None, 0.0
+        monkeypatch.setattr("wsframe.asyncio.base.os.urandom", lambda size: payloads.pop(0))
+        assert websocket._new_ping_payload() == b"aaaa"
+        assert websocket._new_ping_payload() == b"aaaa"
+        assert websocket._new_ping_payload() == b"cccc"
+        monkeypatch.undo()
+
+
+async def test_ping_without_keepalive_is_answered():
+    async with serve(echo, HERE, 0, ping_interval=None) as server:
+        async with connect(uri_of(server), ping_interval=None) as websocket:
+            assert await soon(await websocket.ping()) >= 0
+
+
 async def test_client_gives_a_silent_server_up():
     async def script(peer):
         await peer.accept()

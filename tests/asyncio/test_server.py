@@ -197,6 +197,13 @@ async def test_wait_closed_waits_for_a_close_to_come():
         await soon(task)
 
 
+async def test_wait_closed_is_done_when_only_the_listener_was_closed():
+    server = await serve(echo, HERE, 0)
+    server.server.close()
+    await soon(server.wait_closed())
+    assert not server.is_serving()
+
+
 async def test_close_code_and_reason_are_up_to_the_application():
     server = await serve(echo, HERE, 0)
     async with connect(uri_of(server)) as websocket:
@@ -430,6 +437,24 @@ async def test_client_that_leaves_while_its_request_is_decided_is_forgotten():
             await peer.send(request())
             await soon(decided.wait())
         assert server.connections == set()
+
+
+async def test_bytes_that_a_transport_had_at_hand_when_reading_was_paused_are_kept():
+    """RFC 6455 §4.2.2: row H15."""
+    decide = asyncio.Event()
+    connections = []
+
+    async def process_request(connection, received):
+        connections.append(connection)
+        await decide.wait()
+
+    async with serve(echo, HERE, 0, process_request=process_request) as server, dial(server) as peer:
+        await peer.send(request() + peer.frame(TEXT, b"a", fin=False))
+        await until(lambda: connections)
+        connections[0]._on_handshake_data(memoryview(peer.frame(0, b"b")))
+        decide.set()
+        await peer.read_head()
+        await peer.expect(TEXT, b"ab")
 
 
 async def test_open_timeout_holds_while_a_request_is_decided():
