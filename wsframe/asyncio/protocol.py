@@ -223,12 +223,14 @@ class WebSocketProtocol(BaseProtocol):
         try:
             if isinstance(self._handshake, ServerHandshake):
                 self._serve_handshake(self._handshake, data)
-            elif self._handshake is not None:
+            else:
+                assert self._handshake is not None
                 self.response = self._handshake.receive_data(data)
                 if self.response is not None:
                     self._handshake.check(self.response)
                     self._start(self._handshake)
         except InvalidHandshake as exc:
+            self._ending = True
             self._fail_handshake(exc)
             self.transport.abort()
 
