@@ -29,3 +29,16 @@ async def test_sending_in_a_loop_ends_when_tcp_is_gone(loop_kind):
     async with wsframe.serve(handler, "127.0.0.1", 0) as server, dial_open(server):
         await soon(ended)
     assert len(sent) < 1000
+
+
+async def test_a_handler_that_only_sends_lets_the_closing_handshake_happen(loop_kind):
+    async def handler(websocket):
+        while True:
+            await websocket.send("x")
+
+    async with wsframe.serve(handler, "127.0.0.1", 0) as server:
+        uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        # The client does not time out: the server reads its Close frame while it is sending.
+        async with wsframe.connect(uri, close_timeout=20) as websocket:
+            await websocket.recv()
+        assert websocket.close_code == 1000
