@@ -361,7 +361,7 @@ def test_50_connections_that_trickle_with_the_default_limit(impl):
             for sock in list(open_socks):
                 try:
                     sock.send(data[:1])
-                    sock.setblocking(False)  # noqa: FBT003
+                    sock.setblocking(False)
                     if sock.recv(1) == b"":
                         open_socks.remove(sock)
                 except BlockingIOError:

@@ -104,7 +104,7 @@ async def test_iteration_may_be_cancelled_and_taken_up_again():
         for i in range(3):
             task = asyncio.ensure_future(iterate())
             await websocket.send(str(i))
-            await until(lambda: len(received) == i + 1)  # noqa: B023: it is called at once
+            await until(lambda: len(received) == i + 1)
             task.cancel()
             await asyncio.wait([task])
         assert received == ["0", "1", "2"]

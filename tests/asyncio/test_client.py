@@ -94,7 +94,7 @@ async def test_origin_with_line_breaks_is_refused():
 
 @pytest.mark.parametrize("options", [{"max_size": -1}, {"subprotocols": ["a b"]}, {"ssl": True}])
 def test_bad_options_are_refused_at_once(options):
-    with pytest.raises(ValueError):  # noqa: PT011: in different words
+    with pytest.raises(ValueError):
         connect("ws://localhost/", **options)
 
 
@@ -113,7 +113,7 @@ def test_wss_is_never_without_tls(ssl):
 async def test_refused_tcp_is_an_os_error():
     with socket.create_server((HERE, 0)) as sock:
         port = sock.getsockname()[1]
-    with pytest.raises(OSError):  # noqa: PT011: in the words of the platform
+    with pytest.raises(OSError):
         await soon(connect(f"ws://{HERE}:{port}/"))
 
 

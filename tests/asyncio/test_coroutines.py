@@ -1,4 +1,4 @@
-"""What connections do for coroutines. Each test runs on wsframe and on websockets: same values, exceptions and codes."""
+"""What connections do for coroutines. Each test runs on wsframe and websockets: same values, exceptions and codes."""
 
 from __future__ import annotations
 
@@ -47,9 +47,11 @@ async def pair(lib, handler=None, client_options=(), **options):
 
     async with lib.serve(keep, HERE, 0, **lib.options, **options) as server:
         try:
-            async with lib.connect(uri_of(server), proxy=None, **lib.options, **dict(client_options)) if (
-                lib.options
-            ) else lib.connect(uri_of(server), **dict(client_options)) as client:
+            async with (
+                lib.connect(uri_of(server), proxy=None, **lib.options, **dict(client_options))
+                if (lib.options)
+                else lib.connect(uri_of(server), **dict(client_options)) as client
+            ):
                 yield client, await soon(connected)
         finally:
             done.set()

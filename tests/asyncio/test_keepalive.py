@@ -217,7 +217,7 @@ async def test_progress_of_what_is_sent_counts_as_life():
     for _ in range(4):
         pinged = connection.pinged
         connection.buffered_bytes -= 1
-        await until(lambda: connection.pinged > pinged)  # noqa: B023: it is called at once
+        await until(lambda: connection.pinged > pinged)
         connection.buffered_bytes -= 1
     assert not connection.timed_out
     await until(lambda: connection.timed_out)

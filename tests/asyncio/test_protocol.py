@@ -26,7 +26,15 @@ from support import (
 )
 
 import wsframe
-from wsframe import InvalidHandshake, InvalidMessage, InvalidState, InvalidStatus, ProtocolError, State, WebSocketProtocol
+from wsframe import (
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidState,
+    InvalidStatus,
+    ProtocolError,
+    State,
+    WebSocketProtocol,
+)
 
 HERE = "127.0.0.1"
 
@@ -271,7 +279,10 @@ async def test_headers_of_both_ends():
             assert client.response.headers["Server"] == "me"
             assert made[0].request.headers["User-Agent"] == "you"
             assert made[0].request.headers["Origin"] == "http://a.example"
-    async with serving(server_header=None) as (server, made), connected(uri_of(server), user_agent_header=None) as client:
+    async with (
+        serving(server_header=None) as (server, made),
+        connected(uri_of(server), user_agent_header=None) as client,
+    ):
         await until(lambda: client.calls)
         assert "Server" not in client.response.headers
         assert "User-Agent" not in made[0].request.headers
@@ -424,9 +435,9 @@ def test_h17_bad_headers_of_a_client_are_refused_at_once(option):
 
 @pytest.mark.parametrize("option", [{"max_size": -1}, {"subprotocols": ["a b"]}])
 def test_bad_options_are_refused(option):
-    with pytest.raises(ValueError):  # noqa: PT011: in different words
+    with pytest.raises(ValueError):
         WebSocketProtocol(**option)
-    with pytest.raises(ValueError):  # noqa: PT011: in different words
+    with pytest.raises(ValueError):
         WebSocketProtocol("ws://h/", **option)
     with pytest.raises(wsframe.InvalidURI):
         WebSocketProtocol("http://h/")
@@ -510,7 +521,7 @@ async def test_pongs_do_not_pile_up_though_a_subclass_forgets_super():
         before = protocol.buffered_bytes
         for i in range(5):
             await peer.send_frame(PING, bytes([i]))
-            await until(lambda: protocol.names.count("ping") == i + 1)  # noqa: B023: it is called at once
+            await until(lambda: protocol.names.count("ping") == i + 1)
         # The first one was answered before anyone could look.
         assert protocol.buffered_bytes <= before + 3
         while (await peer.read_frame()).payload != b"end":

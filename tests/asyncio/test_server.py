@@ -328,7 +328,7 @@ async def test_connection_class_may_be_given():
 
 @pytest.mark.parametrize("option", [{"max_size": -1}, {"max_size": (1, -1)}, {"subprotocols": ["a b"]}])
 def test_bad_options_are_refused_at_once(option):
-    with pytest.raises(ValueError):  # noqa: PT011: in different words
+    with pytest.raises(ValueError):
         serve(echo, HERE, 0, **option)
     with pytest.raises(TypeError):
         serve(echo, HERE, 0, subprotocols="chat")
@@ -338,7 +338,11 @@ def test_bad_options_are_refused_at_once(option):
 
 
 async def test_server_header():
-    for option, expected in (({}, wsframe.http11.SERVER), ({"server_header": "x"}, "x"), ({"server_header": None}, None)):
+    for option, expected in (
+        ({}, wsframe.http11.SERVER),
+        ({"server_header": "x"}, "x"),
+        ({"server_header": None}, None),
+    ):
         async with serve(echo, HERE, 0, **option) as server:
             assert (await status_of(server))[1].get("Server") == expected
             assert (await status_of(server, request({"Host": None})))[1].get("Server") == expected

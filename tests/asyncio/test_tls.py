@@ -95,7 +95,9 @@ async def test_x5_client_ends_a_tls_connection_that_the_server_leaves_open(serve
             pass
 
     async with raw_server(script, ssl=server_tls) as server:
-        async with connect(f"wss://localhost:{server.port}/", host=HERE, ssl=client_tls, close_timeout=0.3) as websocket:
+        async with connect(
+            f"wss://localhost:{server.port}/", host=HERE, ssl=client_tls, close_timeout=0.3
+        ) as websocket:
             await soon(websocket.close(), 10)
             assert websocket.close_code == 1000
 
