@@ -70,7 +70,8 @@ def extensions():
         # cythonize() forgets this if it is set above.
         module.optional = not REQUIRE_EXTENSIONS
         if LINETRACE == "1":
-            module.define_macros = [("CYTHON_TRACE", "1")]
+            # coverage.py takes events from extensions through sys.settrace() only.
+            module.define_macros = [("CYTHON_TRACE", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
     return modules
 
 

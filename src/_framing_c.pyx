@@ -138,7 +138,8 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
         rsv2: bool = False,
         rsv3: bool = False,
     ) -> None:
-        self.first = first_byte(Opcode(opcode), fin, rsv1, rsv2, rsv3)
+        # A member is known to be right; looking it up costs more than all the rest.
+        self.first = first_byte(opcode if type(opcode) is Opcode else Opcode(opcode), fin, rsv1, rsv2, rsv3)
         self.payload = payload
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import io
 import logging
 import os
@@ -32,6 +33,8 @@ __all__ = ["certificate"]
 
 ROOT = Path(wsframe.__file__).parents[1]
 POSIX_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+TLS_LEAKS = pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+"""CPython 3.10 forgets to close the transport of a TLS connection that one side gives up."""
 QUICK_DEMO = ["demo", "--messages", "20"]
 
 
@@ -149,16 +152,14 @@ def test_a_reader_that_leaves_is_status_1_without_a_traceback():
         assert process.wait(PATIENCE_S) == 1
 
 
-def test_broken_pipe_in_this_process(monkeypatch, tmp_path):
-    def broken(*_):
-        raise BrokenPipeError
-
-    monkeypatch.setattr(demo, "run_loop", broken)
-    with open(tmp_path / "stdout", "w") as stdout:
+def test_a_reader_that_leaves_early_in_this_process(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1, encoding="utf-8") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
-        assert main(["demo"]) == 1
-        print("lost", flush=True)
-    assert (tmp_path / "stdout").read_text() == ""
+        assert main(QUICK_DEMO) == 1
+        print("to nobody")
+        monkeypatch.undo()
 
 
 # python -m wsframe
@@ -363,8 +364,9 @@ def test_demo_with_colors_on_a_terminal(monkeypatch):
 
 def test_demo_where_the_output_is_ascii(monkeypatch):
     stream = Terminal(encoding="ascii")
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys, "stdout", stream)
-    assert main([*QUICK_DEMO, "--no-color"]) == 0
+    assert main(["demo", "--seconds", "0.05"]) == 0
     assert "client > server   GET /chat" in stream.text()
 
 
@@ -553,6 +555,7 @@ def test_echo_verbose_logs_messages(capsys):
 
 
 @POSIX_SIGNALS
+@TLS_LEAKS
 def test_echo_with_tls(certificate, capsys):
     context = ssl.create_default_context(cafile=certificate.cert)
 
@@ -560,9 +563,17 @@ def test_echo_with_tls(certificate, capsys):
         async with await connect_in_time(uri.replace("127.0.0.1", "localhost"), ssl=context) as websocket:
             await websocket.send("secret")
             assert await soon(websocket.recv()) == "secret"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await wsframe.connect(uri)
+        with pytest.raises((wsframe.InvalidHandshake, OSError)):
+            await wsframe.connect(uri.replace("wss:", "ws:"))
 
     assert run_echo(script, "--tls-cert", certificate.cert, "--tls-key", certificate.key, scheme="wss") == 0
-    assert "listening on wss://127.0.0.1:" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "listening on wss://127.0.0.1:" in log
+    assert re.search(r"  127\.0\.0\.1:\d+  closed by the client", log)
+    assert "Traceback" not in log
+    gc.collect()
 
 
 def test_echo_restores_the_loggers():

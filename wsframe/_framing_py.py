@@ -42,7 +42,8 @@ class Frame:
         rsv2: bool = False,
         rsv3: bool = False,
     ) -> None:
-        self.opcode = Opcode(opcode)
+        # A member is known to be right; looking it up costs more than all the rest.
+        self.opcode = opcode if type(opcode) is Opcode else Opcode(opcode)
         self.payload = payload
         self.fin = fin
         self.rsv1 = rsv1

@@ -200,7 +200,7 @@ class Connection:
         self.close_rcvd = close
         if self.close_sent is not None:
             self.close_rcvd_then_sent = False
-        elif self._answer is None:
+        else:
             # RFC 6455 §5.5.1: answered with a Close frame that echoes the code.
             self._answer = close
         return CloseReceived(close)

@@ -547,5 +547,5 @@ async def test_x10_sum_of_fragments_is_limited():
 async def test_port_is_free_again_when_the_server_has_closed():
     async with serve(echo, HERE, 0) as server:
         port = port_of(server)
-    with pytest.raises(OSError):  # noqa: PT011: refused, in the words of the platform
+    with pytest.raises(OSError):
         await asyncio.open_connection(HERE, port)

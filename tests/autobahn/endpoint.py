@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Cases 9.1.6 and 9.2.6 send 16 MiB, and nothing here may depend on the reader's patience.
-OPTIONS: dict[str, Any] = {"max_size": 2**24, "ping_interval": None}
+# The cases of sections 12 and 13 want to see every message compressed, those of 16 bytes as well.
+OPTIONS: dict[str, Any] = {
+    "max_size": 2**24,
+    "ping_interval": None,
+    "compression": wsframe.PerMessageDeflateFactory(threshold=0),
+}
 AGENT = "wsframe"
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,8 @@ SECTIONS = {
 }
 # A section takes 6 s at most here.
 SECTION_TIMEOUT_S = 60
+
+pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="kosoku is for CPython")
 
 
 @pytest.fixture(scope="module", params=["coroutines", "callbacks"])

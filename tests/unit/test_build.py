@@ -30,11 +30,11 @@ def switches(monkeypatch):
     return set_switches
 
 
-def run(*arguments, **switches):
+def run(*arguments, cwd=ROOT, **switches):
     environ = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     environ |= {f"WSFRAME_{name}": value for name, value in switches.items()}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -100,11 +100,13 @@ def test_the_decision_is_taken_at_import(impl):
         "print(_build.IMPLEMENTATION, framing.FrameParser.__module__, masking.apply_mask.__module__,"
         " utf8.Utf8Validator.__module__)"
     )
+    # Not the work tree, which is not what is installed.
+    tested = Path(_build.__file__).parent.parent
     if impl.name == "py":
-        result = run("-c", code, NO_EXTENSIONS="1")
+        result = run("-c", code, cwd=tested, NO_EXTENSIONS="1")
         assert result.stdout.split() == ["python", "wsframe._framing_py", "wsframe._masking_py", "wsframe._utf8_py"]
     else:
-        result = run("-c", code, REQUIRE_EXTENSIONS="1")
+        result = run("-c", code, cwd=tested, REQUIRE_EXTENSIONS="1")
         assert result.stdout.split() == ["c", "wsframe._framing_c", "wsframe._masking_c", "wsframe._utf8_c"]
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from wsframe.asyncio.keepalive import Keepalive
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
-from wsframe.events import CloseReceived, Event, Failed, Message, PingReceived, PongReceived
+from wsframe.events import Event, Failed, Message, PingReceived, PongReceived
 from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import Response
 from wsframe.limits import ANSWER_GRACE_S
@@ -102,10 +102,10 @@ class BaseProtocol(asyncio.BufferedProtocol):
         """The TCP connection is there."""
 
     def _on_handshake_data(self, data: memoryview) -> None:
-        raise NotImplementedError
+        """Bytes of the opening handshake came."""
 
     def _on_message(self, message: Message) -> None:
-        raise NotImplementedError
+        """A message came."""
 
     def _on_ping(self, payload: bytes) -> None:
         """A Ping came; it is answered already."""
@@ -251,7 +251,7 @@ class BaseProtocol(asyncio.BufferedProtocol):
         elif isinstance(event, Failed):
             fault = event.fault
             self.logger.info("connection failed: %s (%s)", fault.text, fault.section)
-        elif isinstance(event, CloseReceived):
+        else:
             self.logger.debug("received %s", event.close)
 
     def _application_failed(self) -> None:
@@ -315,13 +315,13 @@ class BaseProtocol(asyncio.BufferedProtocol):
         now = self.loop.time()
         if self._keepalive is not None:
             self._keepalive.pong_received()
-        for sent in list(self._pings):
+        sent = None
+        while sent != payload:
+            sent = next(iter(self._pings))
             waiter, sent_at = self._pings.pop(sent)
             if waiter is not None and not waiter.done():
                 waiter.set_result(now - sent_at)
-            if sent == payload:
-                self.latency = now - sent_at
-                return
+        self.latency = now - sent_at
 
     # Writing and ending
 
@@ -378,7 +378,11 @@ class BaseProtocol(asyncio.BufferedProtocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except (OSError, RuntimeError):
+                # The peer has reset the connection, and its end has not been reported yet. uvloop raises RuntimeError.
+                self.transport.abort()
         else:
             self.transport.close()
 

@@ -56,16 +56,16 @@ class ClientConnection(Connection):
         Raises:
             InvalidHandshake: If it fails.
         """
-        self._handshake = handshake
-        self._handshake_done = self.loop.create_future()
         self.request = handshake.build_request()
         if additional_headers is not None:
             self.request.headers.update(additional_headers)
         if user_agent_header is not None and "User-Agent" not in self.request.headers:
             self.request.headers["User-Agent"] = user_agent_header
-        self.transport.write(self.request.serialize())
         if self.state is State.CLOSED:
             raise InvalidMessage("the connection was closed during the opening handshake")
+        self._handshake = handshake
+        self._handshake_done = self.loop.create_future()
+        self.transport.write(self.request.serialize())
         await self._handshake_done
 
     def _on_handshake_data(self, data: memoryview) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
+SENDS_IN_A_ROW = 64
+"""Messages that a task may send without waiting for anything, until others get their turn."""
+
 
 class Connection(BaseProtocol):
     """A WebSocket connection; ``ServerConnection`` and ``ClientConnection`` are what servers and clients get.
@@ -86,6 +89,7 @@ class Connection(BaseProtocol):
         self._lost: asyncio.Future[None] | None = None
         # Set while a fragmented message is being sent, which no other message may interrupt.
         self._fragments_sent: asyncio.Future[None] | None = None
+        self._sent_in_a_row = 0
         # Whether a message was handed out that the application may still be answering.
         self._answering = False
         # Why TCP ended, to be the cause of ConnectionClosed.
@@ -144,6 +148,7 @@ class Connection(BaseProtocol):
             self._answering = False
             self._release_failure()
             self._receiver = self.loop.create_future()
+            self._sent_in_a_row = 0
             try:
                 await self._receiver
             finally:
@@ -326,6 +331,11 @@ class Connection(BaseProtocol):
 
     async def _drain(self) -> None:
         """Wait until there is room in the write buffer."""
+        self._sent_in_a_row += 1
+        if self._sent_in_a_row >= SENDS_IN_A_ROW or self.transport.is_closing():
+            # Someone who sends in a loop must not keep the event loop from reading, nor from telling that TCP is gone.
+            self._sent_in_a_row = 0
+            await asyncio.sleep(0)
         if self._write_paused:
             waiter = self.loop.create_future()
             self._writers.add(waiter)

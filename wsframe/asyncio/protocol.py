@@ -71,12 +71,12 @@ class WebSocketProtocol(BaseProtocol):
         logger: Where to log to; ``wsframe.server`` or ``wsframe.client`` if None.
 
     Attributes:
-        request: The handshake request, or None before it is there.
+        request: The handshake request; a server's is None before it is there.
         response: The handshake response, or None before it is there.
 
     Raises:
         InvalidURI: If ``uri`` is not a WebSocket URI.
-        ValueError: If a subprotocol or a limit is not valid.
+        ValueError: If a subprotocol or a limit is not valid, or a header of the client's request.
     """
 
     def __init__(
@@ -125,10 +125,14 @@ class WebSocketProtocol(BaseProtocol):
                 limits=limits,
             )
         else:
-            self._agent = user_agent_header
             self._handshake = ClientHandshake(
                 parse_uri(uri), origin=origin, subprotocols=subprotocols, extensions=extensions, limits=limits
             )
+            self.request = self._handshake.build_request()
+            if additional_headers is not None:
+                self.request.headers.update(additional_headers)
+            if user_agent_header is not None and "User-Agent" not in self.request.headers:
+                self.request.headers["User-Agent"] = user_agent_header
 
     # Hooks
 
@@ -227,40 +231,33 @@ class WebSocketProtocol(BaseProtocol):
 
     def _on_connected(self) -> None:
         if isinstance(self._handshake, ClientHandshake):
-            self.request = self._handshake.build_request()
-            if self._additional_headers is not None:
-                self.request.headers.update(self._additional_headers)
-            if self._agent is not None and "User-Agent" not in self.request.headers:
-                self.request.headers["User-Agent"] = self._agent
+            assert self.request is not None
             self.transport.write(self.request.serialize())
 
     def _on_handshake_data(self, data: memoryview) -> None:
         try:
             if isinstance(self._handshake, ServerHandshake):
                 self._serve_handshake(self._handshake, data)
-            elif self._handshake is not None:
+            else:
+                assert self._handshake is not None
                 self.response = self._handshake.receive_data(data)
                 if self.response is not None:
                     self._handshake.check(self.response)
                     self._start(self._handshake)
         except InvalidHandshake as exc:
+            self._ending = True
             self._fail_handshake(exc)
             self.transport.abort()
 
     def _serve_handshake(self, handshake: ServerHandshake, data: memoryview) -> None:
         try:
             self.request = handshake.receive_data(data)
-            if self.request is None:
-                return
-            self.response = handshake.accept(self.request)
-            if handshake.error is None and self._additional_headers is not None:
-                self.response.headers.update(self._additional_headers)
         except InvalidHandshake as exc:
             self.response = handshake.refuse(exc)
-        except Exception as exc:
-            self.logger.exception("the opening handshake failed")
-            handshake.error = exc
-            self.response = handshake.reject(500, "Failed to open a WebSocket connection; the server's log has more.\n")
+        else:
+            if self.request is None:
+                return
+            self.response = self._answer(handshake, self.request)
         if self._agent is not None and "Server" not in self.response.headers:
             self.response.headers["Server"] = self._agent
         if handshake.error is None:
@@ -269,6 +266,17 @@ class WebSocketProtocol(BaseProtocol):
         else:
             self._fail_handshake(handshake.error)
             self._refuse(self.response)
+
+    def _answer(self, handshake: ServerHandshake, request: Request) -> Response:
+        try:
+            response = handshake.accept(request)
+            if handshake.error is None and self._additional_headers is not None:
+                response.headers.update(self._additional_headers)
+        except Exception as exc:
+            self.logger.exception("the opening handshake failed")
+            handshake.error = exc
+            return handshake.reject(500, "Failed to open a WebSocket connection; the server's log has more.\n")
+        return response
 
     def _start(self, handshake: ServerHandshake | ClientHandshake) -> None:
         self._handshake = None

@@ -22,7 +22,6 @@ def tls_timeouts(
         Keyword arguments to add.
     """
     timeouts = {"ssl_handshake_timeout": open_timeout}
-    if sys.version_info >= (3, 11):
-        timeouts["ssl_shutdown_timeout"] = close_timeout
+    timeouts |= {"ssl_shutdown_timeout": close_timeout} if sys.version_info >= (3, 11) else {}
     # None would stand for asyncio's own default there, just as leaving them out does.
     return {name: value for name, value in timeouts.items() if value is not None and name not in options}

@@ -123,7 +123,7 @@ class Console:
     def _print(self, stream: TextIO, text: str) -> None:
         if self._prompting and self._keep_line:
             # Save the cursor, make room above the line that is being typed, print there, go back.
-            rows = _rows(text, shutil.get_terminal_size().columns)
+            rows = _rows(text, shutil.get_terminal_size().columns or 80)
             text = "".join(("\x1b7", "\n" * rows, f"\x1b[{rows}A\x1b[{rows}L", text, f"\x1b8\x1b[{rows}B"))
         else:
             text += "\n"
@@ -223,6 +223,7 @@ class Session:
         Raises:
             CommandError: If the connection did not end well.
         """
+        self._console.prompt()
         stop = asyncio.Event()
         tasks = [
             asyncio.create_task(coroutine) for coroutine in (self._receive(), self._send_lines(stream), _wait(stop))
@@ -255,7 +256,6 @@ class Session:
                 self._arrival.set()
 
     async def _send_lines(self, stream: BinaryIO | None) -> None:
-        self._console.prompt()
         if stream is not None:
             async for line in read_lines(stream):
                 try:

@@ -120,8 +120,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _demonstrate(screen: Screen, options: argparse.Namespace) -> int:
     title = screen.paint(f"wsframe {VERSION}", "title")
-    screen.line(f"{title} · a server and a client meet on this machine; a relay between them records the bytes")
     try:
+        screen.line(f"{title} · a server and a client meet on this machine; a relay between them records the bytes")
         async with serve(_echo, HOST, 0) as server:
             address = HOST, server.sockets[0].getsockname()[1]
             await _show_exchange(screen, *address)

@@ -53,36 +53,40 @@ class EchoConnection(ServerConnection):
     """A connection that logs how it ends.
 
     Attributes:
+        peer: The client's address.
         messages: Messages that were received.
     """
 
     messages = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # TLS forgets it at the end.
+        self.peer = format_address(self.remote_address)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        peer = format_address(self.remote_address)
         if self.was_open:
             end = describe_end(self.close_exc, "client")
-            logger.info("%s  %s; %d message%s", peer, end, self.messages, "" if self.messages == 1 else "s")
+            logger.info("%s  %s; %d message%s", self.peer, end, self.messages, "" if self.messages == 1 else "s")
         elif self.response is None:
-            logger.info("%s  gone without an opening handshake", peer)
+            logger.info("%s  gone without an opening handshake", self.peer)
         else:
             why = bytes(self.response.body).decode().partition("\n")[0]
-            logger.info("%s  refused with HTTP %d: %s", peer, self.response.status_code, why)
+            logger.info("%s  refused with HTTP %d: %s", self.peer, self.response.status_code, why)
 
 
 async def echo(websocket: ServerConnection) -> None:
     """Send back each message."""
     assert isinstance(websocket, EchoConnection)
     assert websocket.request is not None
-    peer = format_address(websocket.remote_address)
     subprotocol = "" if websocket.subprotocol is None else f", subprotocol {websocket.subprotocol}"
-    logger.info("%s  open, path %s%s", peer, websocket.request.path, subprotocol)
+    logger.info("%s  open, path %s%s", websocket.peer, websocket.request.path, subprotocol)
     async for message in websocket:
         websocket.messages += 1
         if logger.isEnabledFor(logging.DEBUG):
             kind, unit = ("text", "characters") if isinstance(message, str) else ("binary", "bytes")
-            logger.debug("%s  %s, %d %s: %.60r", peer, kind, len(message), unit, message[:60])
+            logger.debug("%s  %s, %d %s: %.60r", websocket.peer, kind, len(message), unit, message[:60])
         await websocket.send(message)
 
 

@@ -1,0 +1,259 @@
+"""Backpressure in both directions: a slow reader makes the writer wait (RFC 6455 §10.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, raw_server, soon, until, uri_of
+
+from wsframe import ConnectionClosed, ConnectionClosedError, connect, serve
+
+HERE = "127.0.0.1"
+
+
+async def connection_of(server):
+    await until(lambda: server.connections)
+    (connection,) = server.connections
+    return connection
+
+
+async def idle(websocket):
+    await websocket.wait_closed()
+
+
+# Towards the peer
+
+
+async def test_send_waits_while_the_peer_does_not_read():
+    sent = 0
+
+    async def handler(websocket):
+        nonlocal sent
+        while sent < 1000:
+            await websocket.send(bytes(100_000))
+            sent += 1
+
+    async with serve(handler, HERE, 0, close_timeout=1) as server, dial_open(server, limit=1000) as peer:
+        connection = await connection_of(server)
+        await until(lambda: connection.buffered_bytes > 0)
+        await asyncio.sleep(0.1)
+        before = sent
+        await asyncio.sleep(0.1)
+        assert before == sent < 1000
+        # One message above the limit, at most.
+        assert connection.buffered_bytes <= 2**15 + 100_010
+        # It goes on as the peer reads.
+        for _ in range(before + 20):
+            assert (await peer.read_frame()).opcode == BINARY
+        assert sent > before
+        peer.abort()
+
+
+async def test_write_limit_may_be_a_pair():
+    async with serve(idle, HERE, 0, write_limit=(1000, 500), close_timeout=0.1) as server:
+        async with dial_open(server, limit=1000) as peer:
+            connection = await connection_of(server)
+            assert connection.transport.get_write_buffer_limits() == (500, 1000)
+            peer.abort()
+
+
+async def test_end_of_the_connection_wakes_who_waits_to_send():
+    ended = asyncio.get_running_loop().create_future()
+
+    async def handler(websocket):
+        try:
+            while True:
+                await websocket.send(bytes(100_000))
+        except ConnectionClosedError as exc:
+            ended.set_result(exc)
+
+    async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
+        connection = await connection_of(server)
+        await until(lambda: connection.buffered_bytes > 0)
+        await asyncio.sleep(0.05)
+        peer.abort()
+        await soon(ended)
+
+
+async def test_several_tasks_wait_to_send():
+    async def handler(websocket):
+        await asyncio.gather(*(websocket.send(bytes([i]) * 100_000) for i in range(30)))
+
+    async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
+        received = {(await peer.read_frame()).payload[0] for _ in range(30)}
+        assert received == set(range(30))
+        await peer.expect(CLOSE, close_payload(1000))
+        await peer.send_close(1000)
+
+
+async def test_sender_in_a_loop_notices_the_end():
+    """One who sends without ever waiting must not keep the event loop from telling that TCP is gone."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def handler(websocket):
+        websocket.transport.abort()
+        try:
+            while True:
+                await websocket.send("a")
+        except ConnectionClosed as exc:
+            ended.set_result(type(exc))
+
+    async with serve(handler, HERE, 0) as server, dial_open(server):
+        assert await soon(ended) is ConnectionClosedError
+
+
+async def test_sender_that_was_cancelled_is_not_woken():
+    async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
+        connection = await connection_of(server)
+        connection.pause_writing()
+        task = asyncio.ensure_future(connection.send("a"))
+        await asyncio.sleep(0)
+        task.cancel()
+        connection.resume_writing()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_reading_is_not_resumed_when_tcp_is_ending():
+    async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
+        connection = await connection_of(server)
+        connection.pause_reading()
+        connection.transport.abort()
+        connection.resume_reading()
+        assert not connection.reading_paused
+        connection.pause_reading()
+        assert not connection.reading_paused
+
+
+async def test_f10_one_pong_is_held_while_the_peer_does_not_read():
+    """RFC 6455 §5.5.3: only the last ping need be answered."""
+
+    async def handler(websocket):
+        await websocket.send(bytes(8_000_000))
+        await websocket.wait_closed()
+
+    async with serve(handler, HERE, 0, close_timeout=1) as server, dial_open(server, limit=1000) as peer:
+        connection = await connection_of(server)
+        await until(lambda: connection.buffered_bytes > 0)
+        for i in range(200):
+            await peer.send_frame(PING, bytes([i]))
+        await peer.send_frame(TEXT, b"a")
+        # The handler does not receive, and yet the server read all of it.
+        await until(lambda: connection._queue)
+        assert (await peer.read_frame()).opcode == BINARY
+        await peer.expect(PONG, bytes([199]))
+        peer.abort()
+
+
+# From the peer
+
+
+@pytest.mark.parametrize("max_queue", [1, 16, (4, 2)])
+async def test_reading_pauses_while_nobody_receives(max_queue):
+    high = max_queue if isinstance(max_queue, int) else max_queue[0]
+    async with serve(idle, HERE, 0, max_queue=max_queue, close_timeout=0.1) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        assert not connection.reading_paused
+        for i in range(high + 1):
+            await peer.send_frame(TEXT, str(i).encode())
+        await until(lambda: connection.reading_paused)
+        await peer.send_frame(TEXT, b"later")
+        await asyncio.sleep(0.05)
+        assert len(connection._queue) == high + 1
+        assert [await soon(connection.recv()) for _ in range(high + 2)] == [*map(str, range(high + 1)), "later"]
+        assert not connection.reading_paused
+
+
+async def test_reading_resumes_at_the_low_mark():
+    async with serve(idle, HERE, 0, max_queue=(4, 1), close_timeout=0.1) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        for _ in range(5):
+            await peer.send_frame(TEXT, b"a")
+        await until(lambda: connection.reading_paused)
+        for left in (4, 3, 2):
+            await connection.recv()
+            assert len(connection._queue) == left
+            assert connection.reading_paused
+        await connection.recv()
+        assert not connection.reading_paused
+
+
+@pytest.mark.parametrize("max_queue", [None, (None, None)])
+async def test_no_limit_on_the_queue(max_queue):
+    async with serve(idle, HERE, 0, max_queue=max_queue, close_timeout=0.1) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        await peer.send(peer.frame(TEXT, b"a") * 5000)
+        await until(lambda: len(connection._queue) == 5000)
+        assert not connection.reading_paused
+
+
+async def test_slow_receiver_gets_everything():
+    async with serve(idle, HERE, 0, max_queue=2) as server, connect(uri_of(server)) as websocket:
+        connection = await connection_of(server)
+
+        async def send():
+            for i in range(100):
+                await websocket.send(str(i))
+
+        async def receive():
+            received = []
+            for _ in range(100):
+                await asyncio.sleep(0)
+                received.append(await connection.recv())
+            return received
+
+        _, received = await soon(asyncio.gather(send(), receive()))
+        assert received == [str(i) for i in range(100)]
+
+
+async def test_close_goes_through_though_reading_was_paused():
+    """RFC 6455 §7.1.2: the answer to our Close frame comes behind messages that nobody receives."""
+    async with serve(idle, HERE, 0, max_queue=1) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        await peer.send(peer.frame(TEXT, b"a") * 50)
+        await until(lambda: connection.reading_paused)
+        closing = asyncio.ensure_future(connection.close())
+        await peer.expect(CLOSE, close_payload(1000))
+        await peer.send(peer.frame(TEXT, b"b") * 50)
+        await peer.send_close(1000)
+        await soon(closing)
+        assert connection.close_code == 1000
+        assert await connection.recv() == "a"
+
+
+async def test_close_of_the_peer_waits_behind_its_messages():
+    """Messages that came before the Close frame can be received, though reading was paused."""
+    async with serve(idle, HERE, 0, max_queue=1) as server, connect(uri_of(server)) as websocket:
+        connection = await connection_of(server)
+        for i in range(20):
+            await websocket.send(str(i))
+        closing = asyncio.ensure_future(websocket.close())
+        assert [message async for message in connection] == [str(i) for i in range(20)]
+        await soon(closing)
+        assert websocket.close_code == 1000
+
+
+async def test_client_that_does_not_receive_makes_the_server_wait():
+    sent = 0
+
+    async def script(peer):
+        nonlocal sent
+        await peer.accept()
+        with contextlib.suppress(ConnectionError):
+            while sent < 1000:
+                await peer.send_frame(BINARY, bytes(100_000))
+                sent += 1
+
+    async with raw_server(script) as server:
+        async with connect(server.uri, close_timeout=0.2) as websocket:
+            await until(lambda: websocket.reading_paused)
+            await asyncio.sleep(0.1)
+            before = sent
+            await asyncio.sleep(0.1)
+            assert before == sent < 1000
+            for _ in range(before + 20):
+                await soon(websocket.recv())
+            assert sent > before
+            websocket.transport.abort()

@@ -1,0 +1,203 @@
+"""Our client and the server of ``websockets``, their client and our server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+import websockets.asyncio.client
+import websockets.asyncio.server
+import websockets.exceptions
+from support import echo, port_of, soon
+
+import wsframe
+
+HERE = "127.0.0.1"
+SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 65_537, 300_000]
+
+
+def their_connect(uri, **options):
+    return websockets.asyncio.client.connect(uri, proxy=None, **options)
+
+
+# They offer permessage-deflate unless told otherwise, and take no for an answer.
+PAIRS = {
+    "our client": (wsframe.connect, websockets.asyncio.server.serve),
+    "our server": (their_connect, wsframe.serve),
+}
+
+both = pytest.mark.parametrize(("connect", "serve"), PAIRS.values(), ids=PAIRS)
+
+
+@contextlib.asynccontextmanager
+async def talk(connect, serve, handler=echo, client=(), **options):
+    secure = "ssl" in options
+    async with serve(handler, HERE, 0, **options) as server:
+        uri = f"wss://localhost:{port_of(server)}/" if secure else f"ws://{HERE}:{port_of(server)}/"
+        async with connect(uri, **dict(client)) as websocket:
+            yield websocket
+
+
+@both
+async def test_messages_of_any_size(connect, serve):
+    async with talk(connect, serve) as websocket:
+        for size in SIZES:
+            for message in ("\xe9" * (size // 2), bytes(range(256)) * (size // 256) + bytes(size % 256)):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == message
+
+
+@both
+async def test_fragments(connect, serve):
+    """RFC 6455 §5.4: in both directions."""
+
+    async def handler(websocket):
+        async for message in websocket:
+            await websocket.send([message[:1], message[1:3], message[3:]])
+
+    async with talk(connect, serve, handler) as websocket:
+        await websocket.send(["h", "\xe9", "", "llo"])
+        assert await soon(websocket.recv()) == "h\xe9llo"
+        await websocket.send([b"a" * 70_000, b"", b"b"])
+        assert await soon(websocket.recv()) == b"a" * 70_000 + b"b"
+
+
+@both
+async def test_pings(connect, serve):
+    """RFC 6455 §5.5.2."""
+
+    async def handler(websocket):
+        await soon(await websocket.ping(b"from the server"))
+        await websocket.send("answered")
+        await websocket.wait_closed()
+
+    async with talk(connect, serve, handler) as websocket:
+        await soon(await websocket.ping(b"x" * 125))
+        await soon(await websocket.ping())
+        await websocket.pong(b"unsolicited")
+        assert await soon(websocket.recv()) == "answered"
+
+
+@both
+@pytest.mark.parametrize("who", ["client", "server"])
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "bye"), (4999, "\xe9" * 61), (1011, "x" * 123)])
+async def test_close(connect, serve, who, code, reason):
+    """RFC 6455 §7.1."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def handler(websocket):
+        if who == "server":
+            await websocket.close(code, reason)
+        await websocket.wait_closed()
+        ended.set_result((websocket.close_code, websocket.close_reason))
+
+    async with talk(connect, serve, handler) as websocket:
+        if who == "client":
+            await soon(websocket.close(code, reason))
+        await soon(websocket.wait_closed())
+        assert (websocket.close_code, websocket.close_reason) == (code, reason)
+        assert await soon(ended) == (code, reason)
+
+
+@both
+async def test_server_that_goes_away(connect, serve):
+    """RFC 6455 §7.4.1."""
+    server = await serve(echo, HERE, 0)
+    async with connect(f"ws://{HERE}:{port_of(server)}/") as websocket:
+        await websocket.send("a")
+        await soon(websocket.recv())
+        server.close()
+        await soon(server.wait_closed())
+        await soon(websocket.wait_closed())
+        assert websocket.close_code == 1001
+
+
+@both
+async def test_message_too_big(connect, serve):
+    """RFC 6455 §7.4.1."""
+    async with talk(connect, serve, max_size=1000) as websocket:
+        await websocket.send(bytes(1001))
+        with pytest.raises((wsframe.ConnectionClosedError, websockets.exceptions.ConnectionClosedError)) as info:
+            await soon(websocket.recv())
+        assert info.value.rcvd.code == 1009
+
+
+@both
+async def test_tls(connect, serve, server_tls, client_tls):
+    async with talk(connect, serve, client={"ssl": client_tls, "host": HERE}, ssl=server_tls) as websocket:
+        for size in SIZES:
+            await websocket.send(bytes(size))
+            assert await soon(websocket.recv()) == bytes(size)
+
+
+@both
+async def test_handshake(connect, serve):
+    """RFC 6455 §4: subprotocol, origin, extra headers."""
+
+    async def handler(websocket):
+        headers = websocket.request.headers
+        await websocket.send(f"{websocket.request.path} {websocket.subprotocol} {headers['Origin']} {headers['X']}")
+
+    client = {"subprotocols": ["a", "b"], "origin": "http://a.example", "additional_headers": {"X": "y"}}
+    async with serve(handler, HERE, 0, subprotocols=["b"], origins=["http://a.example"]) as server:
+        async with connect(f"ws://{HERE}:{port_of(server)}/path?query", **client) as websocket:
+            assert websocket.subprotocol == "b"
+            assert await soon(websocket.recv()) == "/path?query b http://a.example y"
+
+
+@both
+async def test_refused_handshake(connect, serve):
+    """RFC 6455 §4.1."""
+
+    def process_request(connection, request):
+        return connection.respond(418, "short and stout\n")
+
+    async with serve(echo, HERE, 0, process_request=process_request) as server:
+        with pytest.raises((wsframe.InvalidStatus, websockets.exceptions.InvalidStatus)) as info:
+            await soon(connect(f"ws://{HERE}:{port_of(server)}/"))
+    assert info.value.response.status_code == 418
+    assert bytes(info.value.response.body) == b"short and stout\n"
+
+
+@both
+async def test_basic_authentication(connect, serve):
+    """RFC 7617."""
+    module = wsframe if serve is wsframe.serve else websockets.asyncio.server
+    process_request = module.basic_auth("realm", credentials=("alice", "secret"))
+    async with serve(echo, HERE, 0, process_request=process_request) as server:
+        async with connect(f"ws://alice:secret@{HERE}:{port_of(server)}/") as websocket:
+            await websocket.send("a")
+            assert await soon(websocket.recv()) == "a"
+        with pytest.raises((wsframe.InvalidStatus, websockets.exceptions.InvalidStatus)):
+            await soon(connect(f"ws://alice:wrong@{HERE}:{port_of(server)}/"))
+
+
+@both
+async def test_keepalive(connect, serve):
+    """RFC 6455 §5.5.2: at both ends."""
+    options = {"ping_interval": 0.02, "ping_timeout": 5}
+    async with talk(connect, serve, client=options, **options) as websocket:
+        await asyncio.sleep(0.2)
+        await websocket.send("a")
+        assert await soon(websocket.recv()) == "a"
+
+
+@both
+async def test_many_messages_both_ways(connect, serve):
+    """With reading paused and writing paused at times."""
+
+    async def handler(websocket):
+        async for message in websocket:
+            await websocket.send(message)
+
+    async with talk(connect, serve, handler) as websocket:
+
+        async def send():
+            for i in range(500):
+                await websocket.send(str(i) * (i % 7) * 100)
+
+        sending = asyncio.ensure_future(send())
+        for i in range(500):
+            assert await soon(websocket.recv()) == str(i) * (i % 7) * 100
+        await sending

@@ -1,0 +1,114 @@
+"""What the README says is true: its code runs, its defaults are those of the package, its links lead somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import PATIENCE_S, run, soon
+
+import wsframe
+from wsframe.cli import build_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SERVERS = [block for block in BLOCKS if "serve_forever" in block]
+SCRIPTS = [block for block in BLOCKS if block not in SERVERS]
+
+
+def name_of(block):
+    return re.search(r"(serve|Protocol|Connection|FrameParser|serialize_frame)\b", block)[1]
+
+
+def start(block, port):
+    """Run a block of code, with another port."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", block.replace("8765", str(port))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # Not the work tree, which is not what is installed.
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+    )
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def test_there_is_code_for_each_use():
+    assert [name_of(block) for block in BLOCKS] == ["serve", "Protocol", "Connection", "FrameParser", "serialize_frame"]
+
+
+@pytest.mark.parametrize("block", SCRIPTS, ids=name_of)
+def test_code_prints_what_it_says(block):
+    expected = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
+    assert expected
+    with start(block, free_port()) as process:
+        assert process.communicate(timeout=PATIENCE_S)[0].splitlines() == expected
+
+
+@pytest.mark.parametrize("block", SERVERS, ids=name_of)
+def test_servers_echo(block):
+    port = free_port()
+
+    async def talk():
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                websocket = await wsframe.connect(f"ws://localhost:{port}")
+                break
+            except OSError:
+                assert time.monotonic() < end, "the server does not start"
+                await asyncio.sleep(0.05)
+        async with websocket:
+            await websocket.send("Hello")
+            return await soon(websocket.recv())
+
+    with start(block, port) as process:
+        try:
+            assert run(talk()) == "Echo: Hello"
+        finally:
+            process.terminate()
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_defaults_are_those_of_the_package():
+    serve = {name: parameter.default for name, parameter in inspect.signature(wsframe.serve).parameters.items()}
+    units = {"MiB": 2**20, "KiB": 2**10}
+    for value, name in re.findall(r"^\| [^|]+ \| ([^|]+) \| `(\w+)` \|$", README, re.MULTILINE):
+        number, _, unit = value.partition(" ")
+        assert serve[name] == int(number) * units.get(unit, 1), name
+    assert (serve["ping_interval"], serve["ping_timeout"]) == (20, 20)
+    limits = wsframe.Limits()
+    assert (limits.max_head_size, limits.max_headers) == (32 * 1024, 128)
+
+
+def test_the_commands_exist():
+    commands = set(re.findall(r"\bwsframe (\w+)", "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S))))
+    assert commands == {"demo", "echo", "connect"}
+    help_text = build_parser().format_help()
+    assert all(command in help_text for command in commands)
+
+
+def test_what_is_said_to_be_missing_is_missing():
+    assert not hasattr(wsframe, "broadcast")
+    assert not hasattr(wsframe.ClientConnection, "recv_streaming")
+    assert "compression" not in inspect.signature(wsframe.serve).parameters
+    assert not hasattr(wsframe.connect, "__aiter__")
