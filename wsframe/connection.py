@@ -367,14 +367,15 @@ class Connection:
         self._send_data(opcode, data, fin, compress)
 
     def _send_data(self, opcode: Opcode, data: Buffer, fin: bool, compress: bool | None) -> None:
-        self._sending_fragments = not fin
         if not self.extensions or self._sending_plain:
             self._send(opcode, data, fin)
-            return
-        frame = Frame(opcode, bytes(data), fin)
-        for extension in self.extensions:
-            frame = extension.encode(frame, compress)
-        self._send(opcode, frame.payload, fin, frame.rsv1)
+        else:
+            # Of what is not bytes-like, bytes() would make something of its own.
+            frame = Frame(opcode, data if isinstance(data, bytes) else bytes(memoryview(data)), fin)
+            for extension in self.extensions:
+                frame = extension.encode(frame, compress)
+            self._send(opcode, frame.payload, fin, frame.rsv1)
+        self._sending_fragments = not fin
 
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()

@@ -862,3 +862,15 @@ def test_message_at_the_limit_that_grows_when_it_is_compressed_is_taken():
     wire = peer.data_to_send()
     assert len(wire) - 8 > 1000
     assert connection.receive_data(wire) == [Message(Opcode.BINARY, data)]
+
+
+@pytest.mark.parametrize("data", [5, None, ["a"], 1.5])
+def test_what_is_not_bytes_like_is_a_type_error_and_begins_no_message(data):
+    for connection in (Connection(Role.SERVER), *compressed_pair()):
+        for fin in (True, False):
+            with pytest.raises(TypeError):
+                connection.send_binary(data, fin=fin)
+        assert connection.data_to_send() == b""
+        connection.send_binary(b"a" * 100)
+        with pytest.raises(ProtocolError):
+            connection.send_continuation(b"b", fin=True)
