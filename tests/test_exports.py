@@ -20,12 +20,14 @@ CONTRACT = {
         "Limits",
         "Opcode",
         "Role",
+        "PerMessageDeflate",
+        "PerMessageDeflateFactory",
         "Utf8Validator",
         "apply_mask",
         "apply_mask_inplace",
         "serialize_frame",
     ],
-    "without I/O": ["ClientHandshake", "Connection", "ServerHandshake"],
+    "without I/O": ["ClientHandshake", "Connection", "PreparedMessage", "ServerHandshake"],
     "callbacks": ["WebSocketProtocol"],
     "coroutines": [
         "ClientConnection",
@@ -34,6 +36,7 @@ CONTRACT = {
         "ConnectionClosedOK",
         "InvalidHandshake",
         "ServerConnection",
+        "broadcast",
         "connect",
         "serve",
         "unix_connect",
@@ -51,8 +54,10 @@ ATTRIBUTES = {
         "receive_eof",
         "send_binary",
         "send_close",
+        "send_continuation",
         "send_ping",
         "send_pong",
+        "send_prepared",
         "send_text",
         "state",
     ],
@@ -124,7 +129,7 @@ def test_contract_parameters(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["max_size", "ping_interval", "ping_timeout", "close_timeout", "subprotocols", "origins"]
+    "option", ["max_size", "ping_interval", "ping_timeout", "close_timeout", "subprotocols", "origins", "compression"]
 )
 def test_callbacks_take_the_options_of_serve(option: str) -> None:
     serve, protocol = inspect.signature(wsframe.serve), inspect.signature(wsframe.WebSocketProtocol)
