@@ -15,7 +15,7 @@ import subprocess
 import pytest
 from support import echo, port_of, soon
 
-from wsframe import ConnectionClosedError, ConnectionClosedOK, connect, serve
+from wsframe import ConnectionClosedError, ConnectionClosedOK, PerMessageDeflateFactory, connect, serve
 
 HERE = "127.0.0.1"
 
@@ -59,7 +59,7 @@ async def running(node, program, *arguments):
 
 SERVER = """
 const { WebSocketServer } = require('ws');
-const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false, maxPayload: 1e6,
+const server = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: DEFLATE, maxPayload: 1e6,
   handleProtocols: (offered) => [...offered].at(-1) });
 server.on('listening', () => console.log(server.address().port));
 server.on('connection', (socket, request) => {
@@ -79,8 +79,8 @@ server.on('connection', (socket, request) => {
 
 
 @contextlib.asynccontextmanager
-async def their_server(node, **options):
-    async with running(node, SERVER) as process:
+async def their_server(node, deflate="false", **options):
+    async with running(node, SERVER.replace("DEFLATE", deflate)) as process:
         port = int(await soon(process.stdout.readline()))
         async with connect(f"ws://{HERE}:{port}/path?query", **options) as websocket:
             yield websocket
@@ -209,3 +209,60 @@ async def test_their_client_hears_that_our_server_goes_away(node):
         log = json.loads(await soon(process.stdout.readline()))
         await soon(server.wait_closed())
     assert log[-1] == "close 1001 "
+
+
+# Compression (RFC 7692)
+
+JSON = '{"jsonrpc": "2.0", "method": "subscribe", "params": ["ticker", "depth"], "id": 1234567890}'
+
+
+@pytest.mark.parametrize(
+    ("deflate", "agreed"),
+    [
+        ("{ threshold: 0 }", "permessage-deflate"),
+        ("{ threshold: 0, serverMaxWindowBits: 9, clientMaxWindowBits: 9 }", "client_max_window_bits=9"),
+        (
+            "{ threshold: 0, serverNoContextTakeover: true, clientNoContextTakeover: true }",
+            "server_no_context_takeover; client_no_context_takeover",
+        ),
+    ],
+)
+async def test_their_server_compresses(node, deflate, agreed):
+    """RFC 7692 §7.1."""
+    factory = PerMessageDeflateFactory(threshold=0, idle_timeout=0.02)
+    async with their_server(node, deflate, compression=factory) as websocket:
+        assert agreed in websocket.response.headers["Sec-WebSocket-Extensions"]
+        for _ in range(2):
+            for message in (JSON, JSON, "", "a", bytes(range(256)) * 100, bytes(200_000), JSON):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == message
+            await websocket.send([JSON, "", JSON])
+            assert await soon(websocket.recv()) == JSON * 2
+            # Our contexts are given up meanwhile.
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"server_max_window_bits": 9, "client_max_window_bits": 9},
+        {"server_no_context_takeover": True, "client_no_context_takeover": True},
+    ],
+)
+async def test_their_client_compresses(node, options):
+    """RFC 7692 §7.1: it offers permessage-deflate by default."""
+    agreed = []
+
+    async def handler(websocket):
+        agreed.extend(websocket.protocol.extensions)
+        with contextlib.suppress(ConnectionClosedError):
+            await echo(websocket)
+
+    program = CLIENT.replace("origin:", "perMessageDeflate: { threshold: 0 }, origin:")
+    factory = PerMessageDeflateFactory(threshold=0, **options)
+    async with serve(handler, HERE, 0, subprotocols=["b"], compression=factory) as server:
+        async with running(node, program, f"ws://{HERE}:{port_of(server)}/") as process:
+            log = json.loads(await soon(process.stdout.readline()))
+    assert [extension.name for extension in agreed] == ["permessage-deflate"]
+    assert sorted(log[1:-1]) == ["binary 2", "pong from node", "text 0", "text 6", "text 70000", "text 9"]

@@ -10,6 +10,7 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 import websockets.exceptions
 from support import echo, port_of, soon
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import wsframe
 
@@ -21,7 +22,7 @@ def their_connect(uri, **options):
     return websockets.asyncio.client.connect(uri, proxy=None, **options)
 
 
-# They offer permessage-deflate unless told otherwise, and take no for an answer.
+# Both sides agree on permessage-deflate unless told otherwise.
 PAIRS = {
     "our client": (wsframe.connect, websockets.asyncio.server.serve),
     "our server": (their_connect, wsframe.serve),
@@ -201,3 +202,72 @@ async def test_many_messages_both_ways(connect, serve):
         for i in range(500):
             assert await soon(websocket.recv()) == str(i) * (i % 7) * 100
         await sending
+
+
+# Compression (RFC 7692)
+
+JSON = '{"jsonrpc": "2.0", "method": "subscribe", "params": ["ticker", "depth"], "id": 1234567890}'
+
+DEFLATE = {
+    # Our options, and theirs.
+    "defaults": ({}, {}),
+    "largest windows": ({"server_max_window_bits": 15, "client_max_window_bits": 15}, {}),
+    "no takeover, ours": ({"server_no_context_takeover": True, "client_no_context_takeover": True}, {}),
+    "no takeover, theirs": ({}, {"server_no_context_takeover": True, "client_no_context_takeover": True}),
+    "small windows, ours": ({"server_max_window_bits": 9, "client_max_window_bits": 9}, {}),
+    "small windows, theirs": ({}, {"server_max_window_bits": 9, "client_max_window_bits": 9}),
+    "one small window": ({"client_max_window_bits": 10}, {"server_max_window_bits": 11}),
+}
+
+
+@both
+@pytest.mark.parametrize(("ours", "theirs"), DEFLATE.values(), ids=DEFLATE)
+async def test_compressed_messages(connect, serve, backend, ours, theirs):
+    """RFC 7692: any parameters, sizes on both sides of the windows, and what refers back to what."""
+    ours = {"compression": wsframe.PerMessageDeflateFactory(backend=backend, threshold=0, idle_timeout=0.05, **ours)}
+    if serve is wsframe.serve:
+        theirs = {"client_max_window_bits": True, **theirs}
+        client, server = {"extensions": [ClientPerMessageDeflateFactory(**theirs)], "compression": None}, ours
+    else:
+        client, server = ours, {"extensions": [ServerPerMessageDeflateFactory(**theirs)], "compression": None}
+    async with talk(connect, serve, client=client, **server) as websocket:
+        assert [extension.name for extension in websocket.protocol.extensions] == ["permessage-deflate"]
+        for _ in range(2):
+            for message in (JSON, JSON, "", "a", JSON * 10, bytes(range(256)) * 300, bytes(200_000), JSON):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == message
+            await websocket.send([JSON, "", JSON])
+            assert await soon(websocket.recv()) == JSON * 2
+            # Our contexts are given up meanwhile.
+            await asyncio.sleep(0.12)
+
+
+@both
+async def test_compressed_broadcast(connect, serve):
+    """Before and after messages that refer back to others."""
+    members = []
+
+    async def handler(websocket):
+        members.append(websocket)
+        await websocket.wait_closed()
+
+    send_to_all = wsframe.broadcast if serve is wsframe.serve else websockets.asyncio.server.broadcast
+    async with talk(connect, serve, handler) as websocket:
+        while not members:
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            send_to_all(members, JSON)
+            await members[0].send(JSON)
+            assert [await soon(websocket.recv()) for _ in range(2)] == [JSON] * 2
+
+
+@both
+async def test_compressed_message_that_is_too_big(connect, serve):
+    """RFC 6455 §10.4: it is what comes out that counts."""
+    async with talk(connect, serve, max_size=10_000, client={"max_size": None}) as websocket:
+        await websocket.send(bytes(10_000))
+        assert await soon(websocket.recv()) == bytes(10_000)
+        await websocket.send(bytes(10_001))
+        with pytest.raises((wsframe.ConnectionClosedError, websockets.exceptions.ConnectionClosedError)) as info:
+            await soon(websocket.recv())
+        assert info.value.rcvd.code == 1009
