@@ -33,7 +33,9 @@ LIBRARIES = {
 OLD = int(importlib.metadata.version("websockets").split(".")[0]) < 17
 
 
-@pytest.fixture(params=["wsframe", pytest.param("websockets", marks=pytest.mark.skipif(OLD, reason="needs websockets 17"))])
+@pytest.fixture(
+    params=["wsframe", pytest.param("websockets", marks=pytest.mark.skipif(OLD, reason="needs websockets 17"))]
+)
 def lib(request):
     return LIBRARIES[request.param]
 
