@@ -21,6 +21,9 @@ __all__ = ["BaseProtocol"]
 READ_SIZE = 64 * 1024
 """Bytes of the read buffer that all connections of an event loop share."""
 
+JOINED_BYTES = 64 * 1024
+"""Bytes from which joining messages to one write saves less than copying them costs."""
+
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
 
@@ -84,6 +87,8 @@ class BaseProtocol(asyncio.BufferedProtocol):
         self.latency = 0.0
         self._write_high, self._write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
         self._corked = False
+        # Bytes sent in this turn of the event loop behind what was written at once; None at its beginning.
+        self._joined_bytes: int | None = None
         self._write_paused = False
         self.reading_paused = False
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
@@ -106,6 +111,9 @@ class BaseProtocol(asyncio.BufferedProtocol):
 
     def _on_message(self, message: Message) -> None:
         """A message came."""
+
+    def _on_read(self) -> None:
+        """All events of a read have been handled; what is sent now is still written together with their answers."""
 
     def _on_ping(self, payload: bytes) -> None:
         """A Ping came; it is answered already."""
@@ -229,6 +237,7 @@ class BaseProtocol(asyncio.BufferedProtocol):
         try:
             for event in protocol.receive_data(data):
                 self._dispatch(event)
+            self._on_read()
         except Exception:
             self._application_failed()
         finally:
@@ -326,6 +335,25 @@ class BaseProtocol(asyncio.BufferedProtocol):
         self.latency = now - sent_at
 
     # Writing and ending
+
+    def _flush_joined(self, size: int) -> None:
+        """Write a message of that many bytes at once, or together with others sent in this turn of the event loop."""
+        if self._corked:
+            return
+        if self._joined_bytes is None:
+            self._joined_bytes = 0
+            self.loop.call_soon(self._join)
+        else:
+            self._joined_bytes += size
+            if self._joined_bytes <= JOINED_BYTES:
+                return
+            self._joined_bytes = 0
+        self._flush()
+
+    def _join(self) -> None:
+        joined, self._joined_bytes = self._joined_bytes, None
+        if joined and self.protocol.state is not State.CLOSED:
+            self._flush()
 
     def _flush(self) -> None:
         """Write what there is to send, and end the TCP connection when its time has come."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wsframe.asyncio.base import BaseProtocol
+from wsframe.asyncio.waiter import Waiter
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
 from wsframe.events import Message
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-SENDS_IN_A_ROW = 64
+SENDS_IN_A_ROW = 256
 """Messages that a task may send without waiting for anything, until others get their turn."""
 
 
@@ -84,7 +85,7 @@ class Connection(BaseProtocol):
         self._queue_low = high // 4 if low is None and high is not None else low
         self._queue: collections.deque[Message] = collections.deque()
         # Who waits in recv(), for a place in the write buffer, and for the end.
-        self._receiver: asyncio.Future[None] | None = None
+        self._receiver: Waiter | None = None
         self._writers: set[asyncio.Future[None]] = set()
         self._lost: asyncio.Future[None] | None = None
         # Set while a fragmented message is being sent, which no other message may interrupt.
@@ -147,7 +148,7 @@ class Connection(BaseProtocol):
             # The application has come back for more: what there was to answer is answered.
             self._answering = False
             self._release_failure()
-            self._receiver = self.loop.create_future()
+            self._receiver = Waiter(self.loop)
             self._sent_in_a_row = 0
             try:
                 await self._receiver
@@ -176,13 +177,14 @@ class Connection(BaseProtocol):
             # The application has said that it wants no more, so what exceeds the queue is not kept.
             if self.protocol.state is not State.OPEN:
                 return
-            self.pause_reading()
         self._queue.append(message)
-        self._wake_receiver()
 
-    def _wake_receiver(self) -> None:
-        if self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
+    def _on_read(self) -> None:
+        if self._queue:
+            if self._receiver is not None:
+                self._receiver.wake()
+            if self._queue_high is not None and len(self._queue) > self._queue_high:
+                self.pause_reading()
 
     def _has_answers_to_come(self) -> bool:
         return bool(self._queue) or self._answering
@@ -218,12 +220,12 @@ class Connection(BaseProtocol):
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._check_open()
             self._send_fragment(message, text, True, compress)
-            self._flush()
+            self._flush_joined(len(message))
             await self._drain()
         elif isinstance(message, PreparedMessage):
             await self._check_open()
             self.protocol.send_prepared(message)
-            self._flush()
+            self._flush_joined(len(message.payload))
             await self._drain()
         elif isinstance(message, Mapping):
             raise TypeError("data is a dict-like object")
@@ -365,7 +367,7 @@ class Connection(BaseProtocol):
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
         self.protocol.send_prepared(message)
-        self._flush()
+        self._flush_joined(len(message.payload))
 
     # Closing
 
@@ -421,7 +423,8 @@ class Connection(BaseProtocol):
 
     def _on_lost(self, exc: Exception | None) -> None:
         self._lost_exc = self._lost_exc or exc
-        self._wake_receiver()
+        if self._receiver is not None:
+            self._receiver.wake_soon()
         self._wake_writers()
         if self._lost is not None:
             self._lost.set_result(None)
