@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import importlib.metadata
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +29,13 @@ LIBRARIES = {
 }
 
 
-@pytest.fixture(params=LIBRARIES)
+# Python 3.10 has no websockets 17.
+OLD = int(importlib.metadata.version("websockets").split(".")[0]) < 17
+
+
+@pytest.fixture(
+    params=["wsframe", pytest.param("websockets", marks=pytest.mark.skipif(OLD, reason="needs websockets 17"))]
+)
 def lib(request):
     return LIBRARIES[request.param]
 

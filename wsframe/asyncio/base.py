@@ -189,6 +189,8 @@ class BaseProtocol(asyncio.BufferedProtocol):
             self._keepalive.stop()
             self._keepalive = None
         self._ending = True
+        # asyncio's TLS transport in Python 3.10 warns about being unclosed, though its connection is gone.
+        self.transport.close()
         self.protocol.receive_eof()
         self._on_lost(exc)
         for waiter, _ in self._pings.values():
