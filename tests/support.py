@@ -297,10 +297,16 @@ async def raw_server(script, **options):
     """Run ``await script(peer)`` for each TCP connection; its exceptions are raised at the end. Gives ``uri``."""
     problems = []
     tasks = set()
+    writers = []
 
-    async def connected(reader, writer):
-        tasks.add(asyncio.current_task())
-        peer = Peer(reader, writer, "server")
+    def connected(reader, writer):
+        # A task of our own: that of asyncio 3.12 complains when it is cancelled.
+        writers.append(writer)
+        task = asyncio.ensure_future(talk(Peer(reader, writer, "server")))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def talk(peer):
         try:
             await script(peer)
         except asyncio.CancelledError:
@@ -309,7 +315,6 @@ async def raw_server(script, **options):
             problems.append(exc)
         finally:
             await peer.aclose()
-            tasks.discard(asyncio.current_task())
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, **options)
     scheme = "wss" if options.get("ssl") else "ws"
@@ -323,6 +328,9 @@ async def raw_server(script, **options):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=PATIENCE_S)
+        # A task that is cancelled before it starts closes nothing.
+        for writer in writers:
+            writer.close()
         await soon(server.wait_closed())
     if problems:
         raise problems[0]

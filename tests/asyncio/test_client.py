@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 
@@ -213,7 +214,8 @@ async def test_answer_before_the_request_is_an_error():
 async def test_what_comes_behind_a_refusal_is_ignored():
     async def script(peer):
         await peer.read_head()
-        await peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", b"more", b"and more")
+        with contextlib.suppress(ConnectionError):
+            await peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", b"more", b"and more")
 
     async with raw_server(script) as server:
         with pytest.raises(wsframe.InvalidStatus):

@@ -302,13 +302,19 @@ def test_our_client_and_our_server_always_agree(server, client):
         {"idle_timeout": 0},
         {"idle_timeout": -1.0},
         {"backend": "brotli"},
-        {"backend": "isal", "level": 4},
     ],
     ids=str,
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=list(options)[-1].split("_")[0]):
         PerMessageDeflateFactory(**options)
+
+
+def test_level_is_one_that_the_backend_has(backend):
+    highest = 3 if backend == "isal" else 9
+    assert PerMessageDeflateFactory(level=highest, backend=backend).level == highest
+    with pytest.raises(ValueError, match=f"level {highest + 1} is out of the range of {backend}"):
+        PerMessageDeflateFactory(level=highest + 1, backend=backend)
 
 
 def test_options_at_the_ends_of_their_ranges_are_accepted(backend):
@@ -438,11 +444,11 @@ def test_compress_overrides_the_threshold(backend):
     assert sender.encode(second) is second
 
 
-def test_d10_empty_message_is_one_byte():
-    """RFC 7692 §7.2.3.6."""
-    for backend in ("zlib", "zlib-ng"):
-        sender = codec(backend, threshold=0)
-        assert [sender.encode(Frame(TEXT, b"")).payload for _ in range(2)] == [b"\x00", b"\x00"]
+def test_d10_empty_message_is_one_byte(backend):
+    """RFC 7692 §7.2.3.6; ISA-L writes two."""
+    sender = codec(backend, threshold=0)
+    payloads = [sender.encode(Frame(TEXT, b"")).payload for _ in range(2)]
+    assert payloads == [b"\x00", b"\x00"] or (backend == "isal" and list(map(len, payloads)) == [2, 2])
 
 
 def test_empty_message_can_be_inflated(backend):
@@ -486,8 +492,7 @@ def test_standalone_message_is_the_same_for_equal_settings(backend):
     assert one.standalone_key(50) is None
     for other in (codec(backend, local=10), codec(backend, level=2), codec(backend, memory_level=9)):
         assert other.standalone_key(100) != one.standalone_key(100)
-    keys = {codec(name).standalone_key(100) for name in ("zlib", "zlib-ng", "isal")}
-    assert len(keys) == 3
+    assert (one.standalone_key(100) == codec("zlib").standalone_key(100)) is (backend == "zlib")
 
 
 # Receiving
