@@ -163,19 +163,14 @@ class Load:
         path = pathlib.Path(self._directory.name)
         opcode = wsframe.Opcode.TEXT if case.text else wsframe.Opcode.BINARY
         payloads = [deflate(payload) if case.deflate else payload for payload in case.payloads]
-        frames = [
-            wsframe.serialize_frame(opcode, payload, rsv1=case.deflate, mask=MASKING_KEY) for payload in payloads
-        ]
+        frames = [wsframe.serialize_frame(opcode, payload, rsv1=case.deflate, mask=MASKING_KEY) for payload in payloads]
         # As many together as are in flight, so that they leave in one write.
         copies = -(-case.in_flight // len(frames))
         offer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
         (path / "headers").write_text(f"Sec-WebSocket-Extensions: {offer}\r\n" if case.deflate else "")
         (path / "frames").write_bytes(b"".join(frames) * copies)
-        if case.raw:
-            reply = frames[0]
-        else:
-            reply = b"" if case.deflate else wsframe.serialize_frame(opcode, payloads[0])
-        (path / "reply").write_bytes(reply)
+        reply = b"" if case.deflate else wsframe.serialize_frame(opcode, payloads[0])
+        (path / "reply").write_bytes(frames[0] if case.raw else reply)
         self._files = [str(path / name) for name in ("headers", "frames", "reply")]
 
     def run(self, server: ServerProcess, messages: int) -> Result:

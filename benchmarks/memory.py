@@ -1,4 +1,4 @@
-"""Resident memory of a server per connection: opened, after one message each, idle since, and left after all have closed."""
+"""Resident memory of a server per connection: opened, after a message, idle since, and left after all have closed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from benchmarks.deflate import json_text
 from benchmarks.harness import MASKING_KEY, ServerProcess, deflate, running
 from benchmarks.rounds import progress
 
-SERVERS = ["wsframe", "wsframe callbacks", "websockets", "aiohttp", "uvicorn, websockets-sansio", "picows.websockets", "tornado"]
+SERVERS = [
+    "wsframe",
+    "wsframe callbacks",
+    "websockets",
+    "aiohttp",
+    "uvicorn, websockets-sansio",
+    "picows.websockets",
+    "tornado",
+]
+KINDS = [("no compression", None, 0), ("deflate, equal windows", 1, 12), ("deflate, defaults", 1, 15)]
+"""Kind, level, and window bits that the client asks for; 15 is to leave it to the server."""
 CONNECTIONS = 1000
 MESSAGE_SIZE = 4096
 IDLE_S = 25
@@ -28,7 +38,7 @@ def run(program: pathlib.Path, options: argparse.Namespace) -> list[dict[str, An
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     names = options.servers.split(";") if options.servers else SERVERS
     results = []
-    for kind, level, window in (("no compression", None, 0), ("deflate, equal windows", 1, 12), ("deflate, defaults", 1, 15)):
+    for kind, level, window in KINDS:
         rows = []
         for name in names:
             progress(f"memory, {kind}: {name}")

@@ -51,14 +51,14 @@ def bars(title: str, panels: Sequence[tuple[str, Sequence[tuple[str, float]]]], 
     height = y + 18
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'font-family="system-ui, sans-serif" fill="{INK}"><title>{escape(title)}</title>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'font-family="system-ui, sans-serif" fill="{INK}"><title>{escape(title)}</title>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", size: int = 13) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" font-size="{size}">{escape(text)}</text>'
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" font-size="{size}">{escape(text)}</text>'
 
 
 def _rows(results: Sequence[dict[str, Any]], case: str, loop: str) -> list[tuple[str, float]]:

@@ -35,7 +35,10 @@ class Contender:
 
 
 def measure(
-    program: pathlib.Path, contenders: Sequence[Contender], cases: Sequence[tuple[str, Case]], options: argparse.Namespace
+    program: pathlib.Path,
+    contenders: Sequence[Contender],
+    cases: Sequence[tuple[str, Case]],
+    options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """Run every contender on every case, ``options.rounds`` times over.
 

@@ -54,9 +54,7 @@ async def _wsframe_coroutines(options: argparse.Namespace, backend: str) -> int:
         async for message in websocket:
             await websocket.send(message)
 
-    server = await wsframe.serve(
-        handler, HOST, 0, max_size=MAX_SIZE, compression=_compression(options, backend)
-    )
+    server = await wsframe.serve(handler, HOST, 0, max_size=MAX_SIZE, compression=_compression(options, backend))
     _alive.append(server)
     return _port(server)
 

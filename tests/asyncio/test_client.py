@@ -143,10 +143,11 @@ async def test_connection_class_may_be_given():
 
 
 async def test_cancelled_connect_leaves_no_connection():
-    ended = asyncio.Event()
+    asked, ended = asyncio.Event(), asyncio.Event()
 
     async def script(peer):
         await peer.read_head()
+        asked.set()
         try:
             await soon(peer.reader.read())
         except ConnectionError:
@@ -155,7 +156,7 @@ async def test_cancelled_connect_leaves_no_connection():
 
     async with raw_server(script) as server:
         task = asyncio.ensure_future(connect(server.uri).__aenter__())
-        await asyncio.sleep(0.05)
+        await soon(asked.wait())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await soon(task)

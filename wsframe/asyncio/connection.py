@@ -172,12 +172,11 @@ class Connection(BaseProtocol):
         raise self.close_exc
 
     def _on_message(self, message: Message) -> None:
-        if self._queue_high is not None and len(self._queue) >= self._queue_high:
-            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
-            # The application has said that it wants no more, so what exceeds the queue is not kept.
-            if self.protocol.state is not State.OPEN:
-                return
-        self._queue.append(message)
+        full = self._queue_high is not None and len(self._queue) >= self._queue_high
+        # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
+        # The application has said that it wants no more, so what exceeds the queue is not kept.
+        if not full or self.protocol.state is State.OPEN:
+            self._queue.append(message)
 
     def _on_read(self) -> None:
         if self._queue:
