@@ -26,22 +26,7 @@ CYCLE = 2**17
 def json_text(size: int, seed: int) -> bytes:
     """Make JSON of that many bytes, as an API would send it: records with names, numbers and dates."""
     source = random.Random(seed)
-    words = "alpha bravo charlie delta echo foxtrot golf hotel india juliet".split()  # noqa: SIM905 - shorter
-        "alpha",
-        "bravo",
-        "charlie",
-        "delta",
-        "echo",
-        "foxtrot",
-        "golf",
-        "hotel",
-        "india",
-        "juliet",
-        "kilo",
-        "lima",
-        "mike",
-        "november",
-    ]
+    words = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"]
     records = []
     while len(json.dumps(records)) < size:
         records.append(

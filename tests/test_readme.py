@@ -1,4 +1,4 @@
-"""What the README and the guides say is true: their code runs, their defaults are the package's, their links lead on."""
+"""What the README and the guides say is true: their code runs, defaults are the package's, links lead somewhere."""
 
 from __future__ import annotations
 

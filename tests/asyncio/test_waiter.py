@@ -254,10 +254,7 @@ async def start(waiter, context=None):
             order.append(asyncio.current_task())
 
     loop = asyncio.get_running_loop()
-    if context is None:
-        task = loop.create_task(wait())
-    else:
-        task = loop.create_task(wait(), context=context)
+    task = loop.create_task(wait(), **({} if context is None else {"context": context}))
     await asyncio.sleep(0)
     return task, order
 
