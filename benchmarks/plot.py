@@ -58,8 +58,8 @@ def bars(title: str, panels: Sequence[tuple[str, Sequence[tuple[str, float]]]], 
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", size: int = 13) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" font-size="{size}">'
-        f"{escape(text)}</text>"
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-weight="{weight}" font-size="{size}">{escape(text)}</text>'
 
 
 def _rows(results: Sequence[dict[str, Any]], case: str, loop: str) -> list[tuple[str, float]]:
@@ -78,7 +78,7 @@ def main() -> None:
             ("256 B, 100 connections with 1 message in flight", "256 B, 100 connections, 1 in flight"),
         )
     ]
-    note = f"Echo servers on uvloop, CPython {about['python']}, python -m benchmarks on {about['time']}; ratios carry over."
+    note = f"Echo servers on uvloop, CPython {about['python']}, {about['time']}; python -m benchmarks measures again."
     DOCS.mkdir(exist_ok=True)
     (DOCS / "speed.svg").write_text(bars("CPU time per message of echo servers", panels, note))
     print(DOCS / "speed.svg")
