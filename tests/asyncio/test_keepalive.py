@@ -214,13 +214,16 @@ async def test_progress_of_what_is_sent_counts_as_life():
     connection = FakeConnection()
     connection.buffered_bytes = 1000
     keepalive = Keepalive(connection, 0.02, 0.02)
-    for _ in range(4):
-        pinged = connection.pinged
-        connection.buffered_bytes -= 1
-        await until(lambda: connection.pinged > pinged)
-        connection.buffered_bytes -= 1
-    assert not connection.timed_out
+    send_keepalive_ping = connection.send_keepalive_ping
+
+    def make_progress_behind_four_pings():
+        backlog = send_keepalive_ping()
+        connection.buffered_bytes -= connection.pinged <= 4
+        return backlog
+
+    connection.send_keepalive_ping = make_progress_behind_four_pings
     await until(lambda: connection.timed_out)
+    assert connection.pinged == 5
     keepalive.stop()
     keepalive.stop()
 
