@@ -24,6 +24,7 @@ RANKS = {
         "asyncio",
         "asyncio.keepalive",
         "asyncio.tls",
+        "asyncio.waiter",
         "asyncio.base",
         "asyncio.connection",
         "asyncio.broadcast",
