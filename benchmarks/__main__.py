@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each server and case; the median counts")
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long a run takes")
     parser.add_argument("--servers", help="servers to run, separated by semicolons; see benchmarks/servers.py")
+    parser.add_argument("--cases", default="", help="only the cases whose name has this in it")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"), metavar="DIRECTORY")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)

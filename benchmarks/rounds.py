@@ -47,6 +47,8 @@ def measure(
     """
     results = []
     for label, case in cases:
+        if options.cases not in label:
+            continue
         runs: dict[Contender, list[Result]] = {contender: [] for contender in contenders}
         with contextlib.ExitStack() as stack:
             load = Load(program, case)
