@@ -25,6 +25,7 @@ RANKS = {
         "asyncio.keepalive",
         "asyncio.tls",
         "asyncio.waiter",
+        "asyncio.memory",
         "asyncio.base",
         "asyncio.connection",
         "asyncio.broadcast",

@@ -9,6 +9,7 @@ import weakref
 from typing import Any, cast
 
 from wsframe.asyncio.keepalive import Keepalive
+from wsframe.asyncio.memory import trim_soon
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import Event, Failed, Message, PingReceived, PongReceived
@@ -193,6 +194,7 @@ class BaseProtocol(asyncio.BufferedProtocol):
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
+            trim_soon(self.loop)
         if self._keepalive is not None:
             self._keepalive.stop()
             self._keepalive = None
@@ -379,6 +381,7 @@ class BaseProtocol(asyncio.BufferedProtocol):
                 self._idle_timer = self.loop.call_later(extension.idle_timeout, self._watch_idleness)
             else:
                 extension.release_contexts()
+                trim_soon(self.loop)
 
     def _end(self) -> None:
         """Bring the TCP connection to its end, in time (RFC 6455 §7.1.1)."""

@@ -1,0 +1,72 @@
+"""Memory that connections do not need any more goes back to the system."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import types
+
+import pytest
+from support import echo, until, uri_of
+
+import wsframe
+from wsframe.asyncio import memory
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def trimmed(monkeypatch):
+    """Stand in for the C library, and be quick; gives what it was asked."""
+    calls = []
+    monkeypatch.setattr(memory, "TRIM_DELAY_S", 0.02)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace(malloc_trim=calls.append))
+    return calls
+
+
+async def test_many_requests_make_one_call(trimmed):
+    loop = asyncio.get_running_loop()
+    for _ in range(10):
+        memory.trim_soon(loop)
+    await until(lambda: trimmed)
+    await asyncio.sleep(0.05)
+    assert trimmed == [0]
+    memory.trim_soon(loop)
+    await until(lambda: trimmed == [0, 0])
+
+
+async def test_other_c_libraries_are_left_alone(trimmed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name))
+    memory.trim_soon(asyncio.get_running_loop())
+    await until(lambda: asked)
+
+
+async def test_other_systems_are_left_alone(trimmed, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    memory.trim_soon(asyncio.get_running_loop())
+    await asyncio.sleep(0.05)
+    assert trimmed == []
+
+
+@pytest.mark.parametrize("idle_timeout", [0.02, 20])
+async def test_an_idle_connection_and_a_closed_one_ask_for_it(trimmed, idle_timeout):
+    compression = wsframe.PerMessageDeflateFactory(idle_timeout=idle_timeout)
+    async with wsframe.serve(echo, HERE, 0, compression=compression) as server:
+        async with wsframe.connect(uri_of(server), compression=compression) as websocket:
+            await websocket.send("a" * 1000)
+            await websocket.recv()
+            if idle_timeout < 1:
+                await until(lambda: trimmed)
+        await until(lambda: trimmed)
+
+
+async def test_a_connection_without_compression_does_not(trimmed):
+    async with wsframe.serve(echo, HERE, 0, compression=None) as server:
+        async with wsframe.connect(uri_of(server)) as websocket:
+            await websocket.send("a" * 1000)
+            await websocket.recv()
+    await asyncio.sleep(0.05)
+    assert trimmed == []

@@ -1,0 +1,42 @@
+"""Give memory back to the system that connections do not need any more. Rank 5.
+
+glibc keeps what is freed below anything still in use, so a server whose thousand connections fall idle would stay as
+large as it was when all of them were busy. ``malloc_trim`` gives those pages back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import weakref
+
+__all__ = ["trim_soon"]
+
+TRIM_DELAY_S = 2.0
+"""Seconds from the first request until memory is given back: connections fall idle, or close, many at a time."""
+
+_waiting: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+
+def trim_soon(loop: asyncio.AbstractEventLoop) -> None:
+    """Give freed memory back before long, once for all requests until then, in a thread; only glibc can and must.
+
+    Args:
+        loop: The event loop that tells when it is time.
+    """
+    if sys.platform == "linux" and loop not in _waiting:
+        _waiting.add(loop)
+        loop.call_later(TRIM_DELAY_S, _trim_in_thread, loop)
+
+
+def _trim_in_thread(loop: asyncio.AbstractEventLoop) -> None:
+    _waiting.discard(loop)
+    # Some milliseconds for each 10 MB that is given back.
+    loop.run_in_executor(None, _trim)
+
+
+def _trim() -> None:
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
