@@ -257,3 +257,17 @@ async def test_client_that_does_not_receive_makes_the_server_wait():
                 await soon(websocket.recv())
             assert sent > before
             websocket.transport.abort()
+
+
+async def test_the_close_frame_is_read_behind_more_messages_than_are_received():
+    async def handler(websocket):
+        for _ in range(200):
+            await websocket.send(bytes(2000))
+        await websocket.wait_closed()
+
+    async with serve(handler, HERE, 0) as server:
+        async with connect(uri_of(server), close_timeout=20) as websocket:
+            await until(lambda: websocket.reading_paused)
+            started = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - started < 15
+        assert websocket.close_code == 1000

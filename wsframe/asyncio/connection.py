@@ -182,7 +182,9 @@ class Connection(BaseProtocol):
         if self._queue:
             if self._receiver is not None:
                 self._receiver.wake()
-            if self._queue_high is not None and len(self._queue) > self._queue_high:
+            # Nor does reading pause while the connection is closing: see above.
+            full = self._queue_high is not None and len(self._queue) > self._queue_high
+            if full and self.protocol.state is State.OPEN:
                 self.pause_reading()
 
     def _has_answers_to_come(self) -> bool:
