@@ -293,8 +293,9 @@ class PerMessageDeflateFactory(ExtensionFactory):
     compress JSON within a few per cent of what the largest window does.
 
     Attributes:
-        server_max_window_bits: Size of the server's window, as a power of 2 from 9 to 15. A server uses no
-            larger one; a client asks for it if it is not None. None: 12 for a server, no wish for a client.
+        server_max_window_bits: Size of the server's window, as a power of 2 from 8 to 15. A server uses no
+            larger one, and declines all offers with 8, which zlib cannot compress with; a client asks for
+            it if it is not None. None: 12 for a server, no wish for a client.
         client_max_window_bits: Likewise the other way round; a server asks clients that let it.
         server_no_context_takeover: The server compresses each message by itself: less memory, more bytes.
         client_no_context_takeover: The client does.

@@ -1,4 +1,8 @@
-"""WebSocket clients with coroutines: ``connect`` (RFC 6455 §4.1). Rank 5."""
+"""WebSocket clients with coroutines: ``connect`` (RFC 6455 §4.1). Rank 5.
+
+§4.1 also wants a client to have one connection at a time in state CONNECTING to an address. That is meant for browsers,
+which run programs of strangers; here it is left to the application.
+"""
 
 from __future__ import annotations
 
