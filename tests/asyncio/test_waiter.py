@@ -118,6 +118,19 @@ async def test_joined_sends_keep_their_order_with_control_frames_and_the_end():
             await peer.expect(opcode, payload)
 
 
+async def test_empty_messages_are_joined_too():
+    async def handler(websocket):
+        await websocket.send("")
+        await websocket.send("")
+        await websocket.wait_closed()
+
+    async with wsframe.serve(handler, HERE, 0) as server, dial_open(server) as peer:
+        await peer.expect(TEXT)
+        await peer.expect(TEXT)
+        await peer.send_close(1000)
+        await peer.expect(CLOSE, b"\x03\xe8")
+
+
 async def test_the_connection_ends_while_sends_wait_to_be_joined():
     async def handler(websocket):
         await websocket.send("1")

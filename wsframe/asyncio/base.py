@@ -346,7 +346,8 @@ class BaseProtocol(asyncio.BufferedProtocol):
             self._joined_bytes = 0
             self.loop.call_soon(self._join)
         else:
-            self._joined_bytes += size
+            # At least 2 bytes of header, so that an empty message counts too.
+            self._joined_bytes += 2 + size
             if self._joined_bytes <= JOINED_BYTES:
                 return
             self._joined_bytes = 0
