@@ -32,9 +32,10 @@ RANKS = {
         "asyncio.protocol",
         "asyncio.client",
         "asyncio.server",
+        "patching",
         "__init__",
     ],
-    6: ["cli.common", "cli.wire", "cli.connect", "cli.echo", "cli.demo", "cli"],
+    6: ["adapters", "adapters.tornado", "cli.common", "cli.wire", "cli.connect", "cli.echo", "cli.demo", "cli"],
     7: ["__main__"],
 }
 ORDER = [name for names in RANKS.values() for name in names]

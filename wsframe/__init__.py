@@ -21,6 +21,7 @@ from wsframe.handshake import ClientHandshake, ServerHandshake, accept_key
 from wsframe.http11 import Request, Response
 from wsframe.limits import Limits
 from wsframe.masking import apply_mask, apply_mask_inplace, new_masking_key
+from wsframe.patching import Patch, PatchError, UntestedVersionWarning, patch
 from wsframe.prepared import PreparedMessage
 from wsframe.utf8 import Utf8Validator
 
@@ -41,6 +42,8 @@ __all__ = [
     "Message",
     "MultipleValuesError",
     "Opcode",
+    "Patch",
+    "PatchError",
     "PerMessageDeflate",
     "PerMessageDeflateFactory",
     "PingReceived",
@@ -53,6 +56,7 @@ __all__ = [
     "ServerConnection",
     "ServerHandshake",
     "State",
+    "UntestedVersionWarning",
     "Utf8Validator",
     "WebSocketProtocol",
     "__version__",
@@ -63,6 +67,7 @@ __all__ = [
     "broadcast",
     "connect",
     "new_masking_key",
+    "patch",
     "serialize_frame",
     "serve",
     "unix_connect",

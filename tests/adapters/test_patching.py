@@ -1,0 +1,150 @@
+"""``wsframe.patch``, on hosts that are made up here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+import warnings
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+import wsframe
+from wsframe.patching import HOSTS, Host
+
+
+class Base:
+    def inherited(self):
+        return "base"
+
+
+class Machine(Base):
+    @staticmethod
+    def static():
+        return "host"
+
+
+@pytest.fixture
+def hosts(monkeypatch):
+    """The modules of two hosts, ``alpha`` and ``beta``, which are installed in version 1.2.3."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"alpha": "1.2.3", "beta": "1.2.3"}[name])
+    modules = SimpleNamespace()
+    for name in ("alpha", "beta"):
+        module = ModuleType(f"host_{name}")
+        module.__spec__ = SimpleNamespace()
+        module.function = "host"
+        adapter = ModuleType(f"adapter_{name}")
+        adapter.replacements = lambda module=module: [(module, "function", "wsframe")]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(sys.modules, adapter.__name__, adapter)
+        host = Host(name, module=module.__name__, adapter=adapter.__name__, hook="function", tested=["1.1", "1.2"])
+        monkeypatch.setitem(HOSTS, name, host)
+        setattr(modules, name, module)
+        setattr(modules, f"adapter_{name}", adapter)
+    yield modules
+    assert not HOSTS["alpha"].is_active
+    assert not HOSTS["beta"].is_active
+
+
+def test_context_manager_patches_for_the_time_of_its_block(hosts):
+    with wsframe.patch("alpha") as handle:
+        assert handle.names == ("alpha",)
+        assert hosts.alpha.function == "wsframe"
+        assert hosts.beta.function == "host"
+        assert HOSTS["alpha"].is_active
+    assert hosts.alpha.function == "host"
+
+
+def test_handle_takes_it_back_once(hosts):
+    outer = wsframe.patch("alpha", "beta")
+    inner = wsframe.patch("beta")
+    inner.undo()
+    inner.undo()
+    assert (hosts.alpha.function, hosts.beta.function) == ("wsframe", "wsframe")
+    outer.undo()
+    assert (hosts.alpha.function, hosts.beta.function) == ("host", "host")
+
+
+def test_second_call_does_no_harm(hosts):
+    first, second = wsframe.patch("alpha", "alpha"), wsframe.patch("alpha")
+    first.undo()
+    assert hosts.alpha.function == "wsframe"
+    second.undo()
+    assert hosts.alpha.function == "host"
+
+
+def test_attributes_of_classes_come_back_as_they_were(hosts):
+    hosts.adapter_alpha.replacements = lambda: [
+        (Machine, "static", staticmethod(lambda: "wsframe")),
+        (Machine, "inherited", lambda self: "wsframe"),
+    ]
+    with wsframe.patch("alpha"):
+        assert Machine().static() == Machine().inherited() == "wsframe"
+    assert Machine().static() == "host"
+    assert Machine().inherited() == "base"
+    assert "inherited" not in vars(Machine)
+
+
+def test_what_others_have_put_there_since_stays(hosts):
+    with wsframe.patch("alpha"):
+        hosts.alpha.function = "theirs"
+    assert hosts.alpha.function == "theirs"
+
+
+def test_unknown_name_is_an_error_that_tells_the_known_ones(hosts):
+    with pytest.raises(ValueError, match="cannot patch 'tornade': known are .*alpha, beta"):
+        wsframe.patch("alpha", "tornade")
+
+
+def test_absent_host_is_an_error_and_nothing_is_patched(hosts, monkeypatch):
+    monkeypatch.setitem(HOSTS, "gamma", Host("gamma", "no_such_module", "adapter_gamma", "function", ["1"]))
+    with pytest.raises(wsframe.PatchError, match="cannot patch gamma: it is not installed"):
+        wsframe.patch("alpha", "gamma")
+    assert hosts.alpha.function == "host"
+
+
+def test_module_without_a_distribution_is_absent(hosts, monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert HOSTS["alpha"].version() is None
+
+
+@pytest.mark.parametrize("error", [ImportError("no hook"), AttributeError("no hook")])
+def test_host_without_the_hook_is_an_error(hosts, error):
+    def replacements():
+        raise error
+
+    hosts.adapter_alpha.replacements = replacements
+    with pytest.raises(wsframe.PatchError, match=r"cannot patch alpha 1\.2\.3: no hook"):
+        wsframe.patch("alpha")
+
+
+@pytest.mark.parametrize("tested", [["1.1"], ["1.2.4"], ["1.2.31"]])
+def test_untested_version_is_a_warning(hosts, monkeypatch, tested):
+    host = HOSTS["alpha"]
+    monkeypatch.setitem(HOSTS, "alpha", Host("alpha", host.module, host.adapter, host.hook, tested))
+    with pytest.warns(
+        wsframe.UntestedVersionWarning, match=f"1.2.3 is patched, but tested are only {tested[0]}"
+    ) as told:
+        wsframe.patch("alpha").undo()
+    assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("tested", [["1.2.3"], ["1.1", "1.2"], ["1"]])
+def test_tested_series_is_none(hosts, monkeypatch, tested):
+    host = HOSTS["alpha"]
+    monkeypatch.setitem(HOSTS, "alpha", Host("alpha", host.module, host.adapter, host.hook, tested))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wsframe.patch("alpha").undo()
+
+
+@pytest.mark.parametrize("name", sorted(HOSTS))
+def test_each_host_has_an_adapter(name):
+    host = HOSTS[name]
+    assert host.name == name
+    assert host.tested
+    assert callable(importlib.import_module(host.adapter).replacements)
