@@ -1,7 +1,7 @@
 """Opening handshake, bytes in and bytes out, for both roles (RFC 6455 §4). Rank 3.
 
-h11 parses HTTP; this module bounds what h11 gets to see, refuses what RFC 9112 lets lenient parsers accept,
-and checks what RFC 6455 adds. It refuses requests with a body, and sends none.
+h11 parses HTTP, of which ``heads`` lets through what is strict and within bounds; this module checks what
+RFC 6455 adds. It refuses requests with a body, and sends none.
 
 ``ServerHandshake``: ``receive_data`` until it returns the request, ``accept`` or ``reject`` it, send
 ``serialize_response()`` of the answer, and hand ``unread`` to the connection.
@@ -25,7 +25,6 @@ import h11
 from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
 from wsframe.datastructures import Headers, MultipleValuesError
 from wsframe.exceptions import (
-    HeaderLineTooLong,
     InvalidHandshake,
     InvalidHeader,
     InvalidHeaderValue,
@@ -38,8 +37,6 @@ from wsframe.exceptions import (
     NegotiationError,
     RequestLineTooLong,
     SecurityError,
-    StatusLineTooLong,
-    TooManyHeaders,
 )
 from wsframe.extensions import Extension, ExtensionFactory, check_agreed, choose_extensions
 from wsframe.headers import (
@@ -50,6 +47,7 @@ from wsframe.headers import (
     parse_extensions,
     parse_tokens,
 )
+from wsframe.heads import HeadBuffer, ResponseReader
 from wsframe.http11 import Request, Response
 from wsframe.limits import Limits
 from wsframe.uri import WebSocketURI
@@ -60,47 +58,6 @@ __all__ = ["ClientHandshake", "ServerHandshake", "accept_key"]
 def accept_key(key: str) -> str:
     """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 §4.2.2, step 5.4)."""
     return base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest()).decode()
-
-
-class _HeadBuffer:
-    """Collect the head of an HTTP message, bounded, and refuse what only a lenient parser accepts.
-
-    RFC 9112 §2.2 and §5.2 allow a recipient to reject bare CR, bare LF, NUL and folded lines; two parsers
-    in a row that read them differently are how requests get smuggled.
-    """
-
-    def __init__(self, limits: Limits, start_line_too_long: type[SecurityError]) -> None:
-        self._limits = limits
-        self._start_line_too_long = start_line_too_long
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes | bytearray | memoryview) -> tuple[bytes, bytes] | None:
-        """Return the head, with the empty line that ends it, and what follows; or None if there is no end yet."""
-        scanned = max(0, len(self._buffer) - 3)
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n", scanned) + 4
-        size = end if end > 3 else len(self._buffer)
-        if size > self._limits.max_head_size:
-            in_headers = self._buffer.find(b"\r\n", 0, self._limits.max_head_size) != -1
-            error = HeaderLineTooLong if in_headers else self._start_line_too_long
-            raise error(f"more than {self._limits.max_head_size} bytes")
-        if end <= 3:
-            return None
-        head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end:])
-        self._buffer.clear()
-        # The start line and the empty line end like the header lines between them.
-        if head.count(b"\r\n") - 2 > self._limits.max_headers:
-            raise TooManyHeaders(f"more than {self._limits.max_headers} headers")
-        if head.translate(None, _HEAD_BYTES):
-            raise InvalidMessage("the head has control characters")
-        if head.count(b"\r") != head.count(b"\r\n") or head.count(b"\n") != head.count(b"\r\n"):
-            raise InvalidMessage("a line of the head does not end with CRLF")
-        if b"\r\n " in head or b"\r\n\t" in head:
-            raise InvalidMessage("a header is folded over two lines")
-        return head, rest
-
-
-_HEAD_BYTES = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 class ServerHandshake:
@@ -142,7 +99,7 @@ class ServerHandshake:
         self._subprotocols = subprotocols
         self._select_subprotocol = select_subprotocol
         self._extensions = extensions
-        self._head = _HeadBuffer(limits or Limits(), RequestLineTooLong)
+        self._head = HeadBuffer(limits or Limits(), RequestLineTooLong)
         self.request: Request | None = None
         self.unread = b""
         self.subprotocol: str | None = None
@@ -338,17 +295,12 @@ class ClientHandshake:
         self._extensions = extensions
         self._origin = origin
         self._subprotocols = subprotocols
-        self._limits = limits or Limits()
-        self._head = _HeadBuffer(self._limits, StatusLineTooLong)
         # RFC 6455 §4.1: a nonce of 16 random bytes, a fresh one for each connection.
         self._key = base64.b64encode(os.urandom(16)).decode()
-        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._limits.max_head_size)
         # h11 takes a 101 only if it has seen the client ask for an upgrade; what is sent comes from build_request.
-        self._parser.send(_UPGRADE_REQUEST)
-        self._parser.send(h11.EndOfMessage())
+        self._reader = ResponseReader(_UPGRADE_REQUEST, limits or Limits())
         # The response that refuses the handshake, while its body comes in.
         self._refusal: Response | None = None
-        self._interim_responses = 0
         self.response: Response | None = None
         self.unread = b""
         self.subprotocol: str | None = None
@@ -382,51 +334,30 @@ class ClientHandshake:
         Raises:
             InvalidHandshake: If it is not an HTTP response, or its head exceeds a limit.
         """
-        try:
-            while self._refusal is None:
-                complete = self._head.feed(data)
-                if complete is None:
-                    return None
-                head, data = complete
-                self._parser.receive_data(head)
-                event = self._parser.next_event()
-                if not isinstance(event, (h11.Response, h11.InformationalResponse)):
-                    raise InvalidMessage("the server sent no response")
-                response = Response(
-                    event.status_code, event.reason.decode("latin-1"), Headers.from_wire(event.headers.raw_items())
-                )
-                if event.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
-                    self.unread = bytes(data)
-                    self.response = response
-                    return response
-                if isinstance(event, h11.Response):
-                    self._refusal = response
-                    break
-                # RFC 9110 §15.2: any number of interim responses may come first; a few are enough.
-                self._interim_responses += 1
-                if self._interim_responses > MAX_INTERIM_RESPONSES:
-                    raise SecurityError(f"more than {MAX_INTERIM_RESPONSES} interim responses")
-            if data:
-                self._parser.receive_data(bytes(data))
-            return self._read_body(self._refusal)
-        except h11.RemoteProtocolError as exc:
-            raise InvalidMessage(f"did not receive a valid HTTP response: {exc}") from exc
+        if self._refusal is None:
+            response = self._reader.receive_head(data)
+            if response is None:
+                return None
+            data = self._reader.unread
+            if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                self.unread = data
+                self.response = response
+                return response
+            self._refusal = response
+        if self._reader.receive_body(self._refusal, data):
+            self.response = self._refusal
+        return self.response
 
     def receive_eof(self) -> Response:
         """Take note that the server sends no more, which may be the end of the response's body.
 
         Raises:
-            InvalidMessage: If there is no complete response.
+            InvalidMessage: If there is no complete response; its cause is an EOFError.
         """
-        if self._refusal is None:
-            raise InvalidMessage("did not receive a valid HTTP response: connection closed")
-        try:
-            self._parser.receive_data(b"")
-            response = self._read_body(self._refusal)
-        except h11.RemoteProtocolError as exc:
-            raise InvalidMessage(f"did not receive a valid HTTP response: {exc}") from exc
-        assert response is not None
-        return response
+        self._reader.receive_eof(self._refusal)
+        assert self._refusal is not None
+        self.response = self._refusal
+        return self._refusal
 
     def check(self, response: Response) -> None:
         """Check a response (RFC 6455 §4.1), and set ``subprotocol`` and ``extensions``.
@@ -452,22 +383,6 @@ class ClientHandshake:
                 raise NegotiationError(f"unsupported subprotocol: {chosen[0]}")
             self.subprotocol = chosen[0]
 
-    def _read_body(self, response: Response) -> Response | None:
-        while True:
-            event = self._parser.next_event()
-            if isinstance(event, h11.Data):
-                room = self._limits.max_body_size - len(response.body)
-                response.body += bytes(event.data[:room])
-                if len(event.data) <= room:
-                    continue
-            elif event is h11.NEED_DATA:
-                return None
-            self.response = response
-            return response
-
-
-MAX_INTERIM_RESPONSES = 8
-"""1xx responses that a server may send before the final one."""
 
 _UPGRADE_REQUEST = h11.Request(
     method="GET", target="/", headers=[("Host", "_"), ("Connection", "Upgrade"), ("Upgrade", "websocket")]

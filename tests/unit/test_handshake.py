@@ -29,7 +29,8 @@ from wsframe.exceptions import (
     StatusLineTooLong,
     TooManyHeaders,
 )
-from wsframe.handshake import MAX_INTERIM_RESPONSES, ClientHandshake, ServerHandshake, accept_key
+from wsframe.handshake import ClientHandshake, ServerHandshake, accept_key
+from wsframe.heads import MAX_INTERIM_RESPONSES
 from wsframe.http11 import Response
 from wsframe.limits import Limits
 from wsframe.uri import parse_uri
@@ -565,17 +566,21 @@ class TestClient:
         assert not any(responses[:-1])
 
     def test_end_of_stream_before_the_response_is_an_error(self):
-        client, _ = start()
-        client.receive_data(b"HTTP/1.1 101")
-        with pytest.raises(InvalidMessage, match="connection closed"):
-            client.receive_eof()
+        for data, part in [(b"", "status line"), (b"HTTP/1.1 101", "status line"), (b"HTTP/1.1 101 A\r\nB", "headers")]:
+            client, _ = start()
+            client.receive_data(data)
+            with pytest.raises(InvalidMessage, match="valid HTTP") as info:
+                client.receive_eof()
+            assert isinstance(info.value.__cause__, EOFError)
+            assert str(info.value.__cause__) == f"connection closed while reading HTTP {part}"
 
     def test_end_of_stream_inside_the_body_is_an_error(self):
         """RFC 9112 §8."""
         client, made = start()
         client.receive_data(respond(made, {"Content-Length": "5"}, "HTTP/1.1 403 No") + b"abc")
-        with pytest.raises(InvalidMessage, match="valid HTTP"):
+        with pytest.raises(InvalidMessage, match="valid HTTP") as info:
             client.receive_eof()
+        assert isinstance(info.value.__cause__, EOFError)
 
     def test_chunks_that_do_not_follow_the_grammar_are_an_error(self):
         client, made = start()
@@ -588,8 +593,21 @@ class TestClient:
     )
     def test_what_is_no_http_is_an_error(self, data):
         """RFC 9112 §2.2."""
-        with pytest.raises(InvalidMessage):
+        with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response") as info:
             start()[0].receive_data(data)
+        assert info.value.__cause__ is not None
+
+    @pytest.mark.parametrize("data", [b"220 smtp.example", b"\x15\x03\x01", b"HTTP/2", b"X\r\nY"])
+    def test_another_protocol_is_an_error_at_once(self, data):
+        """Its server may be waiting for us, and never end what would be a head."""
+        with pytest.raises(InvalidMessage) as info:
+            start()[0].receive_data(data)
+        assert str(info.value.__cause__).startswith("unsupported protocol; expected HTTP/1.1: ")
+
+    def test_what_is_shown_of_another_protocol_is_short(self):
+        with pytest.raises(InvalidMessage) as info:
+            start()[0].receive_data(b"\x00\x9b" + b"x" * 500)
+        assert str(info.value.__cause__).endswith("HTTP/1.1: \\x00\\x9b" + "x" * 78)
 
     @given(st.binary(max_size=200))
     def test_any_bytes_give_a_response_or_an_invalid_handshake(self, junk):
@@ -639,8 +657,9 @@ class TestClient:
     def test_missing_response_is_an_error(self, monkeypatch):
         client, made = start()
         monkeypatch.setattr(h11.Connection, "next_event", lambda self: h11.NEED_DATA)
-        with pytest.raises(InvalidMessage, match="no response"):
+        with pytest.raises(InvalidMessage) as info:
             client.receive_data(respond(made))
+        assert str(info.value.__cause__) == "the server sent no response"
 
 
 def test_client_and_server_agree():
