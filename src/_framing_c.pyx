@@ -201,8 +201,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
             message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
-            it; and it may exceed each of the limits by 1/16 and 64 bytes, since data that cannot be
-            compressed grows. The extension enforces the limits on what it decodes.
+            it; and each of its frames may exceed each of the limits by 1/8 and 64 bytes, since data that
+            cannot be compressed grows. Its size over all its fragments is not limited, since each of them
+            grows. The extension enforces the limits on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -231,9 +232,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
         self._mask_bit = MASK if role == Role.SERVER else 0
         self._max_message_size = check_limit(max_message_size)
         # No wrap-around: a limit is at most 2**62.
-        self._max_encoded_size = self._max_message_size + self._max_message_size // 16 + 64
+        self._max_encoded_size = self._max_message_size + self._max_message_size // 8 + 64
         self._max_fragment_size = check_limit(max_fragment_size)
-        self._max_encoded_fragment_size = self._max_fragment_size + self._max_fragment_size // 16 + 64
+        self._max_encoded_fragment_size = self._max_fragment_size + self._max_fragment_size // 8 + 64
         self._first_faults = FIRST_FAULTS[1 if rsv1 else 0]
 
     def __cinit__(self):
@@ -333,8 +334,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
                     self._in_message = True
                     self._check_text = (header.first & (RSV1 | 0x0F)) == TEXT
                     self._encoded = (header.first & RSV1) != 0
-                # No wrap-around: the sum passed the limit, which is at most 2**62.
-                self._message_size += header.length
+                if not self._encoded:
+                    # No wrap-around: the sum passed the limit, which is at most 2**62.
+                    self._message_size += header.length
             if header.length > <uint64_t>(size - pos):
                 self._in_payload = True
                 self._header = header

@@ -87,8 +87,9 @@ class FrameParser:
         max_fragment_size: Limit on the payload of one data frame, in bytes; None for none.
         rsv1: Whether an extension gives RSV1 a meaning, on the first frame of a message. The text of a
             message with RSV1 is not checked, since its UTF-8 is only seen after the extension has decoded
-            it; and it may exceed each of the limits by 1/16 and 64 bytes, since data that cannot be
-            compressed grows. The extension enforces the limits on what it decodes.
+            it; and each of its frames may exceed each of the limits by 1/8 and 64 bytes, since data that
+            cannot be compressed grows. Its size over all its fragments is not limited, since each of them
+            grows. The extension enforces the limits on what it decodes.
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
@@ -109,9 +110,9 @@ class FrameParser:
         self.fault: Fault | None = None
         self._mask_bit = 0x80 if role == Role.SERVER else 0
         self._max_message_size = limit = _check_limit(max_message_size)
-        self._max_encoded_size = limit + limit // 16 + 64
+        self._max_encoded_size = limit + limit // 8 + 64
         self._max_fragment_size = limit = _check_limit(max_fragment_size)
-        self._max_encoded_fragment_size = limit + limit // 16 + 64
+        self._max_encoded_fragment_size = limit + limit // 8 + 64
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
         self._closed = False
         # Bytes of an incomplete header.
@@ -219,7 +220,8 @@ class FrameParser:
                 self._in_message = True
                 self._check_text = first & 0x4F == Opcode.TEXT
                 self._encoded = bool(first & 0x40)
-            self._message_size += length
+            if not self._encoded:
+                self._message_size += length
         if end - pos < length:
             self._partial = bytearray()
             self._partial_first = first

@@ -13,8 +13,8 @@ from wsframe.constants import Role
 
 TEXT = st.text(max_size=40).map(str.encode)
 SIZES = st.sampled_from([124, 125, 126, 127, 200, 4095, 4096, 4097, 9000, 65535, 65536])
-# At the limits below, and at 1/16 and 64 bytes above them, which is what messages with RSV1 may have.
-EDGES = st.tuples(st.sampled_from([0, 1, 10, 64, 65, 74, 125, 126, 196, 197, 5000, 5376]), st.integers(0, 1)).map(sum)
+# At the limits below, and at 1/8 and 64 bytes above them, which is what messages with RSV1 may have.
+EDGES = st.tuples(st.sampled_from([0, 1, 10, 64, 65, 75, 125, 126, 204, 205, 5000, 5689]), st.integers(0, 1)).map(sum)
 LARGE = st.tuples(SIZES, st.sampled_from([b"x", "é".encode(), b"\xff"])).map(
     lambda pair: (pair[1] * pair[0])[: pair[0]]
 )
