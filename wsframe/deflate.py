@@ -29,8 +29,12 @@ __all__ = ["BACKENDS", "PerMessageDeflate", "PerMessageDeflateFactory", "compres
 BACKENDS = {"zlib": "zlib", "zlib-ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib"}
 """Modules with the interface of ``zlib``, by the name of the distribution that brings them."""
 
-EMPTY_BLOCK = b"\x00\x00\xff\xff"
-"""End of the empty block that a sync flush ends with; not sent (RFC 7692 §7.2.1)."""
+END_OF_MESSAGE = b"\x00\x00\xff\xff" + b"\x00\x00\x00\xff\xff"
+"""The end of an empty block, which a peer does not send (RFC 7692 §7.2.1), and another one for a message that does not
+end there to stumble over."""
+
+END_OF_STREAM = b"\x00\x00\xff\xff" + b"\x03\x00"
+"""The same, and an empty final block, for a stream that nothing follows."""
 
 MAX_FINAL_BLOCKS = 256
 """Blocks with BFINAL set that a message may have. Each needs a new decompressor (RFC 7692 §7.2.3.4), so a chain of
@@ -161,28 +165,43 @@ class PerMessageDeflate(Extension):
             decompressor = self._decompressor = self._new_decompressor()
         # Room for one byte more than allowed shows that the limit is exceeded; 0 would stand for no limit.
         room = 0 if max_size is None else max_size + 1
-        if fin:
-            data += EMPTY_BLOCK
         output: bytes = decompressor.decompress(data, room)
         if decompressor.eof:
-            output = self._inflate_behind_final_block(data, fin, output, room)
+            output = self._inflate_behind_final_block(data, output, room)
         if room and len(output) >= room:
             raise PayloadTooBig(Fault.MESSAGE_TOO_BIG.text, Fault.MESSAGE_TOO_BIG)
+        if fin:
+            self._end_message()
         # Without context takeover, final blocks within the message still refer back to what is before them.
         if not (fin and self.remote_no_context_takeover):
             self._remember(output)
         return output
 
-    def _inflate_behind_final_block(self, data: bytes, fin: bool, output: bytes, room: int) -> bytes:
+    def _end_message(self) -> None:
+        """Give the decompressor the end of the message's last block, which must be an empty one (RFC 7692 §7.2.2).
+
+        Within another block, what follows nearly always makes no sense, or comes out of the decompressor.
+        """
+        decompressor = self._decompressor
+        # A peer may leave it at a final block, without an empty one behind it.
+        if decompressor is None:
+            return
+        if self.remote_no_context_takeover:
+            complete = not decompressor.decompress(END_OF_STREAM, 1) and decompressor.eof
+        else:
+            complete = not decompressor.decompress(END_OF_MESSAGE, 1)
+        if not complete:
+            raise ProtocolError(f"{Fault.INVALID_DEFLATE.text}: it ends within a block", Fault.INVALID_DEFLATE)
+        if decompressor.eof:
+            self._decompressor = None
+
+    def _inflate_behind_final_block(self, data: bytes, output: bytes, room: int) -> bytes:
         """Go on behind a block with BFINAL set, which ends a stream for zlib but no message (RFC 7692 §7.2.3.4)."""
         outputs = bytearray(output)
         end = len(data)
         pos = end - len(self._decompressor.unused_data)
         history = bytes(self._window)
         while self._decompressor.eof:
-            # A peer may leave it at the final block, without an empty one behind it for our EMPTY_BLOCK to end.
-            if fin and end - pos == len(EMPTY_BLOCK):
-                pos = end
             self._final_blocks += 1
             if self._final_blocks > MAX_FINAL_BLOCKS:
                 raise ProtocolError(Fault.TOO_MANY_FINAL_BLOCKS.text, Fault.TOO_MANY_FINAL_BLOCKS)

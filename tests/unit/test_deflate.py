@@ -761,10 +761,53 @@ def test_d11_no_other_exception_leaks(backend):
     check()
 
 
-def test_truncated_message_is_no_way_past_the_limit(backend):
-    whole = Deflater().message((JSON * 20, "sync"))
-    for end in range(len(whole)):
-        assert len(attempt(codec(backend), whole[:end], max_size=2000)[0]) <= 2000
+def is_complete(payload):
+    """Tell whether a message without final blocks ends where a block does, as zlib sees it."""
+    inflater = zlib.decompressobj(-15)
+    try:
+        inflater.decompress(payload)
+        behind = inflater.decompress(b"\x00\x00\xff\xff" + EMPTY_FINAL_BLOCK)
+    except zlib.error:
+        return False
+    return inflater.eof and not behind
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+@pytest.mark.parametrize("kind", ["sync", "fixed", "stored"])
+def test_d11_message_that_is_cut_short_fails_the_connection(backend, kind, takeover):
+    """RFC 7692 §7.2.2."""
+    for data in (JSON, JSON * 20, RANDOM[:300], b"\x00" * 500):
+        whole = Deflater().message((data, kind), (data, kind), (b"abc", kind))
+        for size in (None, 10_000):
+            outputs = set()
+            for end in range(len(whole)):
+                extension = codec(backend, remote_no=not takeover)
+                cuts = (end // 2,) if size else ()
+                if is_complete(whole[:end]):
+                    outputs.add(receive(extension, whole[:end], *cuts, max_size=size))
+                else:
+                    assert refuse(extension, whole[:end], *cuts, max_size=size) is Fault.INVALID_DEFLATE, end
+            # The first byte of a stored block may be that of the empty block at the end as well.
+            assert outputs - {b""} == {data, data * 2}
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_d11_end_of_a_message(backend, takeover):
+    """RFC 7692 §7.2.1: the last block is an empty one, of which all but the first bits have been removed."""
+    for payload in (b"", RANDOM[:1] + b"\x00\x00\xff\xff", WHOLE[:-4], b"\x00" + b"\x00\x00\xff\xff"):
+        assert refuse(codec(backend, remote_no=not takeover), payload) is Fault.INVALID_DEFLATE
+    extension = codec(backend, remote_no=not takeover)
+    peer = Deflater(takeover=takeover)
+    for _ in range(3):
+        # The bits that no block needs are anybody's; the empty block may be a final one.
+        for end in (b"\x00", b"\xf8", b"\x01", b"\xf9"):
+            assert receive(extension, peer.message((JSON, "final"), trailer=end)) == JSON
+            assert receive(extension, end) == b""
+
+
+def test_fault_tells_that_a_message_is_cut_short():
+    with pytest.raises(ProtocolError, match=r"^a compressed message cannot be decompressed: it ends within a block$"):
+        receive(codec(), b"")
 
 
 @pytest.mark.parametrize("kind", ["sync", "stored", "final", "stored final"])
