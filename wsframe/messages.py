@@ -73,16 +73,18 @@ class MessageAssembler:
         """Have the extensions decode a frame, and judge what comes out."""
         if frame.opcode is not Opcode.CONTINUATION:
             self._utf8 = Utf8Validator() if frame.rsv1 and frame.opcode is Opcode.TEXT else None
-        room = self._max_message_size
+        room, too_big = self._max_message_size, Fault.MESSAGE_TOO_BIG
         if room is not None:
             room -= len(self._buffer)
-        if self._max_fragment_size is not None:
-            room = self._max_fragment_size if room is None else min(room, self._max_fragment_size)
+        limit = self._max_fragment_size
+        # As in the parser, a frame over both limits is a frame that is too big.
+        if limit is not None and (room is None or limit <= room):
+            room, too_big = limit, Fault.FRAGMENT_TOO_BIG
         try:
             for extension in reversed(self._extensions):
                 frame = extension.decode(frame, max_size=room)
         except PayloadTooBig:
-            self.fault = Fault.MESSAGE_TOO_BIG
+            self.fault = too_big
             return None
         except ProtocolError as exc:
             self.fault = exc.fault or Fault.INVALID_DEFLATE

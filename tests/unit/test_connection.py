@@ -840,14 +840,17 @@ def test_d11_message_that_cannot_be_decoded_fails_the_connection(role, payload, 
 
 
 def test_d12_message_over_the_limit_fails_the_connection():
-    for limits in (Limits(max_message_size=999), Limits(max_fragment_size=999)):
+    for limits, fault in (
+        (Limits(max_message_size=999), Fault.MESSAGE_TOO_BIG),
+        (Limits(max_fragment_size=999), Fault.FRAGMENT_TOO_BIG),
+    ):
         server, client = deflate()
         connection = Connection(Role.SERVER, limits=limits, extensions=[server])
         peer = Connection(Role.CLIENT, extensions=[client])
         peer.send_binary(bytes(999))
         assert pass_on(peer, connection) == [Message(Opcode.BINARY, bytes(999))]
         peer.send_binary(bytes(1000))
-        assert pass_on(peer, connection) == [Failed(Fault.MESSAGE_TOO_BIG)]
+        assert pass_on(peer, connection) == [Failed(fault)]
         assert sent_close(connection)[:2] == b"\x03\xf1"
         connection.receive_eof()
         assert isinstance(connection.close_exc.__cause__, PayloadTooBig)
@@ -862,6 +865,21 @@ def test_message_at_the_limit_that_grows_when_it_is_compressed_is_taken():
     wire = peer.data_to_send()
     assert len(wire) - 8 > 1000
     assert connection.receive_data(wire) == [Message(Opcode.BINARY, data)]
+
+
+def test_message_at_the_limit_in_tiny_fragments_that_grow_is_taken(backend):
+    """RFC 7692 §7.2.1: each fragment of one byte ends with a flush, and has seven when it is compressed."""
+    server, client = deflate(backend=backend)
+    connection = Connection(Role.SERVER, limits=Limits(max_message_size=1000, max_fragment_size=1), extensions=[server])
+    peer = Connection(Role.CLIENT, extensions=[client])
+    for size in (1000, 1001):
+        peer.send_binary(b"0", fin=False)
+        for i in range(1, size):
+            peer.send_continuation(b"%d" % (i % 10), fin=i == size - 1)
+        wire = peer.data_to_send()
+        assert len(wire) > size * 10
+        expected = Message(Opcode.BINARY, b"0123456789" * 100) if size == 1000 else Failed(Fault.MESSAGE_TOO_BIG)
+        assert connection.receive_data(wire) == [expected]
 
 
 @pytest.mark.parametrize("data", [5, None, ["a"], 1.5])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tracemalloc
 import zlib
 
+import pytest
+
 from wsframe.constants import Opcode
 from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.events import Message
@@ -50,10 +52,13 @@ def test_what_is_held_does_not_depend_on_the_number_of_fragments():
     assert messages.add(Frame(Opcode.CONTINUATION, b"")).payload == b"x" * 20_000
 
 
-def compress(data, *cuts, opcode=Opcode.BINARY):
-    """Make the frames of a message that is compressed as a whole, and then cut (RFC 7692 §6.1)."""
+def compress(data, *cuts, opcode=Opcode.BINARY, flushed=False):
+    """Make the frames of a message that is compressed as a whole, and then cut (RFC 7692 §6.1), or the first frame."""
     deflater = zlib.compressobj(wbits=-15)
-    payload = (deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    payload = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    if flushed:
+        return [Frame(opcode, payload, False, True)]
+    payload = payload[:-4]
     ends = [*cuts, len(payload)]
     return [
         Frame(Opcode.CONTINUATION if number else opcode, payload[begin:end], number == len(cuts), number == 0)
@@ -61,9 +66,9 @@ def compress(data, *cuts, opcode=Opcode.BINARY):
     ]
 
 
-def assemble(frames, *limits):
+def assemble(frames, *limits, backend="zlib"):
     """Feed frames to an assembler; return the messages, the fault, and how many frames it took."""
-    messages = MessageAssembler([PerMessageDeflateFactory().accept_response([])], *limits)
+    messages = MessageAssembler([PerMessageDeflateFactory(backend=backend).accept_response([])], *limits)
     complete = []
     for number, frame in enumerate(frames, 1):
         message = messages.add(frame)
@@ -90,12 +95,29 @@ def test_d12_limit_is_on_what_comes_out_of_all_fragments():
     assert assemble(frames, None)[1] is None
 
 
-def test_limit_on_fragments_is_on_what_comes_out_of_each():
-    frames = compress(b"x" * 1000)
-    assert assemble(frames, None, 1000)[1] is None
-    assert assemble(frames, None, 999)[1] is Fault.MESSAGE_TOO_BIG
-    assert assemble(frames, 2000, 999)[1] is Fault.MESSAGE_TOO_BIG
-    assert assemble(frames, 999, 2000)[1] is Fault.MESSAGE_TOO_BIG
+@pytest.mark.parametrize(
+    ("max_message_size", "max_fragment_size", "fault"),
+    [
+        (None, 1000, None),
+        (1000, 1000, None),
+        (None, 999, Fault.FRAGMENT_TOO_BIG),
+        (2000, 999, Fault.FRAGMENT_TOO_BIG),
+        (999, 999, Fault.FRAGMENT_TOO_BIG),
+        (999, None, Fault.MESSAGE_TOO_BIG),
+        (999, 1000, Fault.MESSAGE_TOO_BIG),
+    ],
+)
+def test_d12_limit_on_fragments_is_on_what_comes_out_of_each(backend, max_message_size, max_fragment_size, fault):
+    for frames in (compress(b"x" * 1000), compress(b"x" * 1000, 0)):
+        assert assemble(frames, max_message_size, max_fragment_size, backend=backend)[1] is fault
+
+
+def test_d12_limit_on_messages_is_on_what_the_fragments_before_have_left(backend):
+    first = compress(b"x" * 600, flushed=True)
+    second = [Frame(Opcode.CONTINUATION, frame.payload) for frame in compress(b"y" * 600)]
+    assert assemble(first + second, 1200, 600, backend=backend)[1:] == (None, 2)
+    assert assemble(first + second, 1199, 600, backend=backend)[1:] == (Fault.MESSAGE_TOO_BIG, 2)
+    assert assemble(first + second, 1200, 599, backend=backend)[1:] == (Fault.FRAGMENT_TOO_BIG, 1)
 
 
 def test_compressed_text_must_be_utf_8():
