@@ -1,6 +1,6 @@
-"""What the tests over sockets share: event loops, peers that send exact bytes, and certificates.
+"""What tests share: event loops, peers that send exact bytes, certificates, and connections without I/O.
 
-The frame reader here is a few lines of its own, so that the package's parser does not judge itself.
+The frame reader for sockets is a few lines of its own, so that the package's parser does not judge itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from types import SimpleNamespace
 import pytest
 
 import wsframe
+from wsframe import Connection, FrameParser, Opcode, Role, State, serialize_frame
 
 PATIENCE_S = 30
 """Seconds after which something that should have happened long ago counts as hanging; the machine may be busy."""
@@ -395,3 +396,49 @@ async def serve_forever(peer):
             return
         elif frame.opcode != PONG:
             await peer.send_frame(frame.opcode, frame.payload, fin=frame.fin)
+
+
+# Connections without I/O
+
+
+def frame(opcode, payload=b"", *, to=Role.SERVER, **bits):
+    """Write a frame for the end with this role."""
+    return serialize_frame(opcode, payload, mask=b"\x01\x02\x03\x04" if to is Role.SERVER else None, **bits)
+
+
+def close_frame(code=None, reason="", *, to=Role.SERVER):
+    return frame(Opcode.CLOSE, b"" if code is None else close_payload(code, reason), to=to)
+
+
+def other(role):
+    return Role.CLIENT if role is Role.SERVER else Role.SERVER
+
+
+def sent(connection):
+    """Read what a connection has to send as its peer would."""
+    parser = FrameParser(other(connection.role), max_message_size=None)
+    frames = parser.feed(connection.data_to_send())
+    assert parser.fault is None
+    assert parser.pending_bytes == 0
+    return frames
+
+
+def sent_close(connection):
+    (answer,) = sent(connection)
+    assert answer.opcode is Opcode.CLOSE
+    return answer.payload
+
+
+both_roles = pytest.mark.parametrize("role", list(Role))
+
+
+def in_state(state, role=Role.SERVER):
+    """Make a connection in this state, with nothing to send."""
+    connection = Connection(role, state=State.CONNECTING if state is State.CONNECTING else State.OPEN)
+    if state is State.CLOSING:
+        connection.send_close(1000)
+        connection.data_to_send()
+    elif state is State.CLOSED:
+        connection.receive_eof()
+    assert connection.state is state
+    return connection
