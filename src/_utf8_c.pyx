@@ -2,8 +2,53 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
 
 __all__ = ["Utf8Validator"]
+
+
+cdef extern from "transcode.h" nogil:
+    ctypedef struct transcode_shape:
+        size_t length
+        int width
+    ctypedef struct transcode_kernel:
+        const char *name
+        transcode_shape (*measure)(const unsigned char *text, size_t size) noexcept
+        void (*decode1)(const unsigned char *text, size_t size, uint8_t *out, size_t length) noexcept
+        void (*decode2)(const unsigned char *text, size_t size, uint16_t *out, size_t length) noexcept
+        void (*decode4)(const unsigned char *text, size_t size, uint32_t *out, size_t length) noexcept
+        size_t (*size1)(const uint8_t *text, size_t length) noexcept
+        size_t (*size2)(const uint16_t *text, size_t length) noexcept
+        size_t (*size4)(const uint32_t *text, size_t length) noexcept
+        void (*encode1)(const uint8_t *text, size_t length, unsigned char *out, size_t size) noexcept
+        void (*encode2)(const uint16_t *text, size_t length, unsigned char *out, size_t size) noexcept
+        void (*encode4)(const uint32_t *text, size_t length, unsigned char *out, size_t size) noexcept
+    const transcode_kernel *transcode_kernel_at(size_t index) noexcept
+    const size_t TRANSCODE_SURROGATE
+
+
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX < 0x030C0000
+    /* Strings of extensions that still use the interface of Python 3.2 have no characters before this. */
+    #define text_is_ready(text) (PyUnicode_READY(text) == 0)
+    #else
+    #define text_is_ready(text) 1
+    #endif
+    """
+    bint text_is_ready(object text)
+    str PyUnicode_New(Py_ssize_t length, Py_UCS4 widest)
+    str PyUnicode_FromOrdinal(int point)
+    void *PyUnicode_DATA(object text)
+    int PyUnicode_KIND(object text)
+    bint PyUnicode_IS_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    bytes PyUnicode_AsUTF8String(object text)
+
+
+cdef const transcode_kernel *transcoder
 
 
 cdef class Utf8Validator:
@@ -57,18 +102,111 @@ Validate a byte stream as UTF-8, piece by piece (RFC 3629).
         return verdict
 
 
-def _kernels():
-    """Name the kernels that this processor can run, best first."""
-    names = []
-    while utf8_kernel_at(len(names)) != NULL:
-        names.append(utf8_kernel_at(len(names)).name.decode())
+cdef str utf8_to_str(const unsigned char *text, Py_ssize_t size):
+    cdef transcode_shape shape = transcoder.measure(text, <size_t>size)
+    cdef str result
+    if shape.width == 0:
+        if size == 1:
+            # Python has these once and for all.
+            return PyUnicode_FromOrdinal(text[0])
+        result = PyUnicode_New(size, 0x7F)
+        memcpy(PyUnicode_DATA(result), text, <size_t>size)
+    elif shape.width == 1:
+        if size == 2 and shape.length == 1:
+            return PyUnicode_FromOrdinal((text[0] & 0x03) << 6 | (text[1] & 0x3F))
+        result = PyUnicode_New(<Py_ssize_t>shape.length, 0xFF)
+        transcoder.decode1(text, <size_t>size, <uint8_t *>PyUnicode_DATA(result), shape.length)
+    elif shape.width == 2:
+        result = PyUnicode_New(<Py_ssize_t>shape.length, 0xFFFF)
+        transcoder.decode2(text, <size_t>size, <uint16_t *>PyUnicode_DATA(result), shape.length)
+    else:
+        result = PyUnicode_New(<Py_ssize_t>shape.length, 0x10FFFF)
+        transcoder.decode4(text, <size_t>size, <uint32_t *>PyUnicode_DATA(result), shape.length)
+    return result
+
+
+cdef Py_ssize_t str_utf8_size(object text) except -1:
+    cdef size_t size, length
+    cdef int kind
+    if not text_is_ready(text):
+        raise MemoryError
+    length = <size_t>PyUnicode_GET_LENGTH(text)
+    if PyUnicode_IS_ASCII(text):
+        return <Py_ssize_t>length
+    kind = PyUnicode_KIND(text)
+    if kind == 1:
+        size = transcoder.size1(<const uint8_t *>PyUnicode_DATA(text), length)
+    elif kind == 2:
+        size = transcoder.size2(<const uint16_t *>PyUnicode_DATA(text), length)
+    else:
+        size = transcoder.size4(<const uint32_t *>PyUnicode_DATA(text), length)
+    if size == TRANSCODE_SURROGATE:
+        # It raises, and knows how.
+        PyUnicode_AsUTF8String(text)
+    return <Py_ssize_t>size
+
+
+cdef int str_write_utf8(object text, unsigned char *target, Py_ssize_t size) except -1:
+    cdef size_t length = <size_t>PyUnicode_GET_LENGTH(text)
+    cdef int kind
+    if PyUnicode_IS_ASCII(text):
+        memcpy(target, PyUnicode_DATA(text), length)
+        return 0
+    kind = PyUnicode_KIND(text)
+    if kind == 1:
+        transcoder.encode1(<const uint8_t *>PyUnicode_DATA(text), length, target, <size_t>size)
+    elif kind == 2:
+        transcoder.encode2(<const uint16_t *>PyUnicode_DATA(text), length, target, <size_t>size)
+    else:
+        transcoder.encode4(<const uint32_t *>PyUnicode_DATA(text), length, target, <size_t>size)
+    return 0
+
+
+def _decode(data: bytes | bytearray | memoryview) -> str:
+    """Make the str of valid UTF-8: for tests and benchmarks."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        return utf8_to_str(<const unsigned char *>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def _encode(text: str) -> bytes:
+    """Make the UTF-8 of a str: for tests and benchmarks."""
+    cdef Py_ssize_t size = str_utf8_size(text)
+    result = PyBytes_FromStringAndSize(NULL, size)
+    str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(result), size)
+    return result
+
+
+cdef list validators():
+    cdef list names = []
+    while utf8_kernel_at(<size_t>len(names)) != NULL:
+        names.append(utf8_kernel_at(<size_t>len(names)).name.decode())
     return names
 
 
+cdef list transcoders():
+    cdef list names = []
+    while transcode_kernel_at(<size_t>len(names)) != NULL:
+        names.append(transcode_kernel_at(<size_t>len(names)).name.decode())
+    return names
+
+
+def _kernels():
+    """Name the kernels that this processor can run, best first."""
+    return list(dict.fromkeys(transcoders() + validators()))
+
+
 def _select_kernel(name):
-    """Use one kernel from now on: for tests and benchmarks."""
-    global kernel
-    kernel = utf8_kernel_at(_kernels().index(name)).run
+    """Use one kernel from now on, as far as there is one of this name: for tests and benchmarks."""
+    global kernel, transcoder
+    if name in validators():
+        kernel = utf8_kernel_at(validators().index(name)).run
+    if name in transcoders():
+        transcoder = transcode_kernel_at(transcoders().index(name))
 
 
 kernel = utf8_kernel_at(0).run
+transcoder = transcode_kernel_at(0)

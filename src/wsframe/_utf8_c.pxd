@@ -22,3 +22,13 @@ cdef utf8_kernel kernel
 cdef class Utf8Validator:
     cdef readonly bint valid
     cdef utf8_state _state
+
+
+# Make the str of text that is valid UTF-8. Any other gives nonsense, or an exception, but is safe.
+cdef str utf8_to_str(const unsigned char *text, Py_ssize_t size)
+
+# How many bytes a str, or an instance of a subclass, has as UTF-8; raises what text.encode() raises.
+cdef Py_ssize_t str_utf8_size(object text) except -1
+
+# Write these bytes, as many as str_utf8_size() told, to target.
+cdef int str_write_utf8(object text, unsigned char *target, Py_ssize_t size) except -1
