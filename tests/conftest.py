@@ -13,6 +13,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Tests talk to this machine only, and without a detour; so do the programs that they start.
+for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[variable]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

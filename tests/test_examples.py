@@ -22,7 +22,7 @@ PORT = 8765
 URI = f"ws://localhost:{PORT}"
 ECHO_SERVERS = ["echo_server.py", "echo_server_one_argument.py", "callbacks.py", "sans_io.py"]
 PUSH_SERVERS = ["push_server.py", "push_server_one_argument.py"]
-OTHERS = ["chat.py", "client.py"]
+OTHERS = ["chat.py", "client.py", "reconnecting_client.py"]
 
 
 def port_is_free():
@@ -69,7 +69,7 @@ def test_all_examples_are_tested():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted([*ECHO_SERVERS, *PUSH_SERVERS, *OTHERS])
 
 
-@pytest.mark.parametrize("name", [*ECHO_SERVERS[:2], *PUSH_SERVERS, "client.py"])
+@pytest.mark.parametrize("name", [*ECHO_SERVERS[:2], *PUSH_SERVERS, "client.py", "reconnecting_client.py"])
 def test_the_import_is_the_only_change_from_websockets(name):
     source = (EXAMPLES / name).read_text()
     assert "import wsframe as websockets\n" in source
@@ -125,6 +125,18 @@ def test_push_servers(name):
         assert second != first
         assert process.stdout.readline() == "open: /news\n"
         assert process.stdout.readline() == "closed: received 1000 (OK); then sent 1000 (OK)\n"
+
+
+def test_a_client_that_comes_back(monkeypatch):
+    # The example waits a bit longer for its server, in the way that the documentation tells.
+    for name, seconds in (("INITIAL", "0"), ("MIN", "0.1"), ("MAX", "0.1")):
+        monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}_DELAY", seconds)
+    with running("reconnecting_client.py") as client:
+        assert "connect failed; reconnecting in " in client.stdout.readline()
+        for _ in range(2):
+            with running("push_server.py"):
+                while not client.stdout.readline().startswith("It is "):
+                    pass
 
 
 def test_chat():

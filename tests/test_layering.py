@@ -18,7 +18,7 @@ RANKS = {
     0: ["_version", "_switches", "_build", "constants", "limits", "exceptions"],
     1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "masking", "utf8", "events", "headers", "uri"],
     2: ["_framing_py", "_framing_c", "framing", "datastructures"],
-    3: ["extensions", "http11", "heads", "handshake"],
+    3: ["extensions", "http11", "heads", "handshake", "client", "proxy"],
     4: ["messages", "deflate", "prepared", "connection"],
     5: [
         "asyncio",
@@ -30,6 +30,7 @@ RANKS = {
         "asyncio.connection",
         "asyncio.broadcast",
         "asyncio.protocol",
+        "asyncio.proxy",
         "asyncio.client",
         "asyncio.server",
         "patching",

@@ -35,6 +35,7 @@ from wsframe.limits import Limits
 from wsframe.masking import new_masking_key
 from wsframe.messages import MessageAssembler
 from wsframe.prepared import PreparedMessage
+from wsframe.uri import WebSocketURI
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -72,6 +73,7 @@ class Connection:
     Attributes:
         role: Which end this is.
         state: The state.
+        uri: Where a client has connected to, or None.
         subprotocol: The subprotocol agreed on, or None.
         extensions: The extensions agreed on.
         fault: The peer's violation that failed the connection, or None.
@@ -96,6 +98,7 @@ class Connection:
         self._limits = limits or Limits()
         self.role = role
         self.state = state
+        self.uri: WebSocketURI | None = None
         self.subprotocol = subprotocol
         self.fault: Fault | None = None
         self.close_rcvd: Close | None = None

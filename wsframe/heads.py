@@ -124,6 +124,9 @@ class ResponseReader:
                 if not isinstance(event, (h11.Response, h11.InformationalResponse)):
                     raise InvalidMessage("the server sent no response")
                 status = event.status_code
+                # RFC 9110 §15: there are no others.
+                if not 100 <= status <= 599:
+                    raise ValueError(f"invalid status code; expected 100-599; got {status}")
                 if isinstance(event, h11.Response) or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                     self.unread = data
                     headers = Headers.from_wire(event.headers.raw_items())

@@ -193,8 +193,9 @@ async def test_tcp_that_ends_before_the_request_is_an_error():
             await super().handshake(*arguments)
 
     async with serve(echo, HERE, 0) as server:
-        with pytest.raises(InvalidMessage, match="closed during the opening handshake"):
+        with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response") as info:
             await soon(connect(uri_of(server), create_connection=Ended))
+        assert isinstance(info.value.__cause__, EOFError)
 
 
 async def test_answer_before_the_request_is_an_error():
@@ -235,6 +236,23 @@ async def test_logger_may_be_given(caplog):
     assert caplog.record_tuples == [
         ("mine", logging.INFO, "connection failed: a text message is not UTF-8 (RFC 6455 §8.1)")
     ]
+
+
+async def test_debug_log_shows_the_opening_handshake(caplog):
+    async def refuse(peer):
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 403 No\r\nX: y\r\nContent-Length: 5\r\n\r\nsorry")
+
+    with caplog.at_level(logging.DEBUG, "wsframe.client"):
+        async with serve(echo, HERE, 0) as server, connect(uri_of(server, "/a?b"), user_agent_header="me"):
+            pass
+        opened = caplog.messages[:]
+        caplog.clear()
+        async with raw_server(refuse) as server:
+            with pytest.raises(wsframe.InvalidStatus):
+                await soon(connect(server.uri))
+    assert {"> GET /a?b HTTP/1.1", "> User-Agent: me", "< HTTP/1.1 101 Switching Protocols"} <= set(opened)
+    assert caplog.messages[-4:] == ["< HTTP/1.1 403 No", "< X: y", "< Content-Length: 5", "< [body] (5 bytes)"]
 
 
 async def test_close_of_a_server_that_sends_a_long_message_meanwhile():

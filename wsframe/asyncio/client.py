@@ -7,18 +7,31 @@ which run programs of strangers; here it is left to the application.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Callable, Generator, Sequence
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from wsframe.asyncio.connection import Connection
+from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.asyncio.tls import tls_timeouts
+from wsframe.client import (
+    MAX_REDIRECTS,
+    backoff,
+    is_same_origin,
+    process_exception,
+    redirect_target,
+    without_credentials,
+)
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
-from wsframe.datastructures import HeadersLike
+from wsframe.datastructures import Headers, HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory, compression_factories
-from wsframe.exceptions import InvalidHandshake, InvalidMessage
+from wsframe.exceptions import InvalidHandshake, SecurityError
+from wsframe.extensions import ExtensionFactory
 from wsframe.handshake import ClientHandshake
 from wsframe.headers import check_subprotocols
 from wsframe.http11 import USER_AGENT
@@ -31,6 +44,7 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
+from wsframe.proxy import Proxy, get_proxy, parse_proxy
 from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
@@ -42,35 +56,50 @@ class ClientConnection(Connection):
     Args:
         protocol: The connection without I/O.
         options: As for ``Connection``.
+
+    Attributes:
+        opening: The opening handshake without I/O, which ``connect`` sets.
     """
 
     def __init__(self, protocol: SansIOConnection, **options: Any) -> None:
         super().__init__(protocol, **options)
+        self.opening: ClientHandshake | None = None
+        # The same one, from the request to the response.
         self._handshake: ClientHandshake | None = None
         self._handshake_done: asyncio.Future[None] | None = None
 
     async def handshake(
-        self,
-        handshake: ClientHandshake,
-        additional_headers: HeadersLike | None = None,
-        user_agent_header: str | None = USER_AGENT,
+        self, additional_headers: HeadersLike | None = None, user_agent_header: str | None = USER_AGENT
     ) -> None:
-        """Perform the opening handshake.
+        """Perform the opening handshake; ``connect`` calls it.
+
+        Args:
+            additional_headers: Headers to add to the request.
+            user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
 
         Raises:
             InvalidHandshake: If it fails.
         """
+        handshake = self.opening
+        assert handshake is not None
         self.request = handshake.build_request()
         if additional_headers is not None:
             self.request.headers.update(additional_headers)
         if user_agent_header is not None and "User-Agent" not in self.request.headers:
             self.request.headers["User-Agent"] = user_agent_header
         if self.state is State.CLOSED:
-            raise InvalidMessage("the connection was closed during the opening handshake")
+            handshake.receive_eof()
+        self._log_head(">", f"GET {self.request.path} HTTP/1.1", self.request.headers)
         self._handshake = handshake
         self._handshake_done = self.loop.create_future()
         self.transport.write(self.request.serialize())
         await self._handshake_done
+
+    def _log_head(self, direction: str, start_line: str, headers: Headers) -> None:
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug("%s %s", direction, start_line)
+            for name, value in headers.raw_items():
+                self.logger.debug("%s %s: %s", direction, name, value)
 
     def _on_handshake_data(self, data: memoryview) -> None:
         handshake = self._handshake
@@ -85,8 +114,12 @@ class ClientConnection(Connection):
             self._finish_handshake(exc)
 
     def _check_response(self, handshake: ClientHandshake) -> None:
-        assert self.response is not None
-        handshake.check(self.response)
+        response = self.response
+        assert response is not None
+        self._log_head("<", f"HTTP/1.1 {response.status_code:d} {response.reason_phrase}", response.headers)
+        if response.body:
+            self.logger.debug("< [body] (%d bytes)", len(response.body))
+        handshake.check(response)
         self._opened(handshake)
         self._finish_handshake(None)
 
@@ -100,18 +133,22 @@ class ClientConnection(Connection):
         self._handshake_done = None
 
     def eof_received(self) -> None:
+        self._end_handshake(None)
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        self._end_handshake(exc)
+        super()._on_lost(exc)
+
+    def _end_handshake(self, exc: Exception | None) -> None:
+        """The server sends no more."""
         if self._handshake is not None:
             try:
                 self.response = self._handshake.receive_eof()
                 self._check_response(self._handshake)
-            except InvalidHandshake as exc:
-                self._finish_handshake(exc)
-
-    def _on_lost(self, exc: Exception | None) -> None:
-        error = InvalidMessage("did not receive a valid HTTP response: connection closed")
-        error.__cause__ = exc
-        self._finish_handshake(error)
-        super()._on_lost(exc)
+            except InvalidHandshake as error:
+                if error.__cause__ is not None:
+                    error.__cause__.__cause__ = exc
+                self._finish_handshake(error)
 
 
 class connect:  # noqa: N801 - used like a function
@@ -123,18 +160,38 @@ class connect:  # noqa: N801 - used like a function
             await websocket.send("hello")
             print(await websocket.recv())
 
+    or as an endless asynchronous iterator, which connects again, after a while, when an attempt has failed
+    for a reason that may pass, and closes each connection at the end of its turn::
+
+        async for websocket in connect("ws://localhost:8765"):
+            try:
+                async for message in websocket:
+                    print(message)
+            except ConnectionClosed:
+                continue
+
+    Redirects are followed: not from ``wss`` to ``ws``, to another origin without credentials in
+    ``additional_headers``, and not at all with ``sock``.
+
     Args:
         uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
         origin: Value of the Origin header, for servers that want one.
+        extensions: Extensions to offer besides permessage-deflate.
         subprotocols: Subprotocols to offer, the preferred one first.
         compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
             options than its defaults, or None for none.
         additional_headers: Headers to add to the request.
         user_agent_header: Value of the User-Agent header; None for none.
+        proxy: True for the proxy that environment variables or the system's settings name, if any; the
+            address of one, ``http://``, ``https://``, ``socks5h://`` and so on; None for none.
+        process_exception: Called in ``async for`` with the exception of an attempt that failed; returns None
+            to try again, or the exception to raise.
         open_timeout: Seconds for connecting and the opening handshake; None for no limit.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
         close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
+        reconnect_delays: Called in ``async for`` when the first attempt in a row has failed; returns a
+            generator of the seconds to wait before each further one.
         max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
         max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
             which it resumes; None for no limit.
@@ -144,10 +201,13 @@ class connect:  # noqa: N801 - used like a function
         create_connection: Makes the connection: a subclass of ClientConnection, or a function with its
             signature.
         kwargs: Passed on to ``loop.create_connection``: ``ssl``, ``sock``, ``server_hostname`` and so on;
-            ``host`` and ``port`` override where TCP goes to.
+            ``host`` and ``port`` override where TCP goes to. With a proxy, those about TLS are for the server
+            behind it, and the same names with ``proxy_`` before them, such as ``proxy_ssl``, for the proxy.
+            TLS to a server through TLS to a proxy needs Python 3.11 or uvloop.
 
     Raises:
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
+        InvalidProxy: If the address of the proxy is not valid.
         OSError: If the TCP connection or TLS fails.
         InvalidHandshake: If the opening handshake fails.
         TimeoutError: If it takes too long.
@@ -158,14 +218,18 @@ class connect:  # noqa: N801 - used like a function
         uri: str,
         *,
         origin: str | None = None,
+        extensions: Sequence[ExtensionFactory] | None = None,
         subprotocols: Sequence[str] | None = None,
         compression: str | PerMessageDeflateFactory | None = "deflate",
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
+        proxy: str | Literal[True] | None = True,
+        process_exception: Callable[[Exception], Exception | None] = process_exception,
         open_timeout: float | None = OPEN_TIMEOUT_S,
         ping_interval: float | None = PING_INTERVAL_S,
         ping_timeout: float | None = PING_TIMEOUT_S,
         close_timeout: float | None = CLOSE_TIMEOUT_S,
+        reconnect_delays: Callable[[], Iterator[float]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 2**20,
         max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
@@ -177,75 +241,171 @@ class connect:  # noqa: N801 - used like a function
         self.ws_uri: WebSocketURI = parse_uri(uri)
         if not self.ws_uri.secure and kwargs.get("ssl") is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
-        # RFC 6455 §10.6: wss is never without TLS.
-        if self.ws_uri.secure and not kwargs.setdefault("ssl", True):
-            raise ValueError("ssl=None is incompatible with a wss:// URI")
+        _check_tls(self.ws_uri, kwargs.get("ssl", True))
         if subprotocols is not None:
             check_subprotocols(subprotocols)
-        self.origin = origin
-        self.subprotocols = subprotocols
-        self.additional_headers = additional_headers
+        factories = [*(extensions or ()), *compression_factories(compression)]
+        limits = Limits.for_max_size(max_size)
+        # Each attempt adds them again.
+        self.additional_headers = (
+            list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
+        )
         self.user_agent_header = user_agent_header
+        self.proxy = proxy
+        self.process_exception = process_exception
         self.open_timeout = open_timeout
+        self.reconnect_delays = reconnect_delays
         self.logger = logger or logging.getLogger("wsframe.client")
+        self.create_connection_kwargs = kwargs
         self.connection: ClientConnection | None = None
-        self._extensions = compression_factories(compression)
-        self._limits = Limits.for_max_size(max_size)
-        self._kwargs = kwargs
-        if kwargs.get("ssl"):
-            kwargs.update(tls_timeouts(kwargs, open_timeout, close_timeout))
+        self._close_timeout = close_timeout
 
-        def factory() -> ClientConnection:
-            return (create_connection or ClientConnection)(
-                SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=self._limits),
+        def factory(uri: WebSocketURI) -> ClientConnection:
+            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=limits)
+            protocol.uri = uri
+            connection = (create_connection or ClientConnection)(
+                protocol,
                 ping_interval=ping_interval,
                 ping_timeout=ping_timeout,
                 close_timeout=close_timeout,
                 max_queue=max_queue,
                 write_limit=write_limit,
-                logger=self.logger,
             )
-
-        self._factory = factory
-
-    async def _open_tcp(self) -> ClientConnection:
-        loop = asyncio.get_running_loop()
-        kwargs = dict(self._kwargs)
-        if self.ws_uri.secure:
-            kwargs.setdefault("server_hostname", self.ws_uri.host)
-        if kwargs.pop("unix", False):
-            _, connection = await loop.create_unix_connection(self._factory, **kwargs)
+            # Not an argument: constructors written for ``websockets`` do not take it.
+            connection.logger = self.logger
+            connection.opening = ClientHandshake(
+                uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=limits
+            )
             return connection
-        if kwargs.get("sock") is None:
-            kwargs.setdefault("host", self.ws_uri.host)
-            kwargs.setdefault("port", self.ws_uri.port)
-        _, connection = await loop.create_connection(self._factory, **kwargs)
+
+        self.factory = factory
+
+    # Connecting
+
+    async def open_tcp_connection(self) -> ClientConnection:
+        """Connect by TCP, through a proxy or not, or to a Unix socket, and by TLS on top; nothing is sent yet."""
+        loop = asyncio.get_running_loop()
+        options = dict(self.create_connection_kwargs)
+        is_unix = options.pop("unix", False)
+        proxy_options = {name[6:]: options.pop(name) for name in list(options) if name.startswith("proxy_")}
+        if self.ws_uri.secure:
+            _check_tls(self.ws_uri, options.setdefault("ssl", True))
+            options.setdefault("server_hostname", self.ws_uri.host)
+        options.update(self._tls_timeouts(options))
+        if is_unix:
+            _, connection = await loop.create_unix_connection(self._new_connection, **options)
+            return connection
+        if options.get("sock") is None:
+            proxy = get_proxy(self.ws_uri) if self.proxy is True else self.proxy
+            if proxy:
+                return await self._open_through(parse_proxy(proxy), options, proxy_options)
+            options.setdefault("host", self.ws_uri.host)
+            options.setdefault("port", self.ws_uri.port)
+        _, connection = await loop.create_connection(self._new_connection, **options)
         return connection
 
-    async def _connect(self) -> ClientConnection:
-        connection = await self._open_tcp()
-        handshake = ClientHandshake(
-            self.ws_uri,
-            origin=self.origin,
-            subprotocols=self.subprotocols,
-            extensions=self._extensions,
-            limits=self._limits,
+    def _new_connection(self) -> ClientConnection:
+        return self.factory(self.ws_uri)
+
+    async def _open_through(
+        self, proxy: Proxy, options: dict[str, Any], proxy_options: dict[str, Any]
+    ) -> ClientConnection:
+        """Connect through a proxy.
+
+        Args:
+            proxy: The proxy.
+            options: As for ``loop.create_connection``: those about TLS, for the server behind the proxy, and
+                others, for the proxy.
+            proxy_options: Those about TLS for the proxy.
+        """
+        loop = asyncio.get_running_loop()
+        host, port = options.pop("host", None), options.pop("port", None)
+        target = dataclasses.replace(self.ws_uri, host=host or self.ws_uri.host, port=port or self.ws_uri.port)
+        tls = {name: options.pop(name) for name in list(options) if name.startswith(("ssl", "server_hostname"))}
+        if proxy.is_socks:
+            sock = await connect_socks_proxy(proxy, target, local_addr=options.get("local_addr"))
+            _, connection = await loop.create_connection(self._new_connection, sock=sock, **tls)
+            return connection
+        if proxy.scheme == "https":
+            if proxy_options.setdefault("ssl", True) is None:
+                raise ValueError("proxy_ssl=None is incompatible with an https:// proxy")
+        elif proxy_options.get("ssl") is not None:
+            raise ValueError("proxy_ssl argument is incompatible with an http:// proxy")
+        proxy_options.update(self._tls_timeouts(proxy_options))
+        tunnel = await connect_http_proxy(
+            proxy, target, user_agent_header=self.user_agent_header, **options, **proxy_options
         )
+        transport = tunnel.transport
         try:
-            await connection.handshake(handshake, self.additional_headers, self.user_agent_header)
+            context = tls.pop("ssl", None)
+            if context:
+                context = ssl.create_default_context() if context is True else context
+                secured = await loop.start_tls(transport, tunnel, context, **tls)
+                assert secured is not None
+                transport = secured
+            connection = self._new_connection()
+            tunnel.take_over(transport, connection)
         except BaseException:
-            connection.transport.abort()
+            transport.abort()
             raise
         return connection
 
-    async def _connect_in_time(self) -> ClientConnection:
+    def _tls_timeouts(self, options: dict[str, Any]) -> dict[str, float | None]:
+        return tls_timeouts(options, self.open_timeout, self._close_timeout) if options.get("ssl") else {}
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Tell where to go instead, after an attempt has failed.
+
+        Headers with credentials are dropped if that is another origin.
+
+        Args:
+            exc: Why it failed.
+
+        Returns:
+            The new URI, or the exception to raise: ``exc`` if it is no redirect.
+        """
+        options = self.create_connection_kwargs
+        tied_to = None
+        if options.get("unix"):
+            tied_to = "a Unix socket"
+        elif options.get("host") is not None or options.get("port") is not None:
+            tied_to = "an explicit host or port"
+        target = redirect_target(exc, self.uri, sock=options.get("sock") is not None, tied_to=tied_to)
+        if isinstance(target, str) and not is_same_origin(self.ws_uri, parse_uri(target)):
+            self.additional_headers = without_credentials(self.additional_headers or ())
+        return target
+
+    async def connect(self) -> ClientConnection:
+        """Connect, follow redirects, and perform the opening handshake.
+
+        Raises:
+            OSError: As for the class; so are the others.
+        """
         try:
             return await asyncio.wait_for(self._connect(), self.open_timeout)
-        except asyncio.TimeoutError as exc:
+        except (asyncio.TimeoutError, TimeoutError) as exc:
             raise TimeoutError("timed out during opening handshake") from exc
 
+    async def _connect(self) -> ClientConnection:
+        for _ in range(MAX_REDIRECTS):
+            connection = await self.open_tcp_connection()
+            try:
+                await connection.handshake(self.additional_headers, self.user_agent_header)
+            except BaseException as exc:
+                connection.transport.abort()
+                target = self.process_redirect(exc) if isinstance(exc, Exception) else exc
+                if target is exc:
+                    raise
+                if isinstance(target, BaseException):
+                    raise target from exc
+                self.uri = target
+                self.ws_uri = parse_uri(target)
+            else:
+                return connection
+        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+
     def __await__(self) -> Generator[Any, None, ClientConnection]:
-        return self._connect_in_time().__await__()
+        return self.connect().__await__()
 
     async def __aenter__(self) -> ClientConnection:
         if self.connection is not None:
@@ -259,6 +419,40 @@ class connect:  # noqa: N801 - used like a function
         assert self.connection is not None
         connection, self.connection = self.connection, None
         await connection.__aexit__(exc_type, exc_value, traceback)
+
+    async def __aiter__(self) -> AsyncIterator[ClientConnection]:
+        """Connect again and again; see the class."""
+        delays: Iterator[float] | None = None
+        while True:
+            try:
+                async with self as connection:
+                    yield connection
+            except Exception as exc:  # noqa: PERF203 - it is the exception
+                self._give_up_unless_transient(exc)
+                if delays is None:
+                    delays = iter(self.reconnect_delays())
+                delay = next(delays)
+                reason = traceback.format_exception_only(exc)[0].strip()
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, reason)
+                await asyncio.sleep(delay)
+            else:
+                delays = None
+
+    def _give_up_unless_transient(self, exc: Exception) -> None:
+        try:
+            error = self.process_exception(exc)
+        except Exception as raised:
+            error = raised
+        if error is exc:
+            raise exc
+        if error is not None:
+            raise error from exc
+
+
+def _check_tls(uri: WebSocketURI, ssl_option: Any) -> None:
+    # RFC 6455 §10.6: wss is never without TLS.
+    if uri.secure and not ssl_option:
+        raise ValueError("ssl=None is incompatible with a wss:// URI")
 
 
 def unix_connect(path: str | None = None, uri: str | None = None, **kwargs: Any) -> connect:

@@ -1,0 +1,142 @@
+"""Clients that are sent elsewhere: redirects (RFC 6455 §4.1, RFC 9110 §15.4)."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from support import echo, port_of, soon, unix_path, uri_of
+
+import wsframe.asyncio.client
+from wsframe import InvalidStatus, InvalidURI, SecurityError, connect, serve, unix_connect, unix_serve
+
+HERE = "127.0.0.1"
+
+
+def redirect_to(*targets, seen=None):
+    """Make a ``process_request`` that redirects each request for /N to the Nth target."""
+
+    def process_request(connection, request):
+        if seen is not None:
+            seen.append(request)
+        number = request.path.removeprefix("/")
+        if not number.isdecimal():
+            return None
+        response = connection.respond(302, "")
+        response.headers["Location"] = targets[int(number)]
+        return response
+
+    return process_request
+
+
+async def test_redirects_are_followed():
+    async with serve(echo, HERE, 0, process_request=redirect_to("1", "/2", "/end?a")) as server:
+        connecting = connect(uri_of(server, "/0"))
+        async with connecting as websocket:
+            assert websocket.request.path == "/end?a"
+            assert websocket.protocol.uri.path == "/end"
+            await websocket.send("hello")
+            assert await soon(websocket.recv()) == "hello"
+        assert connecting.uri == uri_of(server, "/end?a")
+
+
+async def test_redirects_without_end_are_given_up(monkeypatch):
+    seen = []
+    monkeypatch.setattr(wsframe.asyncio.client, "MAX_REDIRECTS", 3)
+    async with serve(echo, HERE, 0, process_request=redirect_to("/0", seen=seen)) as server:
+        with pytest.raises(SecurityError, match="more than 3 redirects"):
+            await soon(connect(uri_of(server, "/0")))
+    assert len(seen) == 3
+
+
+async def test_another_origin_does_not_get_the_credentials():
+    seen = []
+    headers = {"Authorization": "a", "Cookie": "b", "X": "c"}
+    async with serve(echo, HERE, 0, process_request=redirect_to(seen=seen)) as other:
+        targets = ["/1", uri_of(other, "/end")]
+        async with serve(echo, HERE, 0, process_request=redirect_to(*targets, seen=seen)) as server:
+            async with connect(uri_of(server, "/0").replace("//", "//u:p@"), additional_headers=headers):
+                assert len(other.connections) == 1
+                assert not server.connections
+    first, second, third = (request.headers for request in seen)
+    # One more, from the URI.
+    assert first.get_all("Authorization") == second.get_all("Authorization") == ["Basic dTpw", "a"]
+    assert second["Cookie"] == "b"
+    assert {"Authorization", "Cookie"}.isdisjoint(third)
+    assert third["X"] == "c"
+
+
+async def test_headers_are_there_after_a_redirect():
+    """Though an iterator gives them only once."""
+    seen = []
+    async with serve(echo, HERE, 0, process_request=redirect_to("/end", seen=seen)) as server:
+        async with connect(uri_of(server, "/0"), additional_headers=iter([("X", "y")])):
+            pass
+    assert [request.headers["X"] for request in seen] == ["y", "y"]
+
+
+async def test_redirect_never_gives_tls_up(server_tls, client_tls):
+    """RFC 6455 §10.6."""
+    async with serve(echo, HERE, 0, ssl=server_tls, process_request=redirect_to("ws://localhost/")) as server:
+        with pytest.raises(SecurityError, match="cannot follow redirect to non-secure URI ws://localhost/"):
+            await soon(connect(f"wss://localhost:{port_of(server)}/0", ssl=client_tls))
+
+
+async def test_redirect_may_lead_to_tls(server_tls, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificate.cert)
+    async with serve(echo, HERE, 0, ssl=server_tls) as secure:
+        target = f"wss://localhost:{port_of(secure)}/"
+        async with serve(echo, HERE, 0, process_request=redirect_to(target)) as server:
+            async with connect(uri_of(server, "/0")) as websocket:
+                assert websocket.transport.get_extra_info("ssl_object") is not None
+            with pytest.raises(ValueError, match="ssl=None is incompatible with a wss:// URI"):
+                await soon(connect(uri_of(server, "/0"), ssl=None))
+
+
+async def test_redirect_with_a_socket_of_the_applications_is_refused():
+    async with serve(echo, HERE, 0, process_request=redirect_to("/end")) as server:
+        with socket.create_connection((HERE, port_of(server))) as sock:
+            with pytest.raises(
+                ValueError, match="cannot follow redirect to ws://h/end with a preexisting socket"
+            ) as info:
+                await soon(connect("ws://h/0", sock=sock))
+    assert isinstance(info.value.__cause__, InvalidStatus)
+
+
+@pytest.mark.parametrize("given", [{"host": HERE}, {"port": 1}, {"host": HERE, "port": 1}])
+async def test_redirect_with_an_address_of_the_applications_stays_at_the_origin(given):
+    async with serve(echo, HERE, 0, process_request=redirect_to("/end", "ws://other/")) as server:
+        port = port_of(server)
+        options = {name: port if name == "port" else value for name, value in given.items()}
+        uri = f"ws://{HERE}:{port}/"
+        async with connect(uri + "0", **options) as websocket:
+            assert websocket.request.path == "/end"
+        message = "cannot follow cross-origin redirect to ws://other/ with an explicit host or port"
+        with pytest.raises(ValueError, match=message):
+            await soon(connect(uri + "1", **options))
+
+
+async def test_redirect_with_a_unix_socket_stays_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = unix_path(tmp_path)
+    async with unix_serve(echo, path, process_request=redirect_to("/end", "ws://other/")):
+        async with unix_connect(path, "ws://h/0") as websocket:
+            assert websocket.request.path == "/end"
+        message = "cannot follow cross-origin redirect to ws://other/ with a Unix socket"
+        with pytest.raises(ValueError, match=message):
+            await soon(unix_connect(path, "ws://h/1"))
+
+
+async def test_redirect_to_what_is_no_websocket_uri_is_an_error():
+    async with serve(echo, HERE, 0, process_request=redirect_to("http://localhost/")) as server:
+        with pytest.raises(InvalidURI, match="http://localhost/"):
+            await soon(connect(uri_of(server, "/0")))
+
+
+async def test_redirect_without_a_target_is_a_refusal():
+    def process_request(connection, request):
+        return connection.respond(302, "")
+
+    async with serve(echo, HERE, 0, process_request=process_request) as server:
+        with pytest.raises(InvalidStatus, match="302"):
+            await soon(connect(uri_of(server)))

@@ -1,0 +1,180 @@
+"""What clients make of redirects and of attempts that failed (RFC 6455 §7.2.3)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsframe
+from wsframe.client import (
+    MAX_REDIRECTS,
+    backoff,
+    is_same_origin,
+    process_exception,
+    redirect_target,
+    without_credentials,
+)
+from wsframe.datastructures import Headers
+from wsframe.exceptions import (
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxyMessage,
+    InvalidStatus,
+    InvalidURI,
+    SecurityError,
+)
+from wsframe.http11 import Response
+from wsframe.uri import parse_uri
+
+
+def refused(status, *locations):
+    return InvalidStatus(Response(status, "", Headers([("Location", location) for location in locations])))
+
+
+def caused_by(exc, cause):
+    exc.__cause__ = cause
+    return exc
+
+
+# process_exception
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        OSError("x"),
+        TimeoutError("x"),
+        ConnectionRefusedError("x"),
+        caused_by(InvalidMessage("x"), EOFError("y")),
+        *map(refused, [500, 502, 503, 504]),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_worth_another_attempt(exc):
+    assert process_exception(exc) is None
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        InvalidMessage("x"),
+        caused_by(InvalidMessage("x"), ValueError("y")),
+        caused_by(InvalidProxyMessage("x"), EOFError("y")),
+        InvalidHandshake("x"),
+        SecurityError("x"),
+        ValueError("x"),
+        *map(refused, [200, 301, 400, 403, 404, 426, 501, 505]),
+    ],
+    ids=repr,
+)
+def test_what_will_not_pass_is_raised(exc):
+    assert process_exception(exc) is exc
+
+
+# backoff
+
+
+def test_delays_grow_up_to_the_longest():
+    delays = list(itertools.islice(backoff(initial_delay=0, min_delay=1, max_delay=10, factor=2), 7))
+    assert delays == [0, 1, 2, 4, 8, 10, 10]
+
+
+def test_first_delay_is_random():
+    """RFC 6455 §7.2.3: clients that lost the same server do not come back all at once."""
+    firsts = {next(backoff()) for _ in range(20)}
+    assert len(firsts) == 20
+    assert all(0 <= first < 5 for first in firsts)
+
+
+def test_default_delays():
+    _, second, third = itertools.islice(backoff(), 3)
+    assert (second, third) == (3.1, 3.1 * 1.618)
+    assert list(itertools.islice(backoff(), 20))[-1] == 90
+
+
+def test_the_environment_sets_the_defaults():
+    values = {"BACKOFF_INITIAL_DELAY": "0", "BACKOFF_MIN_DELAY": "1", "BACKOFF_MAX_DELAY": "9", "BACKOFF_FACTOR": "4"}
+    env = {f"WEBSOCKETS_{name}": value for name, value in values.items()} | {"WEBSOCKETS_MAX_REDIRECTS": "3"}
+    program = """
+import itertools, wsframe.client
+print(list(itertools.islice(wsframe.client.backoff(), 4)), wsframe.client.MAX_REDIRECTS)
+"""
+    env["PYTHONPATH"] = str(Path(wsframe.__file__).parents[1])
+    result = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[0.0, 1.0, 4.0, 9.0] 3"
+    assert MAX_REDIRECTS == 10
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/b", "ws://h/b"),
+        ("b", "ws://h/b"),
+        ("?q", "ws://h/a?q"),
+        ("//other/b", "ws://other/b"),
+        ("ws://other:81/b", "ws://other:81/b"),
+        ("wss://h/", "wss://h/"),
+    ],
+)
+def test_redirects_lead_somewhere(status, location, target):
+    assert redirect_target(refused(status, location), "ws://h/a") == target
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [refused(304, "/b"), refused(404, "/b"), refused(200, "/b"), refused(302), refused(302, "/b", "/c"), OSError("x")],
+    ids=repr,
+)
+def test_others_are_no_redirects(exc):
+    assert redirect_target(exc, "ws://h/a") is exc
+
+
+def test_redirect_to_what_is_no_websocket_uri_is_an_error():
+    exc = redirect_target(refused(302, "http://h/"), "ws://h/")
+    assert isinstance(exc, InvalidURI)
+    assert exc.uri == "http://h/"
+
+
+def test_redirect_never_gives_tls_up():
+    """RFC 6455 §10.6."""
+    exc = redirect_target(refused(302, "ws://h/"), "wss://h/")
+    assert isinstance(exc, SecurityError)
+    assert str(exc) == "cannot follow redirect to non-secure URI ws://h/"
+
+
+def test_redirect_needs_a_socket_of_its_own():
+    exc = redirect_target(refused(302, "/b"), "ws://h/", sock=True)
+    assert isinstance(exc, ValueError)
+    assert str(exc) == "cannot follow redirect to ws://h/b with a preexisting socket"
+
+
+def test_redirect_of_what_is_tied_to_an_origin_stays_there():
+    assert redirect_target(refused(302, "/b"), "ws://h/", tied_to="a string") == "ws://h/b"
+    exc = redirect_target(refused(302, "ws://i/"), "ws://h/", tied_to="a string")
+    assert isinstance(exc, ValueError)
+    assert str(exc) == "cannot follow cross-origin redirect to ws://i/ with a string"
+
+
+@pytest.mark.parametrize(
+    ("uri", "same"),
+    [("ws://h:80/b?c", True), ("ws://H/", True), ("wss://h:80/", False), ("ws://i/", False), ("ws://h:81/", False)],
+)
+def test_an_origin_is_scheme_host_and_port(uri, same):
+    """RFC 6454 §5."""
+    assert is_same_origin(parse_uri("ws://h/"), parse_uri(uri)) is same
+
+
+def test_credentials_are_left_out():
+    headers = {"AUTHORIZATION": "a", "Cookie": "b", "Proxy-Authorization": "c", "X": "d"}
+    assert list(without_credentials(headers).raw_items()) == [("X", "d")]

@@ -1,0 +1,128 @@
+"""TCP connections through proxies (RFC 9110 §9.3.6, RFC 1928). Rank 5.
+
+HTTP proxies are asked for a tunnel by ``wsframe.proxy``; SOCKS is left to the ``python-socks`` library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, cast
+
+from wsframe.exceptions import InvalidHandshake, InvalidProxyMessage, ProxyError
+from wsframe.http11 import USER_AGENT
+from wsframe.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
+from wsframe.uri import WebSocketURI
+
+__all__ = ["Tunnel", "connect_http_proxy", "connect_socks_proxy"]
+
+
+class Tunnel(asyncio.Protocol):
+    """A connection to an HTTP proxy, until somebody else takes over its transport.
+
+    Args:
+        handshake: What to say to the proxy.
+
+    Attributes:
+        transport: The transport, once there is one.
+        established: Completes when there is a tunnel, with an exception if there is none.
+        is_lost: Whether the connection is gone.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self, handshake: ProxyHandshake) -> None:
+        self._handshake = handshake
+        self.established: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self._handshake.build_request().serialize())
+
+    def data_received(self, data: bytes) -> None:
+        if not self.established.done():
+            try:
+                if self._handshake.receive_data(data):
+                    self.established.set_result(None)
+                    # What comes next is not for us.
+                    self.transport.pause_reading()
+            except InvalidHandshake as exc:
+                self._fail(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        if not self.established.done():
+            try:
+                self._handshake.receive_eof()
+            except InvalidHandshake as error:
+                self._fail(error)
+
+    def _fail(self, exc: Exception) -> None:
+        self.established.set_exception(exc)
+        # Nobody may be waiting any more; then the exception is nobody's business either.
+        self.established.exception()
+
+    def take_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+        """Let a protocol have the transport.
+
+        Raises:
+            InvalidProxyMessage: If the connection is gone.
+        """
+        if self.is_lost:
+            raise InvalidProxyMessage("the connection to the proxy was lost")
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        transport.resume_reading()
+
+
+async def connect_http_proxy(
+    proxy: Proxy, uri: WebSocketURI, *, user_agent_header: str | None = USER_AGENT, **kwargs: Any
+) -> Tunnel:
+    """Connect to an HTTP proxy and have it make a tunnel.
+
+    Args:
+        proxy: The proxy.
+        uri: Where the tunnel is to end.
+        user_agent_header: Value of the User-Agent header; None for none.
+        kwargs: Passed on to ``loop.create_connection``.
+
+    Raises:
+        OSError: If the proxy cannot be reached.
+        ProxyError: If it makes no tunnel.
+    """
+    tunnel = Tunnel(ProxyHandshake(proxy, uri, user_agent_header))
+    await asyncio.get_running_loop().create_connection(lambda: tunnel, proxy.host, proxy.port, **kwargs)
+    try:
+        await tunnel.established
+    except BaseException:
+        tunnel.transport.abort()
+        raise
+    return tunnel
+
+
+async def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, **kwargs: Any) -> socket.socket:
+    """Connect through a SOCKS proxy.
+
+    Args:
+        proxy: The proxy.
+        uri: Where to connect to.
+        kwargs: Passed on to ``python_socks``.
+
+    Raises:
+        ImportError: If ``python-socks`` is not installed.
+        OSError: If the proxy cannot be reached.
+        ProxyError: If it refuses; its cause is the exception of ``python_socks``.
+    """
+    try:
+        from python_socks import ProxyType  # noqa: PLC0415
+        from python_socks.async_.asyncio import Proxy as SocksProxy  # noqa: PLC0415
+    except ImportError as exc:
+        raise ImportError(NO_SOCKS) from exc
+    version, *_ = arguments = socks_arguments(proxy)
+    try:
+        return await SocksProxy(ProxyType[version], *arguments[1:]).connect(uri.host, uri.port, **kwargs)
+    except OSError:
+        raise
+    except Exception as exc:
+        raise ProxyError("failed to connect to SOCKS proxy") from exc
