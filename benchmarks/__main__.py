@@ -1,23 +1,48 @@
 """``python -m benchmarks``: measure wsframe and its peers in one run, interleaved, and print and save what came out.
 
-Absolute figures depend on the machine, and on what else it does; ratios within one run are what counts. The server
-under test has one core, the load client another.
+Absolute figures depend on the machine, and on what else it does; ratios within one run are what counts. The process
+under test has one core, its counterpart another.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import pathlib
 import platform
 import sys
 import tempfile
 import time
+from typing import Any
 
-from benchmarks import deflate, echo, memory
-from benchmarks.harness import build_load_client
+from benchmarks import broadcast, deflate, echo, handshakes, memory, text, tls
+from benchmarks.harness import Tools
 
-SUITES = {"echo": echo, "deflate": deflate, "memory": memory}
+SUITES = {
+    "echo": echo,
+    "text": text,
+    "broadcast": broadcast,
+    "handshakes": handshakes,
+    "tls": tls,
+    "deflate": deflate,
+    "memory": memory,
+}
+PACKAGES = ["aiofastnet", "aiohttp", "picows", "tornado", "uvicorn", "uvloop", "websockets", "wsaccel", "wsproto"]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the peers that are installed."""
+    installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def main() -> int:
@@ -25,6 +50,7 @@ def main() -> int:
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each server and case; the median counts")
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long a run takes")
+    parser.add_argument("--quick", action="store_true", help="few short runs, just to see that all works")
     parser.add_argument("--servers", help="servers to run, separated by semicolons; see benchmarks/servers.py")
     parser.add_argument("--cases", default="", help="only the cases whose name has this in it")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"), metavar="DIRECTORY")
@@ -32,20 +58,25 @@ def main() -> int:
     unknown = set(options.suites) - set(SUITES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if options.quick:
+        options.rounds, options.seconds = min(options.rounds, 2), min(options.seconds, 0.1)
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        program = build_load_client(pathlib.Path(directory))
+        tools = Tools(pathlib.Path(directory))
         for name in options.suites or SUITES:
             started = time.monotonic()
-            results = SUITES[name].run(program, options)
-            about = {
+            suite = SUITES[name].run(tools, options)
+            about: dict[str, Any] = {
                 "python": platform.python_version(),
                 "system": platform.platform(),
+                "processor": processor(),
+                "packages": versions(),
                 "time": time.strftime("%Y-%m-%d", time.gmtime()),
                 "rounds": options.rounds,
             }
             path = options.output / f"{name}.json"
-            path.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+            saved = {"about": about, "results": suite.results, "goals": suite.verdicts}
+            path.write_text(json.dumps(saved, indent=1) + "\n")
             print(f"\n{path} written after {time.monotonic() - started:.0f} s")
     return 0
 

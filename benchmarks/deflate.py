@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import pathlib
 import random
-from typing import Any
 
-from benchmarks.harness import Case
-from benchmarks.rounds import Contender, measure
+from benchmarks.harness import Case, Tools
+from benchmarks.rounds import Contender, Suite, measure
 
 LEVEL_1 = ["wsframe", "wsframe, isal", "wsframe, zlib-ng", "websockets", "aiohttp", "tornado"]
 LEVEL_6 = ["wsframe", "websockets", "uvicorn, websockets-sansio", "picows.websockets", "tornado"]
@@ -41,15 +39,14 @@ def json_text(size: int, seed: int) -> bytes:
     return json.dumps(records).encode()[:size]
 
 
-def run(program: pathlib.Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the suite; return its medians."""
+def run(tools: Tools, options: argparse.Namespace) -> Suite:
+    """Run the suite."""
     results = []
     for level, names in ((1, LEVEL_1), (6, LEVEL_6)):
-        chosen = options.servers.split(";") if options.servers else names
-        contenders = [Contender(name, "asyncio", level) for name in chosen if name in names]
+        contenders = Contender.each(names, ["asyncio"], options, level)
         cases = []
         for size in SIZES:
             payloads = tuple(json_text(size, seed) for seed in range(max(4, CYCLE // size)))
             cases.append((f"JSON of {size} B, level {level}", Case(10, 4, payloads, text=True, deflate=True)))
-        results += measure(program, contenders, cases, options)
-    return results
+        results += measure(tools, contenders, cases, options)
+    return Suite(results)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
-from typing import Any
 
-from benchmarks.harness import Case
-from benchmarks.rounds import Contender, measure
+from benchmarks.goals import LOOPS, Goal, both_loops, judge, print_goals
+from benchmarks.harness import C_SERVER, Case, Tools
+from benchmarks.rounds import Contender, Suite, measure
 
 SERVERS = [
     "wsframe callbacks",
@@ -17,22 +16,79 @@ SERVERS = [
     "aiohttp",
     "websockets",
     "uvicorn, websockets-sansio",
+    "uvicorn, wsproto",
     "tornado",
     "raw asyncio.Protocol",
+    C_SERVER,
 ]
 
-SHAPES = [(1, 1), (1, 64), (100, 1), (100, 16)]
-SIZES = [8, 256, 8192]
-LARGE = [(1, 1, 100 * 1024), (100, 1, 100 * 1024), (1, 1, 2**20)]
+SHAPES = [
+    *(
+        (connections, in_flight, size)
+        for size in (8, 256)
+        for connections, in_flight in ((1, 64), (100, 16), (100, 1), (1, 1))
+    ),
+    (100, 16, 8 * 1024),
+    (1, 1, 100 * 1024),
+    (100, 1, 100 * 1024),
+    (1, 1, 2**20),
+]
+
+AGAINST = {
+    # Connections, in flight, size: callbacks against picows, coroutines against picows.websockets and websockets.
+    **{(1, 64, size): (10, 6, 15) for size in (8, 256)},
+    **{(100, 16, size): (8, 5, 13) for size in (8, 256)},
+    **{(100, 1, size): ({"uvloop": 1.1, "asyncio": 1.3}, 1.25, 3) for size in (8, 256)},
+    **{(1, 1, size): ({"uvloop": 1.3, "asyncio": 1.1}, 1.2, 1.6) for size in (8, 256)},
+    (100, 16, 8 * 1024): (3.5, 3.5, 6),
+    (1, 1, 100 * 1024): (1.5, 1.5, 1.6),
+    (100, 1, 100 * 1024): (1.5, 1.5, 1.6),
+    (1, 1, 2**20): (1.3, 1.2, 1.5),
+}
+
+WITHIN = {(1, 64): 3, (100, 16): 2, (100, 1): 1.15}
+"""Connections, in flight: how many times the server in C callbacks may cost, up to 256 B."""
 
 
-def run(program: pathlib.Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the suite; return its medians."""
-    names = options.servers.split(";") if options.servers else SERVERS
-    contenders = [Contender(name, loop) for name in names for loop in ("asyncio", "uvloop")]
-    shapes = [(connections, in_flight, size) for size in SIZES for connections, in_flight in SHAPES] + LARGE
-    cases = [
-        (f"{size} B, {connections} connections, {in_flight} in flight", Case(connections, in_flight, (b"x" * size,)))
-        for connections, in_flight, size in shapes
+def size_name(size: int) -> str:
+    """Name a number of bytes."""
+    return f"{size} B" if size < 1024 else f"{size // 1024} KiB" if size < 2**20 else f"{size // 2**20} MiB"
+
+
+def case_name(connections: int, in_flight: int, size: int) -> str:
+    """Name a case: c100 p16 is 100 connections with 16 messages in flight on each."""
+    return f"{size_name(size)}, c{connections} p{in_flight}"
+
+
+def goals(connections: int, in_flight: int, size: int) -> list[Goal]:
+    """Return the goals of a case."""
+    case = case_name(connections, in_flight, size)
+    callbacks, picows, websockets = AGAINST[connections, in_flight, size]
+    found = [
+        Goal(
+            case, "wsframe callbacks", loop, ("picows",), callbacks[loop] if isinstance(callbacks, dict) else callbacks
+        )
+        for loop in LOOPS
     ]
-    return measure(program, contenders, cases, options)
+    found += both_loops(case, "wsframe", "picows.websockets", picows)
+    found += both_loops(case, "wsframe", "websockets", websockets)
+    if size <= 256 and (connections, in_flight) in WITHIN:
+        factor = 1 / WITHIN[connections, in_flight]
+        found += [Goal(case, "wsframe callbacks", loop, (C_SERVER,), factor, their_loop="") for loop in LOOPS]
+    return found
+
+
+def run(tools: Tools, options: argparse.Namespace) -> Suite:
+    """Run the suite."""
+    contenders = Contender.each(SERVERS, LOOPS, options)
+    suite = Suite([])
+    for shape in SHAPES:
+        connections, in_flight, size = shape
+        case = Case(connections, in_flight, (b"x" * size,))
+        # Servers of their own for each case: what one leaves behind in memory is no other's business.
+        results = measure(tools, contenders, [(case_name(*shape), case)], options)
+        verdicts = judge(goals(*shape), results, "cpu_us")
+        print_goals(verdicts)
+        suite.results.extend(results)
+        suite.verdicts.extend(verdicts)
+    return suite

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import wsframe
 
@@ -20,6 +22,9 @@ RUN_LIMIT_S = 120
 """A run that takes longer is given up, and says so."""
 
 MASKING_KEY = b"\x37\xfa\x21\x3d"
+
+C_SERVER = "C epoll"
+"""Name of the one server that is not in Python."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Case:
         payloads: The messages, uncompressed, sent in turn; one, unless there is compression.
         text: Whether it is text.
         deflate: Whether it is compressed, on the way back too.
-        raw: Whether the server sends back the very bytes it gets, masked as they are.
+        mode: What load.c calls so: echo, tls, broadcast or handshakes.
     """
 
     connections: int
@@ -40,7 +45,7 @@ class Case:
     payloads: tuple[bytes, ...]
     text: bool = False
     deflate: bool = False
-    raw: bool = False
+    mode: str = "echo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Result:
     """What a run has measured.
 
     Attributes:
-        cpu_us: CPU microseconds of the server process per message.
+        cpu_us: CPU microseconds of the process under test per message.
+        wall_us: Microseconds per message.
         rate: Messages per second.
         p50_us: Latency in microseconds that half of the messages stayed below.
         p99_us: Likewise 99 per cent of them.
@@ -56,74 +62,107 @@ class Result:
     """
 
     cpu_us: float
+    wall_us: float
     rate: float
     p50_us: float
     p99_us: float
     reply_bytes: float
 
 
-def build_load_client(directory: pathlib.Path) -> pathlib.Path:
-    """Compile the load client.
+class Tools:
+    """The programs in C, compiled into a directory.
+
+    Args:
+        directory: Where to.
+
+    Attributes:
+        load: The load client.
+        has_tls: Whether it can do TLS, for which it needs OpenSSL's headers.
+        echo_server: The echo server.
+        kernels: A library of kernels.
 
     Raises:
         RuntimeError: If there is no C compiler.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise RuntimeError("the load client needs a C compiler")
-    program = directory / "load"
-    subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", program, HERE / "load.c"], check=True)
-    return program
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None:
+            raise RuntimeError("the benchmarks need a C compiler")
+        self._command = [compiler, "-D_GNU_SOURCE", "-o"]
+        self.load = directory / "load"
+        self.echo_server = directory / "echo_server"
+        self.kernels = directory / "kernels.so"
+        self.has_tls = self._compile(self.load, "load.c", "-O2", "-DWITH_TLS", "-lssl", "-lcrypto", check=False)
+        if not self.has_tls:
+            self._compile(self.load, "load.c", "-O2")
+        # As fast as this machine can: they are the floor that everything else is compared with.
+        self._compile(self.echo_server, "echo_server.c", "-O3", "-march=native")
+        self._compile(self.kernels, "kernels.c", "-O3", "-march=native", "-shared", "-fPIC")
+
+    def _compile(self, program: pathlib.Path, source: str, *flags: str, check: bool = True) -> bool:
+        command = [*self._command, program, HERE / source, *flags]
+        return subprocess.run(command, check=check, stderr=None if check else subprocess.DEVNULL).returncode == 0
 
 
-def _cores() -> tuple[int, int]:
-    """Return the cores for the server and for the load client; the same one if there is only one."""
-    cores = sorted(os.sched_getaffinity(0))
-    return cores[-1], cores[0]
+def cores() -> tuple[int, int]:
+    """Return the cores for what is under test and for its counterpart; the same one if there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[-1], usable[0]
 
 
-class ServerProcess:
-    """A server under test in its own process.
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used, all threads, up to this moment."""
+    # The clock of another process (clock_getcpuclockid), of the kind that the scheduler keeps.
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+class Subprocess:
+    """A program that prints lines, reads commands if any from its standard input, and ends when that does.
+
+    Args:
+        command: What to run.
+        core: Where.
 
     Attributes:
         pid: Its process.
-        port: Where it listens.
     """
 
-    def __init__(self, name: str, *, loop: str, deflate_level: int | None) -> None:
-        command = [sys.executable, "-m", "benchmarks.servers", name, "--loop", loop]
-        if deflate_level is not None:
-            command += ["--deflate", str(deflate_level)]
+    def __init__(self, command: Sequence[str | pathlib.Path], core: int) -> None:
+        self._name = " ".join(map(str, command[-4:]))
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE.parent,
+            preexec_fn=functools.partial(os.sched_setaffinity, 0, {core}),
         )
+        self.pid = self._process.pid
+
+    def read_line(self) -> str:
+        """Read a line of its output.
+
+        Raises:
+            RuntimeError: If it has ended.
+        """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            self._process.wait()
-            raise RuntimeError(f"{name} did not start")
-        self.pid = self._process.pid
-        self.port = int(line)
-        os.sched_setaffinity(self.pid, {_cores()[0]})
+            raise RuntimeError(f"{self._name} has ended")
+        return line
 
-    def cpu_s(self) -> float:
-        """CPU seconds that the process has used, all threads."""
-        total = 0
-        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-        return total / 1e9
-
-    def resident_kib(self) -> int:
-        """Resident memory in KiB."""
-        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1])
-        raise RuntimeError("no VmRSS")
+    def write_line(self, line: str) -> None:
+        """Write a line to its input."""
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
 
     def stop(self) -> None:
+        """Tell it to end, and see to it that it does."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.stdout.close()
         try:
             self._process.wait(5)
@@ -132,10 +171,63 @@ class ServerProcess:
             self._process.wait()
 
 
+class Server(Subprocess):
+    """A server under test in its own process.
+
+    Args:
+        command: What to run; it prints its port.
+        core: Where.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(self, command: Sequence[str | pathlib.Path], core: int) -> None:
+        super().__init__(command, core)
+        try:
+            self.port = int(self.read_line())
+        except BaseException:
+            self.stop()
+            raise
+
+    def resident_kib(self) -> int:
+        """Return its resident memory in KiB."""
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+        raise RuntimeError("no VmRSS")
+
+
 @contextmanager
-def running(name: str, *, loop: str = "asyncio", deflate_level: int | None = None) -> Iterator[ServerProcess]:
-    """Run a server for the time of a ``with`` block."""
-    server = ServerProcess(name, loop=loop, deflate_level=deflate_level)
+def running(
+    tools: Tools,
+    name: str,
+    *,
+    loop: str = "asyncio",
+    deflate_level: int | None = None,
+    broadcast: bool = False,
+    certificate: pathlib.Path | None = None,
+    core: int | None = None,
+) -> Iterator[Server]:
+    """Run a server for the time of a ``with`` block.
+
+    Args:
+        tools: The programs in C.
+        name: As in ``servers``, or that of the server in C.
+        loop: ``asyncio`` or ``uvloop``.
+        deflate_level: Compression level, or None for no compression.
+        broadcast: Whether a message goes to all connections.
+        certificate: File with a certificate and its key, for TLS.
+        core: Where it runs; where what is under test does by default.
+    """
+    if name == C_SERVER:
+        command: list[str | pathlib.Path] = [tools.echo_server, *(["broadcast"] if broadcast else [])]
+    else:
+        command = [sys.executable, "-m", "benchmarks.serve", name, "--loop", loop]
+        command += ["--deflate", str(deflate_level)] if deflate_level is not None else []
+        command += ["--broadcast"] if broadcast else []
+        command += ["--certificate", certificate] if certificate is not None else []
+    server = Server(command, cores()[0] if core is None else core)
     try:
         yield server
     finally:
@@ -152,12 +244,13 @@ class Load:
     """The load client with the files for one case.
 
     Args:
-        program: The compiled load client.
+        tools: The programs in C.
         case: What it does.
+        raw: Whether the server sends back the very bytes it gets, masked as they are.
     """
 
-    def __init__(self, program: pathlib.Path, case: Case) -> None:
-        self._program = program
+    def __init__(self, tools: Tools, case: Case, *, raw: bool = False) -> None:
+        self._tools = tools
         self._case = case
         self._directory = tempfile.TemporaryDirectory()
         path = pathlib.Path(self._directory.name)
@@ -170,24 +263,28 @@ class Load:
         (path / "headers").write_text(f"Sec-WebSocket-Extensions: {offer}\r\n" if case.deflate else "")
         (path / "frames").write_bytes(b"".join(frames) * copies)
         reply = b"" if case.deflate else wsframe.serialize_frame(opcode, payloads[0])
-        (path / "reply").write_bytes(frames[0] if case.raw else reply)
+        (path / "reply").write_bytes(frames[0] if raw else reply)
         self._files = [str(path / name) for name in ("headers", "frames", "reply")]
 
-    def run(self, server: ServerProcess, messages: int) -> Result:
+    @property
+    def least(self) -> int:
+        """The fewest messages that make a run."""
+        return self._case.connections * self._case.in_flight
+
+    def run(self, server: Server, messages: int) -> Result:
         """Send that many messages, and measure."""
         case = self._case
-        before = server.cpu_s()
+        numbers = [server.port, server.pid, case.connections, case.in_flight, max(messages, self.least)]
         process = subprocess.run(
-            [self._program, str(server.port), str(case.connections), str(case.in_flight), str(messages), *self._files],
+            [self._tools.load, case.mode, *map(str, numbers), *self._files],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
             timeout=RUN_LIMIT_S,
-            preexec_fn=lambda: os.sched_setaffinity(0, {_cores()[1]}),
+            preexec_fn=functools.partial(os.sched_setaffinity, 0, {cores()[1]}),
         )
-        cpu = server.cpu_s() - before
-        seconds, p50, p99, reply_bytes = map(float, process.stdout.split())
-        return Result(cpu / messages * 1e6, messages / seconds, p50, p99, reply_bytes / messages)
+        count, seconds, cpu, p50, p99, reply_bytes = map(float, process.stdout.split())
+        return Result(cpu / count * 1e6, seconds / count * 1e6, count / seconds, p50, p99, reply_bytes / count)
 
     def close(self) -> None:
         self._directory.cleanup()

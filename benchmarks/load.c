@@ -3,37 +3,35 @@
  * It sends prepared messages over and over, so it spends next to nothing per message, and what a run
  * measures is the server. Linux only (epoll).
  *
- *   load PORT CONNECTIONS IN_FLIGHT MESSAGES HEADERS FRAMES REPLY
+ *   load MODE PORT PID CONNECTIONS IN_FLIGHT MESSAGES HEADERS FRAMES REPLY
  *
- * HEADERS  file with lines to add to the handshake request, may be empty
- * FRAMES   file with the frames to send in turn, masked, one message each; those that are sent at the same
- *          time and stand together leave in one write
- * REPLY    file with the frame that must come back, byte for byte; if empty, any unmasked final data frame
- *          does, as with compression, whose bytes depend on what was sent before
+ * MODE        echo        each connection sends, and gets its replies
+ *             tls         likewise over TLS
+ *             broadcast   the first connection sends, one message at a time, and all get the reply
+ *             handshakes  opens MESSAGES connections, one after the other, and nothing else
+ * PID         the process whose CPU time is read, when all is open and before anything is closed
+ * MESSAGES    number for all connections together; with broadcast, the number of deliveries
+ * HEADERS     file with lines to add to the handshake request, may be empty
+ * FRAMES      file with the frames to send in turn, masked, one message each; those that are sent at the same
+ *             time and stand together leave in one write
+ * REPLY       file with the frame that must come back, byte for byte; if empty, any unmasked final data frame
+ *             does, as with compression, whose bytes depend on what was sent before
  *
- * MESSAGES is the number for all connections together. Prints one line: seconds, then the latency of a
- * message in microseconds at 50 and 99 per cent, then the bytes received.
+ * Prints one line: messages, seconds, CPU seconds of the process, then the latency of a message in
+ * microseconds at 50 and 99 per cent, then the bytes received.
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <poll.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { READ_SIZE = 1 << 18, BUCKETS = 4096, HEAD_SIZE = 1 << 14, SILENCE_MS = 20000, CLOSE_MS = 1000 };
+#include "stream.h"
+
+enum { READ_SIZE = 1 << 18, BUCKETS = 4096, SILENCE_MS = 20000, SETTLE_US = 20000 };
+enum mode { ECHO, TLS, BROADCAST, HANDSHAKES, MODES };
+
+static const char *const mode_names[MODES] = {"echo", "tls", "broadcast", "handshakes"};
 
 struct connection {
-    int fd;
+    struct stream stream;
     long sent;     /* messages whose bytes were all handed to the kernel or are being written */
     long received; /* replies */
     long share;    /* messages to send in all */
@@ -44,7 +42,7 @@ struct connection {
     unsigned char header[10];
     size_t have;
     uint64_t reply_size; /* header and payload; 0 while unknown */
-    double *sent_at;     /* ring of in_flight times */
+    double *sent_at;     /* ring of in_flight times; that of the first connection if it alone sends */
 };
 
 static unsigned char *frames, *reply;
@@ -54,23 +52,6 @@ static long frame_count;
 static long in_flight;
 static long histogram[BUCKETS];
 static unsigned char buffer[READ_SIZE];
-
-static void fail(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static unsigned char *read_file(const char *name, size_t *size)
 {
@@ -103,47 +84,6 @@ static void find_frames(void)
     offsets[frame_count] = at;
 }
 
-static int open_connection(int port, const char *headers)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    int one = 1;
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) fail("cannot connect: %s", strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    char head[HEAD_SIZE];
-    int size = snprintf(head, sizeof head,
-                        "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
-                        port, headers);
-    if (size < 0 || size >= HEAD_SIZE || write(fd, head, (size_t)size) != size) fail("cannot send the request");
-    size_t have = 0;
-    /* One byte at a time: nothing behind the head may be read here. */
-    while (have < sizeof head - 1 && (have < 4 || memcmp(head + have - 4, "\r\n\r\n", 4))) {
-        if (read(fd, head + have, 1) != 1) fail("the server closed the connection in the handshake");
-        have++;
-    }
-    head[have] = 0;
-    if (strncmp(head, "HTTP/1.1 101 ", 13)) fail("the handshake was refused:\n%s", head);
-    if (*headers && strstr(headers, "permessage-deflate") && !strcasestr(head, "permessage-deflate"))
-        fail("the server does not compress:\n%s", head);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
-}
-
-/* End a connection the proper way, so that servers have nothing to complain about. */
-static void close_connection(struct connection *c)
-{
-    static const unsigned char close_frame[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8};
-    struct pollfd wait = {.fd = c->fd, .events = POLLIN};
-    if (write(c->fd, close_frame, sizeof close_frame) == sizeof close_frame) {
-        shutdown(c->fd, SHUT_WR);
-        while (poll(&wait, 1, CLOSE_MS) > 0 && read(c->fd, buffer, READ_SIZE) > 0) {
-        }
-    }
-    close(c->fd);
-}
-
 static void send_more(struct connection *c)
 {
     for (;;) {
@@ -160,7 +100,7 @@ static void send_more(struct connection *c)
             c->next += room;
             c->end = offsets[c->next];
         }
-        ssize_t n = write(c->fd, frames + c->offset, c->end - c->offset);
+        ssize_t n = stream_write(&c->stream, frames + c->offset, c->end - c->offset);
         if (n < 0) {
             if (errno == EAGAIN) return;
             fail("cannot send: %s", strerror(errno));
@@ -169,17 +109,22 @@ static void send_more(struct connection *c)
     }
 }
 
-static void count_reply(struct connection *c)
+static void count(double seconds)
 {
-    double us = (now() - c->sent_at[c->received % in_flight]) * 1e6;
+    double us = seconds * 1e6;
     /* Buckets of 1 us up to 2 ms, and of 100 us above. */
     long bucket = us < 2048 ? (long)us : 2048 + (long)((us - 2048) / 100);
     histogram[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
+}
+
+static void count_reply(struct connection *c, double t)
+{
+    count(t - c->sent_at[c->received % in_flight]);
     c->received++;
 }
 
 /* Take n bytes; they must be the expected reply, again and again. */
-static void check_exact(struct connection *c, const unsigned char *data, size_t n)
+static void check_exact(struct connection *c, const unsigned char *data, size_t n, double t)
 {
     while (n) {
         size_t take = expected_size - c->have;
@@ -190,13 +135,13 @@ static void check_exact(struct connection *c, const unsigned char *data, size_t 
         n -= take;
         if (c->have == expected_size) {
             c->have = 0;
-            count_reply(c);
+            count_reply(c, t);
         }
     }
 }
 
 /* Take n bytes of frames whose payload is not known; only their headers are checked. */
-static void check_headers(struct connection *c, const unsigned char *data, size_t n)
+static void check_headers(struct connection *c, const unsigned char *data, size_t n, double t)
 {
     while (n) {
         if (!c->reply_size) {
@@ -220,8 +165,26 @@ static void check_headers(struct connection *c, const unsigned char *data, size_
         if (c->have == c->reply_size) {
             c->have = 0;
             c->reply_size = 0;
-            count_reply(c);
+            count_reply(c, t);
         }
+    }
+}
+
+/* Read all that is there; return its size. */
+static size_t receive(struct connection *c)
+{
+    size_t total = 0;
+    for (;;) {
+        ssize_t size = stream_read(&c->stream, buffer, READ_SIZE);
+        if (size == 0) fail("the server closed the connection");
+        if (size < 0) {
+            if (errno == EAGAIN) return total;
+            fail("cannot receive: %s", strerror(errno));
+        }
+        total += (size_t)size;
+        if (expected_size) check_exact(c, buffer, (size_t)size, now());
+        else check_headers(c, buffer, (size_t)size, now());
+        if (size < READ_SIZE && !stream_is_tls(&c->stream)) return total;
     }
 }
 
@@ -235,34 +198,17 @@ static double percentile(long total, double share)
     return 0;
 }
 
-int main(int argc, char **argv)
+/* Exchange messages until all replies are there; return the bytes received. */
+static double exchange(struct connection *all, long connections, long messages, enum mode mode)
 {
-    if (argc != 8) fail("usage: load PORT CONNECTIONS IN_FLIGHT MESSAGES HEADERS FRAMES REPLY");
-    int port = atoi(argv[1]);
-    long connections = atol(argv[2]);
-    in_flight = atol(argv[3]);
-    long messages = atol(argv[4]);
-    size_t headers_size;
-    char *headers = (char *)read_file(argv[5], &headers_size);
-    frames = read_file(argv[6], &frames_size);
-    find_frames();
-    reply = read_file(argv[7], &expected_size);
-    struct connection *all = calloc((size_t)connections, sizeof *all);
-    if (!all || messages < connections) fail("too little memory, or fewer messages than connections");
     int events_fd = epoll_create1(0);
     for (long i = 0; i < connections; i++) {
-        struct connection *c = &all[i];
-        c->fd = open_connection(port, headers);
-        c->share = messages / connections;
-        c->sent_at = calloc((size_t)in_flight, sizeof(double));
-        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
-        epoll_ctl(events_fd, EPOLL_CTL_ADD, c->fd, &event);
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = &all[i]};
+        epoll_ctl(events_fd, EPOLL_CTL_ADD, all[i].stream.fd, &event);
     }
-    messages = messages / connections * connections;
-    long done = 0;
+    long done = 0, senders = mode == BROADCAST ? 1 : connections;
     double bytes = 0;
-    double start = now();
-    for (long i = 0; i < connections; i++) send_more(&all[i]);
+    for (long i = 0; i < senders; i++) send_more(&all[i]);
     while (done < messages) {
         struct epoll_event events[256];
         int n = epoll_wait(events_fd, events, 256, SILENCE_MS);
@@ -270,24 +216,62 @@ int main(int argc, char **argv)
         for (int i = 0; i < n; i++) {
             struct connection *c = events[i].data.ptr;
             long before = c->received;
-            for (;;) {
-                ssize_t size = read(c->fd, buffer, READ_SIZE);
-                if (size == 0) fail("the server closed the connection");
-                if (size < 0) {
-                    if (errno == EAGAIN) break;
-                    fail("cannot receive: %s", strerror(errno));
-                }
-                bytes += (double)size;
-                if (expected_size) check_exact(c, buffer, (size_t)size);
-                else check_headers(c, buffer, (size_t)size);
-                if (size < READ_SIZE) break;
-            }
+            bytes += (double)receive(c);
             done += c->received - before;
-            send_more(c);
+            if (mode != BROADCAST) send_more(c);
         }
+        /* The next broadcast when everybody has the last one. */
+        if (mode == BROADCAST && done == all[0].sent * connections) send_more(&all[0]);
     }
-    printf("%.6f %.0f %.0f %.0f\n", now() - start, percentile(messages, 0.5), percentile(messages, 0.99), bytes);
+    for (long i = 0; i < connections; i++)
+        if (all[i].received != all[i].share) fail("a connection got %ld of %ld", all[i].received, all[i].share);
+    close(events_fd);
+    return bytes;
+}
+
+int main(int argc, char **argv)
+{
+    int mode = 0;
+    while (argc == 10 && mode < MODES && strcmp(argv[1], mode_names[mode])) mode++;
+    if (argc != 10 || mode == MODES)
+        fail("usage: load MODE PORT PID CONNECTIONS IN_FLIGHT MESSAGES HEADERS FRAMES REPLY");
+    int port = atoi(argv[2]);
+    pid_t pid = atoi(argv[3]);
+    long messages = atol(argv[6]);
+    long connections = mode == HANDSHAKES ? messages : atol(argv[4]);
+    in_flight = mode == BROADCAST ? 1 : atol(argv[5]);
+    size_t headers_size;
+    char *headers = (char *)read_file(argv[7], &headers_size);
+    frames = read_file(argv[8], &frames_size);
+    find_frames();
+    reply = read_file(argv[9], &expected_size);
+    if (connections < 1 || in_flight < 1 || messages < connections) fail("fewer messages than connections");
+    struct connection *all = calloc((size_t)connections, sizeof *all);
+    double *sent_at = calloc((size_t)(connections * in_flight), sizeof *sent_at);
+    if (!all || !sent_at) fail("too little memory");
+    double start = now(), cpu = cpu_of(pid);
+    for (long i = 0; i < connections; i++) {
+        struct connection *c = &all[i];
+        double t = now();
+        c->stream = open_stream(port, mode == TLS, headers);
+        c->share = messages / connections;
+        c->sent_at = mode == BROADCAST ? sent_at : sent_at + i * in_flight;
+        if (mode == HANDSHAKES) count(now() - t);
+    }
+    messages = messages / connections * connections;
+    double bytes = 0, end = now();
+    if (mode != HANDSHAKES) {
+        usleep(SETTLE_US);
+        cpu = cpu_of(pid);
+        start = now();
+        bytes = exchange(all, connections, messages, mode);
+        end = now();
+    }
+    /* What the server does behind its last reply counts, too. */
+    usleep(SETTLE_US);
+    printf("%ld %.6f %.9f %.0f %.0f %.0f\n", messages, end - start, cpu_of(pid) - cpu, percentile(messages, 0.5),
+           percentile(messages, 0.99), bytes);
     fflush(stdout);
-    for (long i = 0; i < connections; i++) close_connection(&all[i]);
+    for (long i = 0; i < connections; i++) close_stream(&all[i].stream);
     return 0;
 }

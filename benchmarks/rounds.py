@@ -1,4 +1,4 @@
-"""Interleaved rounds: every server takes its turn in each, so that a slow minute of the machine hits all alike."""
+"""Interleaved rounds: everyone takes a turn in each, so that a slow minute of the machine hits all alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,33 @@ import dataclasses
 import pathlib
 import statistics
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from benchmarks.harness import Case, Load, Result, running
+from benchmarks.harness import C_SERVER, Case, Load, Result, Server, Tools, running
 
-__all__ = ["Contender", "measure", "print_table"]
+__all__ = ["Contender", "Suite", "interleave", "measure", "print_table", "progress"]
+
+WARM_UP = 200
+"""Messages before anything is measured, of a run that counts for nothing."""
+
+TRIAL = 500
+"""Messages of the run that tells how many fill the time."""
+
+Key = TypeVar("Key")
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What a suite has to say.
+
+    Attributes:
+        results: Medians, one dict for each contender and case.
+        verdicts: How they compare with the goals.
+    """
+
+    results: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,66 +43,109 @@ class Contender:
 
     Attributes:
         name: As in ``servers``.
-        loop: ``asyncio`` or ``uvloop``.
+        loop: ``asyncio`` or ``uvloop``; None for what is not Python.
         deflate_level: Compression level, or None for no compression.
     """
 
     name: str
-    loop: str
+    loop: str | None
     deflate_level: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.loop})"
+        return self.name if self.loop is None else f"{self.name} ({self.loop})"
+
+    @classmethod
+    def each(
+        cls, names: Sequence[str], loops: Sequence[str], options: argparse.Namespace, deflate_level: int | None = None
+    ) -> list[Contender]:
+        """Make contenders of those names that the user wants, on each of the event loops."""
+        chosen = options.servers.split(";") if options.servers else names
+        return [
+            cls(name, loop, deflate_level)
+            for name in names
+            if name in chosen
+            for loop in ([None] if name == C_SERVER else loops)
+        ]
+
+
+def interleave(jobs: Mapping[Key, Callable[[], Result]], rounds: int, label: str = "") -> dict[Key, dict[str, float]]:
+    """Do every job once in each round.
+
+    Args:
+        jobs: What to do, which measures.
+        rounds: How often.
+        label: What to show besides the job and the round.
+
+    Returns:
+        The medians of what each has measured.
+    """
+    runs: dict[Key, list[Result]] = {key: [] for key in jobs}
+    for number in range(rounds):
+        for key, job in jobs.items():
+            progress(f"{label}round {number + 1} of {rounds}, {key}")
+            runs[key].append(job())
+    progress("")
+    return {
+        key: {
+            field.name: statistics.median(getattr(result, field.name) for result in measured)
+            for field in dataclasses.fields(Result)
+        }
+        for key, measured in runs.items()
+    }
 
 
 def measure(
-    program: pathlib.Path,
+    tools: Tools,
     contenders: Sequence[Contender],
     cases: Sequence[tuple[str, Case]],
     options: argparse.Namespace,
+    *,
+    certificate: pathlib.Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Run every contender on every case, ``options.rounds`` times over.
+    """Run every contender on every case, ``options.rounds`` times over, all of them interleaved.
+
+    Args:
+        tools: The programs in C.
+        contenders: Servers.
+        cases: Names and cases; those that the user does not want are left out.
+        options: Those of the command.
+        certificate: File with a certificate and its key, for TLS.
 
     Returns:
         The medians, one dict for each contender and case.
     """
-    results = []
-    for label, case in cases:
-        if options.cases not in label:
-            continue
-        runs: dict[Contender, list[Result]] = {contender: [] for contender in contenders}
-        with contextlib.ExitStack() as stack:
-            load = Load(program, case)
-            stack.callback(load.close)
-            raw_load = Load(program, dataclasses.replace(case, raw=True))
-            stack.callback(raw_load.close)
-            servers = {}
-            messages = {}
-            for contender in contenders:
-                server = stack.enter_context(
-                    running(contender.name, loop=contender.loop, deflate_level=contender.deflate_level)
+    chosen = [(label, case) for label, case in cases if options.cases in label]
+    jobs: dict[tuple[str, Contender], Callable[[], Result]] = {}
+    with contextlib.ExitStack() as stack:
+        for contender in contenders if chosen else []:
+            progress(f"starting {contender}")
+            server = stack.enter_context(
+                running(
+                    tools,
+                    contender.name,
+                    loop=contender.loop or "asyncio",
+                    deflate_level=contender.deflate_level,
+                    broadcast=chosen[0][1].mode == "broadcast",
+                    certificate=certificate,
                 )
-                servers[contender] = server
-                client = raw_load if contender.name.startswith("raw") else load
-                # A first run warms up, a second one tells how many messages fill the time.
-                least = case.connections * case.in_flight
-                client.run(server, max(least, 200))
-                rate = client.run(server, max(least, 500)).rate
-                messages[contender] = max(least, int(rate * options.seconds))
-            for number in range(options.rounds):
-                for contender, server in servers.items():
-                    progress(f"{label}: round {number + 1} of {options.rounds}, {contender}")
-                    client = raw_load if contender.name.startswith("raw") else load
-                    runs[contender].append(client.run(server, messages[contender]))
-        progress("")
-        for contender, measured in runs.items():
-            medians = {
-                field.name: statistics.median(getattr(result, field.name) for result in measured)
-                for field in dataclasses.fields(Result)
-            }
-            results.append({"case": label, **dataclasses.asdict(contender), **medians})
+            )
+            for label, case in chosen:
+                load = Load(tools, case, raw=contender.name.startswith("raw"))
+                stack.callback(load.close)
+                jobs[label, contender] = _job(load, server, options.seconds)
+        medians = interleave(jobs, options.rounds, f"{chosen[0][0]}: " if len(chosen) == 1 else "")
+    results = [
+        {"case": label, **dataclasses.asdict(contender), **figures} for (label, contender), figures in medians.items()
+    ]
+    for label, _ in chosen:
         print_table(label, [result for result in results if result["case"] == label])
     return results
+
+
+def _job(load: Load, server: Server, seconds: float) -> Callable[[], Result]:
+    load.run(server, WARM_UP)
+    messages = int(load.run(server, TRIAL).rate * seconds)
+    return lambda: load.run(server, messages)
 
 
 def progress(text: str) -> None:
@@ -90,14 +154,31 @@ def progress(text: str) -> None:
         print(f"\r{text[:78]:78}\r", end="", file=sys.stderr, flush=True)
 
 
-def print_table(title: str, results: Sequence[dict[str, Any]]) -> None:
-    """Print the figures of one case, the cheapest server first."""
+COLUMNS = {
+    "cpu_us": ("CPU µs", "8.2f"),
+    "rate": ("messages/s", "11,.0f"),
+    "p50_us": ("p50 µs", "8.0f"),
+    "p99_us": ("p99 µs", "8.0f"),
+    "reply_bytes": ("bytes back", "10.0f"),
+}
+
+
+def print_table(
+    title: str, results: Sequence[dict[str, Any]], columns: Mapping[str, tuple[str, str]] = COLUMNS
+) -> None:
+    """Print the figures of one case, the least first.
+
+    Args:
+        title: What is above the table.
+        results: Its lines.
+        columns: For each figure the head of its column and its format; the first one sorts.
+    """
+    widths = {
+        figure: max(len(head), int(layout.split(",")[0].split(".")[0])) for figure, (head, layout) in columns.items()
+    }
     print(f"\n{title}")
-    print(f"  {'server':42} {'CPU µs':>8} {'messages/s':>11} {'p50 µs':>8} {'p99 µs':>8} {'bytes back':>10}")
-    for result in sorted(results, key=lambda result: float(result["cpu_us"])):
-        name = f"{result['name']} ({result['loop']})"
-        print(
-            f"  {name:42} {result['cpu_us']:8.2f} {result['rate']:11,.0f} {result['p50_us']:8.0f} "
-            f"{result['p99_us']:8.0f} {result['reply_bytes']:10.0f}",
-            flush=True,
-        )
+    print(f"  {'':42} " + " ".join(f"{columns[figure][0]:>{width}}" for figure, width in widths.items()))
+    for result in sorted(results, key=lambda result: float(result[next(iter(columns))])):
+        name = result["name"] if result.get("loop") is None else f"{result['name']} ({result['loop']})"
+        figures = " ".join(f"{result[figure]:{columns[figure][1]}}".rjust(width) for figure, width in widths.items())
+        print(f"  {name:42} {figures}", flush=True)

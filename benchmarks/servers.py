@@ -1,4 +1,4 @@
-"""Echo servers under test: ``python -m benchmarks.servers NAME [--loop uvloop] [--deflate LEVEL]`` prints its port.
+"""Echo servers under test.
 
 Each is what its project's documentation shows for an echo, with limits that let 2 MiB messages pass, and without
 compression unless asked. With ``--deflate`` each compresses with zlib at that level where it lets one choose.
@@ -8,34 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import sys
-from collections.abc import Awaitable, Callable
+import functools
 from typing import Any
 
-MAX_SIZE = 2**21
-HOST = "127.0.0.1"
-
-Start = Callable[[argparse.Namespace], Awaitable[int]]
-SERVERS: dict[str, Start] = {}
-
-
-def server(name: str) -> Callable[[Start], Start]:
-    """Register a function that starts a server and returns its port."""
-
-    def register(start: Start) -> Start:
-        SERVERS[name] = start
-        return start
-
-    return register
-
-
-def _port(server: Any) -> int:
-    return int(server.sockets[0].getsockname()[1])
-
-
-# Servers live as long as the process; nobody else refers to them.
-_alive: list[Any] = []
+from benchmarks.registry import HOST, MAX_SIZE, keep, server, tls
 
 
 def _compression(options: argparse.Namespace, backend: str = "zlib") -> Any:
@@ -54,9 +30,9 @@ async def _wsframe_coroutines(options: argparse.Namespace, backend: str) -> int:
         async for message in websocket:
             await websocket.send(message)
 
-    server = await wsframe.serve(handler, HOST, 0, max_size=MAX_SIZE, compression=_compression(options, backend))
-    _alive.append(server)
-    return _port(server)
+    compression = _compression(options, backend)
+    server = await wsframe.serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
+    return keep(server)
 
 
 @server("wsframe")
@@ -84,9 +60,9 @@ async def wsframe_callbacks(options: argparse.Namespace) -> int:
 
     loop = asyncio.get_running_loop()
     compression = _compression(options)
-    server = await loop.create_server(lambda: Echo(max_size=MAX_SIZE, compression=compression), HOST, 0)
-    _alive.append(server)
-    return _port(server)
+    protocol = functools.partial(Echo, max_size=MAX_SIZE, compression=compression)
+    server = await loop.create_server(protocol, HOST, 0, ssl=tls(options))
+    return keep(server)
 
 
 @server("websockets")
@@ -106,9 +82,8 @@ async def websockets(options: argparse.Namespace) -> int:
                 server_max_window_bits=12, client_max_window_bits=12, compress_settings=settings
             )
         ]
-    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions)
-    _alive.append(server)
-    return _port(server)
+    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions, ssl=tls(options))
+    return keep(server)
 
 
 @server("picows.websockets")
@@ -120,9 +95,8 @@ async def picows_websockets(options: argparse.Namespace) -> int:
             await websocket.send(message)
 
     compression = None if options.deflate is None else "deflate"
-    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression)
-    _alive.append(server)
-    return _port(server)
+    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
+    return keep(server)
 
 
 @server("picows")
@@ -137,9 +111,8 @@ async def picows(options: argparse.Namespace) -> int:
             else:
                 transport.send(frame.msg_type, frame.get_payload_as_memoryview())
 
-    server = await ws_create_server(lambda request: Echo(), HOST, 0)
-    _alive.append(server)
-    return _port(server)
+    server = await ws_create_server(lambda request: Echo(), HOST, 0, ssl=tls(options))
+    return keep(server)
 
 
 @server("aiohttp")
@@ -160,10 +133,9 @@ async def aiohttp(options: argparse.Namespace) -> int:
     app.router.add_get("/", handler)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, HOST, 0)
+    site = web.TCPSite(runner, HOST, 0, ssl_context=tls(options))
     await site.start()
-    _alive.append(runner)
-    return _port(site._server)
+    return keep(runner, site._server.sockets)
 
 
 @server("tornado")
@@ -183,8 +155,7 @@ async def tornado(options: argparse.Namespace) -> int:
     server = HTTPServer(Application([("/", Echo)], websocket_max_message_size=MAX_SIZE))
     sockets = bind_sockets(0, HOST)
     server.add_sockets(sockets)
-    _alive.append(server)
-    return int(sockets[0].getsockname()[1])
+    return keep(server, sockets)
 
 
 async def _uvicorn(options: argparse.Namespace, implementation: str) -> int:
@@ -218,8 +189,7 @@ async def _uvicorn(options: argparse.Namespace, implementation: str) -> int:
     server = Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup()
-    _alive.append(server)
-    return _port(server.servers[0])
+    return keep(server, server.servers[0].sockets)
 
 
 @server("uvicorn, websockets-sansio")
@@ -255,31 +225,4 @@ class _Raw(asyncio.Protocol):
 @server("raw asyncio.Protocol")
 async def raw(options: argparse.Namespace) -> int:
     server = await asyncio.get_running_loop().create_server(_Raw, HOST, 0)
-    _alive.append(server)
-    return _port(server)
-
-
-async def _main(options: argparse.Namespace) -> None:
-    print(await SERVERS[options.name](options), flush=True)
-    # The end of standard input is the signal to stop, also if whoever started this is killed.
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=SERVERS)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
-    parser.add_argument("--deflate", type=int, metavar="LEVEL")
-    options = parser.parse_args()
-    # Clients leave as they like, which is not what is measured.
-    logging.disable(logging.CRITICAL)
-    if options.loop == "uvloop":
-        import uvloop
-
-        uvloop.run(_main(options))
-    else:
-        asyncio.run(_main(options))
-
-
-if __name__ == "__main__":
-    main()
+    return keep(server)

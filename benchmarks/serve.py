@@ -1,0 +1,45 @@
+"""``python -m benchmarks.serve NAME`` runs a server under test: it prints its port, and ends with its standard input.
+
+The names are those in ``servers`` and ``broadcast_servers``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from benchmarks import broadcast_servers, servers
+from benchmarks.registry import BROADCAST, ECHO
+
+__all__ = ["broadcast_servers", "main", "servers"]
+
+
+async def _main(options: argparse.Namespace) -> None:
+    start = (BROADCAST if options.broadcast else ECHO)[options.name]
+    print(await start(options), flush=True)
+    # The end of standard input is the signal to stop, also if whoever started this is killed.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
+    parser.add_argument("name", help="; ".join(ECHO))
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--deflate", type=int, metavar="LEVEL")
+    parser.add_argument("--broadcast", action="store_true", help="a message goes to all connections")
+    parser.add_argument("--certificate", metavar="FILE", help="certificate and key for TLS")
+    options = parser.parse_args()
+    # Clients leave as they like, which is not what is measured.
+    logging.disable(logging.CRITICAL)
+    if options.loop == "uvloop":
+        import uvloop
+
+        uvloop.run(_main(options))
+    else:
+        asyncio.run(_main(options))
+
+
+if __name__ == "__main__":
+    main()
