@@ -16,12 +16,14 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import broadcast, deflate, echo, handshakes, memory, text, tls
+from benchmarks import broadcast, client, codec, deflate, echo, handshakes, memory, text, tls
 from benchmarks.harness import Tools
 
 SUITES = {
     "echo": echo,
     "text": text,
+    "client": client,
+    "codec": codec,
     "broadcast": broadcast,
     "handshakes": handshakes,
     "tls": tls,

@@ -49,21 +49,30 @@ class Case:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Cost:
     """What a run has measured.
 
     Attributes:
         cpu_us: CPU microseconds of the process under test per message.
         wall_us: Microseconds per message.
         rate: Messages per second.
-        p50_us: Latency in microseconds that half of the messages stayed below.
-        p99_us: Likewise 99 per cent of them.
-        reply_bytes: Bytes per reply.
     """
 
     cpu_us: float
     wall_us: float
     rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result(Cost):
+    """What a run of the load client has measured.
+
+    Attributes:
+        p50_us: Latency in microseconds that half of the messages stayed below.
+        p99_us: Likewise 99 per cent of them.
+        reply_bytes: Bytes per reply.
+    """
+
     p50_us: float
     p99_us: float
     reply_bytes: float

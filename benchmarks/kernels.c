@@ -1,4 +1,4 @@
-/* What the machine needs for the bytes alone, measured from within C: floors for the codec. */
+/* What the machine needs for the bytes alone, measured from within C, in CPU time: floors for the codec. */
 #include <stdlib.h>
 #include <time.h>
 
@@ -7,7 +7,7 @@
 static double now_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 

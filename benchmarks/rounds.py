@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from benchmarks.harness import C_SERVER, Case, Load, Result, Server, Tools, running
+from benchmarks.harness import C_SERVER, Case, Cost, Load, Server, Tools, running
 
 __all__ = ["Contender", "Suite", "interleave", "measure", "print_table", "progress"]
 
@@ -68,7 +68,7 @@ class Contender:
         ]
 
 
-def interleave(jobs: Mapping[Key, Callable[[], Result]], rounds: int, label: str = "") -> dict[Key, dict[str, float]]:
+def interleave(jobs: Mapping[Key, Callable[[], Cost]], rounds: int, label: str = "") -> dict[Key, dict[str, float]]:
     """Do every job once in each round.
 
     Args:
@@ -79,17 +79,14 @@ def interleave(jobs: Mapping[Key, Callable[[], Result]], rounds: int, label: str
     Returns:
         The medians of what each has measured.
     """
-    runs: dict[Key, list[Result]] = {key: [] for key in jobs}
+    runs: dict[Key, list[dict[str, float]]] = {key: [] for key in jobs}
     for number in range(rounds):
         for key, job in jobs.items():
             progress(f"{label}round {number + 1} of {rounds}, {key}")
-            runs[key].append(job())
+            runs[key].append(dataclasses.asdict(job()))
     progress("")
     return {
-        key: {
-            field.name: statistics.median(getattr(result, field.name) for result in measured)
-            for field in dataclasses.fields(Result)
-        }
+        key: {figure: statistics.median(run[figure] for run in measured) for figure in measured[0]}
         for key, measured in runs.items()
     }
 
@@ -115,7 +112,7 @@ def measure(
         The medians, one dict for each contender and case.
     """
     chosen = [(label, case) for label, case in cases if options.cases in label]
-    jobs: dict[tuple[str, Contender], Callable[[], Result]] = {}
+    jobs: dict[tuple[str, Contender], Callable[[], Cost]] = {}
     with contextlib.ExitStack() as stack:
         for contender in contenders if chosen else []:
             progress(f"starting {contender}")
@@ -142,7 +139,7 @@ def measure(
     return results
 
 
-def _job(load: Load, server: Server, seconds: float) -> Callable[[], Result]:
+def _job(load: Load, server: Server, seconds: float) -> Callable[[], Cost]:
     load.run(server, WARM_UP)
     messages = int(load.run(server, TRIAL).rate * seconds)
     return lambda: load.run(server, messages)
