@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 from wsframe._masking_py import apply_mask
@@ -125,7 +126,7 @@ class FrameParser:
         self._encoded = False
         self._utf8 = Utf8Validator()
         # The frame whose payload is incomplete: its first byte, key, unmasked payload so far, and length.
-        self._partial: bytearray | None = None
+        self._partial: io.BytesIO | None = None
         self._partial_first = 0
         self._partial_key = b""
         self._partial_length = 0
@@ -135,7 +136,7 @@ class FrameParser:
     def pending_bytes(self) -> int:
         if self._partial is None:
             return len(self._header)
-        return self._partial_header_size + len(self._partial)
+        return self._partial_header_size + self._partial.tell()
 
     def feed(self, data: Buffer) -> list[Frame]:
         """Take the next piece of the stream.
@@ -150,22 +151,21 @@ class FrameParser:
         frames: list[Frame] = []
         if self._closed or self.fault is not None:
             return frames
-        stream: bytes | memoryview
+        if self._partial is not None:
+            data = self._continue_payload(memoryview(data).cast("B"), frames)
+        # Slices and items of bytes cost so much less than those of a view that the copy pays.
+        stream = data if type(data) is bytes else bytes(memoryview(data))
         if self._header:
-            stream = self._header + data
+            stream = self._header + stream
             self._header = b""
-        else:
-            stream = data if isinstance(data, bytes) else memoryview(data).cast("B")
         end = len(stream)
         pos = 0
-        if self._partial is not None:
-            pos = self._continue_payload(stream, frames)
-        while pos < end and self._partial is None and not self._closed and self.fault is None:
+        while pos < end:
             pos = self._take_frame(stream, pos, end, frames)
         return frames
 
-    def _take_frame(self, stream: bytes | memoryview, pos: int, end: int, frames: list[Frame]) -> int:
-        """Parse one header and what there is of its payload; return the position behind both."""
+    def _take_frame(self, stream: bytes, pos: int, end: int, frames: list[Frame]) -> int:
+        """Parse one header and what there is of its payload; return where to go on, the end if nowhere."""
         start = pos
         first = stream[pos]
         fault = self._first_faults[self._in_message][first]
@@ -213,7 +213,7 @@ class FrameParser:
         if self._mask_bit:
             if pos + 4 > end:
                 return self._wait(stream, start, end)
-            key = bytes(stream[pos : pos + 4])
+            key = stream[pos : pos + 4]
             pos += 4
         if not first & 0x08:
             if first & 0x0F:
@@ -223,41 +223,47 @@ class FrameParser:
             if not self._encoded:
                 self._message_size += length
         if end - pos < length:
-            self._partial = bytearray()
+            # What is written to it becomes the frame's payload without another copy.
+            self._partial = io.BytesIO()
             self._partial_first = first
             self._partial_key = key
             self._partial_length = length
             self._partial_header_size = pos - start
-            self._extend_payload(stream[pos:])
+            self._extend_payload(memoryview(stream)[pos:])
             return end
         payload = stream[pos : pos + length]
-        pos += length
-        fault = self._complete(first, apply_mask(payload, key) if key else bytes(payload), frames)
-        return pos if fault is None else self._stop(fault, end)
+        fault = self._complete(first, apply_mask(payload, key) if key else payload, frames)
+        if fault is not None:
+            return self._stop(fault, end)
+        return end if self._closed else pos + length
 
-    def _continue_payload(self, stream: bytes | memoryview, frames: list[Frame]) -> int:
-        """Take what belongs to the incomplete payload; return the position behind it."""
+    def _continue_payload(self, data: memoryview, frames: list[Frame]) -> memoryview:
+        """Take what belongs to the incomplete payload; return what is to be parsed behind it, if anything."""
         assert self._partial is not None
-        taken = self._partial_length - len(self._partial)
-        self._extend_payload(stream[:taken])
-        if self._partial is None or len(self._partial) < self._partial_length:
-            return len(stream)
-        payload = bytes(self._partial)
+        nothing = data[:0]
+        taken = self._partial_length - self._partial.tell()
+        self._extend_payload(data[:taken])
+        if self._partial is None or taken > len(data):
+            return nothing
+        payload = self._partial.getvalue()
         self._partial = None
         # The pieces of a text frame have been validated as they came.
         fault = self._complete(self._partial_first, payload, frames, validated=True)
-        return taken if fault is None else self._stop(fault, len(stream))
+        if fault is not None:
+            self.fault = fault
+            return nothing
+        return nothing if self._closed else data[taken:]
 
     def _extend_payload(self, piece: bytes | memoryview) -> None:
         assert self._partial is not None
         if self._partial_key:
-            phase = len(self._partial) & 3
+            phase = self._partial.tell() & 3
             piece = apply_mask(piece, self._partial_key[phase:] + self._partial_key[:phase])
-        self._partial += piece
+        self._partial.write(piece)
         # RFC 6455 §8.1: fail as soon as it is certain that the text is not UTF-8.
         if self._check_text and not self._partial_first & 0x08 and not self._utf8.feed(piece):
             self._partial = None
-            self._stop(Fault.INVALID_UTF8_TEXT, 0)
+            self.fault = Fault.INVALID_UTF8_TEXT
 
     def _complete(self, first: int, payload: bytes, frames: list[Frame], validated: bool = False) -> Fault | None:
         """Judge a whole frame and append it to ``frames``, unless it is faulty."""
@@ -283,9 +289,9 @@ class FrameParser:
         frames.append(Frame(opcode, payload, fin, bool(first & 0x40)))
         return None
 
-    def _wait(self, stream: bytes | memoryview, start: int, end: int) -> int:
+    def _wait(self, stream: bytes, start: int, end: int) -> int:
         """Keep an incomplete header until more of it comes."""
-        self._header = bytes(stream[start:])
+        self._header = stream[start:]
         return end
 
     def _stop(self, fault: Fault, end: int) -> int:

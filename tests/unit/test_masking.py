@@ -13,7 +13,7 @@ import pytest
 import wsframe.masking
 from wsframe import _build, _masking_py
 
-LENGTHS = [*range(70), 125, 126, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 65535, 65536, 65537]
+LENGTHS = [*range(70), *range(125, 130), *(size + i for size in (256, 512, 768, 1024, 65536) for i in (-1, 0, 1))]
 
 
 def xor(data, mask, phase=0):
