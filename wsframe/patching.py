@@ -88,6 +88,13 @@ HOSTS: dict[str, Host] = {
             hook="tornado.websocket._websocket_mask",
             tested=["6.5", "6.6"],
         ),
+        Host(
+            "wsproto",
+            module="wsproto",
+            adapter="wsframe.adapters.wsproto.installed",
+            hook="wsproto.connection.Connection, wsproto.frame_protocol.FrameProtocol",
+            tested=["1.3"],
+        ),
     ]
 }
 """What ``patch`` knows, by name."""

@@ -1,0 +1,93 @@
+"""wsframe's codec under the wsproto that is installed. Rank 6.
+
+Functions of this package run in wsproto's classes, in copies of their modules' globals where wsproto's names of
+events, exceptions and enumerations stand for ours. So an application sees no classes but wsproto's, and what it has
+imported or derived before is patched too. A connection that exists already goes on with wsproto's codec.
+"""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+from wsframe.adapters.wsproto import connection, events, frame_protocol
+
+__all__ = ["replacements"]
+
+
+def replacements() -> list[tuple[object, str, object]]:
+    """Return what ``wsframe.patch`` sets in wsproto."""
+    import wsproto.connection  # noqa: PLC0415 - only where it is patched
+    import wsproto.events  # noqa: PLC0415
+    import wsproto.extensions  # noqa: PLC0415
+    import wsproto.frame_protocol  # noqa: PLC0415
+
+    original = wsproto.frame_protocol.FrameProtocol
+    theirs = vars(wsproto.extensions) | vars(wsproto.frame_protocol)
+    scope = vars(frame_protocol) | {name: theirs[name] for name in FRAME_NAMES}
+    for function in (frame_protocol.parse_failed, frame_protocol.close_reason):
+        scope[function.__name__] = _move(function, scope)
+    members = vars(frame_protocol.FrameProtocol).items()
+    methods = {name: _move(member, scope) for name, member in members if isinstance(member, FunctionType)}
+    patched = type("FrameProtocol", (original,), methods)
+
+    scope = vars(connection) | {name: vars(wsproto.connection)[name] for name in CONNECTION_NAMES}
+    scope["close_reason"] = _move(frame_protocol.close_reason, vars(frame_protocol) | theirs)
+    fast = {
+        events.Message: (wsproto.events.Message, wsproto.events.TextMessage, wsproto.events.BytesMessage),
+        events.CloseConnection: (wsproto.events.CloseConnection,),
+        events.Ping: (wsproto.events.Ping,),
+        events.Pong: (wsproto.events.Pong,),
+    }
+    return [
+        (wsproto.frame_protocol, "FrameProtocol", patched),
+        (wsproto.connection, "FrameProtocol", patched),
+        # For connections that exist already.
+        (original, "next_piece", _next_frame),
+        (wsproto.frame_protocol.XorMaskerSimple, "process", frame_protocol.XorMaskerSimple.process),
+        *(
+            (wsproto.connection.Connection, name, _move(getattr(connection.Connection, name), scope))
+            for name in ("send", "receive_data", "events")
+        ),
+        *((kind, "__init__", vars(ours)["__init__"]) for ours, kinds in fast.items() for kind in kinds),
+    ]
+
+
+FRAME_NAMES = (
+    "LOCAL_ONLY_CLOSE_REASONS",
+    "CloseReason",
+    "Frame",
+    "FrameDecoder",
+    "MessageDecoder",
+    "Opcode",
+    "ParseFailed",
+    "PerMessageDeflate",
+    "RsvBits",
+)
+"""Names of wsproto in ``frame_protocol.FrameProtocol``."""
+
+CONNECTION_NAMES = (
+    "BytesMessage",
+    "CloseConnection",
+    "CloseReason",
+    "ConnectionState",
+    "LocalProtocolError",
+    "Message",
+    "Opcode",
+    "ParseFailed",
+    "Ping",
+    "Pong",
+    "TextMessage",
+)
+"""Names of wsproto in ``connection.Connection``."""
+
+
+def _move(function: Any, scope: dict[str, Any]) -> FunctionType:
+    """Copy a function into other globals."""
+    moved = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
+    moved.__doc__ = function.__doc__
+    return moved
+
+
+def _next_frame(protocol: Any) -> Any:
+    return next(protocol._parse_more, None)

@@ -1,0 +1,234 @@
+"""Messages out of a stream of bytes, in pieces as the bytes come. Rank 6.
+
+wsproto gives the application what there is of a data frame without waiting for the rest, so that it can stream
+messages of any size. ``FrameParser`` gives whole frames. So it parses, and judges, whatever comes; only the payload
+of a frame that is still incomplete when all before it has been taken is read here.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import Any
+
+from wsframe import (
+    CloseCode,
+    Fault,
+    Frame,
+    FrameParser,
+    Opcode,
+    PerMessageDeflate,
+    ProtocolError,
+    Role,
+    apply_mask,
+    serialize_frame,
+)
+
+__all__ = ["MessageReader", "Piece", "parse_close_payload"]
+
+Piece = tuple[int, Any, bool, bool]
+"""Opcode of the message or control frame; bytes, text, or code and reason; whether a frame ends, and a message."""
+
+_NULL_KEY = bytes(4)
+
+_new_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class MessageReader:
+    """Read messages and control frames.
+
+    State     what is read                                            next
+    frames    whole frames, by ``FrameParser``                        partial, once nothing but a begun payload is left
+    partial   the payload of one data frame, as much as there is      frames, with a new parser in the same state
+    stopped   nothing: behind a Close frame or a violation            stopped
+
+    Args:
+        role: The role of this endpoint.
+        fail: Makes the exception that is raised when the peer has broken the protocol.
+        deflate: permessage-deflate as agreed on, or None.
+    """
+
+    __slots__ = (
+        "_compressed",
+        "_decoder",
+        "_deflate",
+        "_fail",
+        "_fin",
+        "_frames",
+        "_key",
+        "_opcode",
+        "_parser",
+        "_received",
+        "_remaining",
+        "_role",
+        "_stopped",
+        "_tail",
+    )
+
+    def __init__(
+        self, role: Role, fail: Callable[[Fault], Exception], deflate: PerMessageDeflate | None = None
+    ) -> None:
+        self._role = role
+        self._fail = fail
+        self._deflate = deflate
+        self._stopped = False
+        # Bytes that nobody has looked at yet.
+        self._received: list[bytes] = []
+        # Whole frames not taken yet, the first one last; and the bytes behind them, which the parser has seen.
+        self._frames: list[Frame] = []
+        self._tail = b""
+        # Bytes that the partial frame still lacks, 0 outside of one; its key, turned to the next byte; its FIN bit.
+        self._remaining = 0
+        self._key = _NULL_KEY
+        self._fin = False
+        # The message in progress: its opcode, None for none; whether it is compressed; what decodes its text.
+        self._opcode: Opcode | None = None
+        self._compressed = False
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._parser = self._new_parser()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream; nothing is done with them until ``read``."""
+        if data and not self._stopped:
+            self._received.append(data if type(data) is bytes else bytes(data))
+
+    def read(self) -> Piece | None:
+        """Return the next piece; None if there is none.
+
+        Once the peer has broken the protocol, that is raised, and then there is nothing more.
+        """
+        frames = self._frames
+        if not frames:
+            if self._remaining:
+                return self._read_payload()
+            frames = self._parse()
+            if not frames:
+                return self._begin_payload()
+        frame = frames.pop()
+        opcode = frame.opcode
+        if opcode >= Opcode.CLOSE:
+            if opcode is Opcode.CLOSE:
+                self._stop()
+                return Opcode.CLOSE, parse_close_payload(frame.payload), True, True
+            return opcode, frame.payload, True, True
+        if self._opcode is None and frame.fin and not frame.rsv1:
+            # The parser has seen to it that text is UTF-8.
+            return opcode, frame.payload.decode() if opcode is Opcode.TEXT else frame.payload, True, True
+        return self._piece(opcode, frame.payload, True, frame.fin, frame.rsv1)
+
+    def _parse(self) -> list[Frame]:
+        """Parse what was received; return whole frames, the first one last."""
+        received = self._received
+        if received:
+            data = received[0] if len(received) == 1 else b"".join(received)
+            received.clear()
+            parser = self._parser
+            frames = parser.feed(data)
+            pending = parser.pending_bytes
+            self._tail = (self._tail + data)[-pending:] if pending else b""
+            if frames:
+                frames.reverse()
+                self._frames = frames
+                return frames
+        fault = self._parser.fault
+        if fault is not None and not self._stopped:
+            self._stop()
+            raise self._fail(fault)
+        return []
+
+    def _begin_payload(self) -> Piece | None:
+        """Go over to reading a partial frame if a byte of its payload is there; the parser has judged its header."""
+        tail = self._tail
+        if len(tail) < 2 or tail[0] & 0x08:
+            # RFC 6455 §5.5: control frames are short, and nobody wants a part of one.
+            return None
+        length = tail[1] & 0x7F
+        start = 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(tail[2:start], "big")
+        if self._role is Role.SERVER:
+            self._key = tail[start : start + 4]
+            start += 4
+        if len(tail) <= start:
+            return None
+        self._received = [tail[start:]]
+        self._tail = b""
+        self._remaining = length
+        self._fin = tail[0] >= 0x80
+        return self._read_payload(Opcode(tail[0] & 0x0F), tail[0] & 0x40 != 0)
+
+    def _read_payload(self, opcode: Opcode = Opcode.CONTINUATION, rsv1: bool = False) -> Piece | None:
+        received = self._received
+        if not received:
+            return None
+        data = received[0] if len(received) == 1 else b"".join(received)
+        remaining = self._remaining
+        payload = data[:remaining]
+        size = len(payload)
+        self._received = [data[size:]] if size < len(data) else []
+        self._remaining = remaining - size
+        if self._role is Role.SERVER:
+            key = self._key
+            payload = apply_mask(payload, key)
+            phase = size & 3
+            self._key = key[phase:] + key[:phase]
+        finished = size == remaining
+        piece = self._piece(opcode, payload, finished, self._fin, rsv1)
+        if finished:
+            self._parser = self._new_parser()
+        return piece
+
+    def _new_parser(self) -> FrameParser:
+        """Make a parser, and tell it of the message in progress by a frame that starts one like it."""
+        parser = FrameParser(self._role, max_message_size=None, rsv1=self._deflate is not None)
+        opcode = self._opcode
+        if opcode is not None:
+            begun = b""
+            if self._decoder is not None and not self._compressed:
+                # The bytes of a character of which the rest is still to come.
+                begun = self._decoder.getstate()[0]
+            mask = _NULL_KEY if self._role is Role.SERVER else None
+            parser.feed(serialize_frame(opcode, begun, fin=False, rsv1=self._compressed, mask=mask))
+        return parser
+
+    def _piece(self, opcode: Opcode, payload: bytes, frame_finished: bool, fin: bool, rsv1: bool) -> Piece:
+        finished = frame_finished and fin
+        if opcode is not Opcode.CONTINUATION:
+            self._opcode = opcode
+            self._compressed = rsv1
+            self._decoder = _new_decoder() if opcode is Opcode.TEXT else None
+        data: bytes | str = payload
+        if self._compressed:
+            assert self._deflate is not None
+            try:
+                data = payload = self._deflate.decode(Frame(opcode, payload, finished, rsv1)).payload
+            except ProtocolError as exc:
+                self._stop()
+                raise self._fail(exc.fault or Fault.INVALID_DEFLATE) from exc
+        if self._decoder is not None:
+            try:
+                data = self._decoder.decode(payload, finished)
+            except UnicodeDecodeError as exc:
+                self._stop()
+                raise self._fail(Fault.INVALID_UTF8_TEXT) from exc
+        message = self._opcode
+        assert message is not None
+        if finished:
+            self._opcode = None
+            self._decoder = None
+        return message, data, frame_finished, finished
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._remaining = 0
+        self._received.clear()
+        self._frames.clear()
+        self._tail = b""
+
+
+def parse_close_payload(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a Close frame that was judged already; 1005 for an empty one (RFC 6455 §7.1.5)."""
+    if not payload:
+        return CloseCode.NO_STATUS_RCVD, ""
+    return payload[0] << 8 | payload[1], payload[2:].decode()
