@@ -50,6 +50,7 @@ RANKS = {
         "adapters.wsproto.handshake",
         "adapters.wsproto",
         "adapters.wsproto.installed",
+        "adapters.uvicorn",
         "cli.common",
         "cli.wire",
         "cli.connect",

@@ -7,12 +7,31 @@ progress of what is being sent; a peer that we ourselves do not read from is giv
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from wsframe.asyncio.base import BaseProtocol
+__all__ = ["Keepalive", "Pinged"]
 
-__all__ = ["Keepalive"]
+
+class Pinged(Protocol):
+    """What the timer needs to know of a connection."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that wait in the write buffer."""
+        ...
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether we do not read from the peer at the moment."""
+        ...
+
+    def send_keepalive_ping(self) -> int:
+        """Send a ping; return the bytes that wait in the write buffer."""
+        ...
+
+    def keepalive_timed_out(self) -> None:
+        """Give up the peer."""
+        ...
 
 
 class Keepalive:
@@ -33,7 +52,7 @@ class Keepalive:
 
     __slots__ = ("_backlog", "_connection", "_handle", "_interval", "_loop", "_pinged_at", "_timeout", "alive")
 
-    def __init__(self, connection: BaseProtocol, interval: float, timeout: float | None) -> None:
+    def __init__(self, connection: Pinged, interval: float, timeout: float | None) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._interval = interval

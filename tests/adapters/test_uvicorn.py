@@ -1,0 +1,810 @@
+"""``wsframe.adapters.uvicorn`` under uvicorn; its own tests run too, from its sdist (``.ci/hosts``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+from support import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    dial,
+    dial_open,
+    request,
+    soon,
+    until,
+    uri_of,
+)
+from uvicorn import Config, Server
+
+from wsframe import PerMessageDeflateFactory, connect
+from wsframe.adapters.uvicorn import WebSocketProtocol
+
+CONNECT = {"type": "websocket.connect"}
+
+
+@contextlib.asynccontextmanager
+async def running(app, **options):
+    """Run uvicorn with an application; gives ``sockets``, and ``protocols``, all that were made."""
+    made = []
+
+    class Protocol(options.pop("ws", WebSocketProtocol)):
+        def connection_made(self, transport):
+            made.append(self)
+            super().connection_made(transport)
+
+    settings = {"http": "h11", "lifespan": "off", "log_config": None, "date_header": False, "server_header": False}
+    config = Config(app, host="127.0.0.1", port=0, ws=Protocol, **{**settings, **options})
+    config.load()
+    server = Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield SimpleNamespace(sockets=server.servers[0].sockets, protocols=made, server=server)
+    finally:
+        await soon(server.shutdown())
+
+
+class App:
+    """Accepts, calls ``answer(send, event)`` for each message, and keeps all events."""
+
+    def __init__(self, answer=None, accept=None):
+        self.answer = answer
+        self.accept = {"type": "websocket.accept", **(accept or {})}
+        self.events = []
+        self.scopes = []
+        self.done = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.scopes.append(scope)
+        try:
+            self.events.append(await receive())
+            await send(self.accept)
+            while self.events[-1]["type"] != "websocket.disconnect":
+                event = await receive()
+                self.events.append(event)
+                if event["type"] == "websocket.receive" and self.answer is not None:
+                    await self.answer(send, event)
+        finally:
+            self.done.set()
+
+
+async def echo(send, event):
+    await send({**event, "type": "websocket.send"})
+
+
+def disconnect(code, reason=""):
+    return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+
+# Messages
+
+
+async def test_echo_of_text_and_binary():
+    app = App(echo)
+    async with running(app) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, "Grüße".encode())
+        await peer.expect(TEXT, "Grüße".encode())
+        await peer.send_frame(BINARY, b"\xff\x00")
+        await peer.expect(BINARY, b"\xff\x00")
+        await peer.send_close(1000, "bye")
+        await peer.expect(CLOSE, close_payload(1000, "bye"))
+        await peer.expect_end()
+    messages = [{"type": "websocket.receive", "text": "Grüße"}, {"type": "websocket.receive", "bytes": b"\xff\x00"}]
+    assert app.events == [CONNECT, *messages, disconnect(1000, "bye")]
+
+
+async def test_what_is_sent_within_a_read_leaves_in_one_write():
+    async with running(App(echo)) as server, dial_open(server) as peer:
+        (protocol,) = server.protocols
+        writes = []
+        write = protocol.transport.write
+        protocol.transport = SpyTransport(
+            protocol.transport, write=lambda data: (writes.append(bytes(data)), write(data))
+        )
+        await peer.send(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(20)))
+        for number in range(20):
+            await peer.expect(TEXT, b"%d" % number)
+        assert len(writes) == 1
+
+
+class SpyTransport:
+    """A transport some of whose methods are others."""
+
+    def __init__(self, transport, **methods):
+        self._transport = transport
+        vars(self).update(methods)
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+
+async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+    async def answer(send, event):
+        for _ in range(10):
+            await send({"type": "websocket.send", "bytes": bytes(30_000)})
+
+    async with running(App(answer)) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"go")
+        for _ in range(10):
+            await peer.expect(BINARY, bytes(30_000))
+
+
+async def test_what_is_sent_outside_of_a_read_leaves_in_few_writes():
+    writes = []
+
+    async def answer(send, event):
+        await asyncio.sleep(0)
+        for _ in range(8):
+            await send({"type": "websocket.send", "bytes": bytes(20_000)})
+        await asyncio.sleep(0.01)
+
+    async with running(App(answer)) as server, dial_open(server) as peer:
+        (protocol,) = server.protocols
+        write = protocol.transport.write
+        protocol.transport = SpyTransport(
+            protocol.transport, write=lambda data: (writes.append(len(data)), write(data))
+        )
+        await peer.send_frame(TEXT, b"go")
+        for _ in range(8):
+            await peer.expect(BINARY, bytes(20_000))
+    # The first at once, four as soon as they are 64 KiB, the rest at the end of the turn.
+    assert [size // 20_000 for size in writes[:3]] == [1, 4, 3]
+
+
+async def test_application_that_only_sends_lets_others_have_their_turn():
+    turns = 0
+
+    async def answer(send, event):
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(count)
+        for _ in range(600):
+            await send({"type": "websocket.send", "text": ""})
+        assert turns >= 2
+
+    def count():
+        nonlocal turns
+        turns += 1
+        if turns < 10:
+            asyncio.get_running_loop().call_soon(count)
+
+    app = App(answer)
+    async with running(app) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"go")
+        for _ in range(600):
+            await peer.expect(TEXT, b"")
+        await peer.send_close(1000)
+        await soon(app.done.wait())
+    assert app.events[-1] == disconnect(1000)
+
+
+async def test_one_message_outside_of_a_read_leaves_at_once():
+    async def answer(send, event):
+        await asyncio.sleep(0.01)
+        await send({"type": "websocket.send", "text": "one"})
+        await asyncio.sleep(0.01)
+
+    async with running(App(answer)) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"go")
+        await peer.expect(TEXT, b"one")
+
+
+async def test_message_without_data_sends_nothing():
+    async def answer(send, event):
+        await send({"type": "websocket.send", "bytes": None, "text": None})
+        await send({"type": "websocket.send", "bytes": None, "text": ""})
+
+    async with running(App(answer)) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"go")
+        await peer.expect(TEXT, b"")
+
+
+async def test_compression_is_uvicorns_option_and_tunable():
+    class Tuned(WebSocketProtocol):
+        compression = PerMessageDeflateFactory(server_no_context_takeover=True)
+
+    offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+    async with running(App(echo), ws=Tuned) as server, dial_open(server, offer) as peer:
+        assert "server_no_context_takeover" in dict(peer.headers)["Sec-WebSocket-Extensions"]
+    async with running(App(echo)) as server, connect(uri_of(server)) as websocket:
+        assert websocket.response.headers["Sec-WebSocket-Extensions"].startswith("permessage-deflate")
+        await websocket.send("compressed " * 100)
+        assert await soon(websocket.recv()) == "compressed " * 100
+    async with running(App(echo), ws_per_message_deflate=False) as server, dial_open(server, offer) as peer:
+        assert "Sec-WebSocket-Extensions" not in dict(peer.headers)
+
+
+async def test_limit_counts_bytes():
+    app = App(echo)
+    async with running(app, ws_max_size=100) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, "ü".encode() * 50)
+        await peer.expect(TEXT, "ü".encode() * 50)
+        await peer.send(peer.frame(TEXT, "ü".encode() * 51)[:8])
+        await peer.expect_failure(1009)
+    await soon(app.done.wait())
+    assert app.events[-1]["code"] == 1009
+
+
+async def test_violation_under_tls(server_tls, client_tls, certificate):
+    app = App(echo)
+    async with running(app, ssl_certfile=certificate.cert, ssl_keyfile=certificate.key) as server:
+        async with dial_open(server, ssl=client_tls, server_hostname="localhost") as peer:
+            await peer.send_frame(3, b"reserved")
+            await peer.expect_failure(1002)
+    assert app.scopes[0]["scheme"] == "wss"
+    assert app.events[-1]["code"] == 1002
+
+
+# The opening handshake
+
+
+async def test_scope():
+    app = App()
+    headers = {"Sec-WebSocket-Protocol": "one, two", "X-Name": b"\xe9".decode("utf-8", "surrogateescape")}
+    async with running(app, root_path="/root") as server:
+        server.server.server_state.default_headers = [(b"server", b"uvicorn")]
+        async with dial(server) as peer:
+            await peer.send(request(headers, "GET /a%20b?c=d HTTP/1.1"))
+            _, lines = await peer.read_head()
+            assert dict(lines)["server"] == "uvicorn"
+    (scope,) = app.scopes
+    assert scope["type"] == "websocket"
+    assert scope["asgi"]["spec_version"] == "2.4"
+    assert (scope["path"], scope["raw_path"]) == ("/root/a b", b"/root/a%20b")
+    assert (scope["query_string"], scope["root_path"]) == (b"c=d", "/root")
+    assert (scope["scheme"], scope["client"][0]) == ("ws", "127.0.0.1")
+    assert scope["subprotocols"] == ["one", "two"]
+    assert (b"x-name", b"\xe9") in scope["headers"]
+    assert scope["extensions"] == {"websocket.http.response": {}}
+
+
+async def test_application_chooses_subprotocol_and_headers():
+    accept = {"subprotocol": "two", "headers": [(b"X-One", b"1"), (b"x-two", b"\xe9")]}
+    async with running(App(accept=accept)) as server:
+        async with connect(uri_of(server), subprotocols=["one", "two"]) as websocket:
+            assert websocket.subprotocol == "two"
+            assert websocket.response.headers["x-one"] == "1"
+            assert websocket.response.headers["x-two"].encode("utf-8", "surrogateescape") == b"\xe9"
+            assert "Date" not in websocket.response.headers
+
+
+async def test_request_that_is_no_handshake_is_refused():
+    async with running(App()) as server:
+        async with dial(server) as peer:
+            await peer.send(request({"Sec-WebSocket-Key": None}))
+            start_line, _ = await peer.read_head()
+            assert start_line.split(" ")[1] == "400"
+        async with dial(server) as peer:
+            # uvicorn lets 64 KiB pass.
+            await peer.send(request({"X-Large": "x" * 40_000}))
+            start_line, _ = await peer.read_head()
+            assert start_line.split(" ")[1] == "431"
+
+
+async def deny(send, *bodies, status=401, headers=()):
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    for body in bodies:
+        await send({"type": "websocket.http.response.body", **body})
+
+
+async def denied(*bodies, **options):
+    """Return the start line, the headers and the body of a response that denies the handshake."""
+
+    async def app(scope, receive, send):
+        await receive()
+        await deny(send, *bodies, **options)
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        start_line, lines = await peer.read_head()
+        return start_line, {name.lower(): value for name, value in lines}, await soon(peer.reader.read())
+
+
+async def test_denial_in_one_piece():
+    start_line, headers, body = await denied({"body": b"no"}, headers=[(b"x-why", b"because")])
+    assert start_line == "HTTP/1.1 401 Unauthorized"
+    assert (headers["content-length"], headers["connection"], headers["x-why"]) == ("2", "close", "because")
+    assert body == b"no"
+
+
+async def test_denial_in_several_pieces_is_chunked():
+    more = {"more_body": True}
+    _, headers, body = await denied({"body": b"one", **more}, {"body": b"", **more}, {"body": b"two"}, {"body": b""})
+    assert headers["transfer-encoding"] == "chunked"
+    assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+
+
+async def test_denial_with_a_length_of_its_own_is_not_chunked():
+    headers = [(b"content-length", b"6"), (b"content-type", b"text/html")]
+    start_line, headers, body = await denied(
+        {"body": b"one", "more_body": True}, {"body": b"two"}, status=599, headers=headers
+    )
+    assert start_line == "HTTP/1.1 599 "
+    assert headers["content-type"] == "text/html"
+    assert body == b"onetwo"
+
+
+async def test_denial_without_a_body():
+    start_line, headers, body = await denied(status=404)
+    assert start_line == "HTTP/1.1 404 Not Found"
+    assert (headers["content-length"], body) == ("0", b"")
+
+
+async def test_denial_that_breaks_off():
+    _, headers, body = await denied({"body": b"one", "more_body": True})
+    assert (headers["transfer-encoding"], body) == ("chunked", b"3\r\none\r\n")
+
+
+async def test_denial_with_a_wrong_status_is_an_error():
+    start_line, _, body = await denied(status=700)
+    assert (start_line, body) == ("HTTP/1.1 500 Internal Server Error", b"Internal Server Error")
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_bytes_behind_the_request_are_not_lost(http):
+    # RFC 6455 §4.1 has clients wait; some proxies put what they have into one segment.
+    async with running(App(echo), http=http) as server:
+        behind = bytes.fromhex("818537fa213d7f9f4d5158")
+        async with dial_open(server, behind=behind) as peer:
+            await peer.expect(TEXT, b"Hello")
+
+
+async def test_bytes_before_the_answer_wait_for_it():
+    accept = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await receive()
+        await accept.wait()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+        await receive()
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request(), bytes.fromhex("818537fa213d"))
+        await until(lambda: server.protocols and server.protocols[0].reading_paused)
+        await peer.send(bytes.fromhex("7f9f4d5158"))
+        accept.set()
+        await peer.read_head()
+        await peer.expect(TEXT, b"Hello")
+
+
+async def test_client_that_leaves_before_the_answer():
+    app = App()
+    proceed = asyncio.Event()
+    errors = []
+
+    async def slow(scope, receive, send):
+        await proceed.wait()
+        try:
+            await app(scope, receive, send)
+        except OSError as exc:
+            errors.append(exc)
+
+    async with running(slow) as server:
+        async with dial(server) as peer:
+            await peer.send(request())
+            await until(lambda: server.protocols)
+            (protocol,) = server.protocols
+        await until(protocol.transport.is_closing)
+        proceed.set()
+        await soon(app.done.wait())
+    assert len(errors) == 1
+
+
+async def test_accept_while_the_transport_is_closing():
+    raised = asyncio.Event()
+
+    async def app(scope, receive, send):
+        server.protocols[0].transport.close()
+        with pytest.raises(OSError):
+            await send({"type": "websocket.accept"})
+        raised.set()
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        await soon(raised.wait())
+
+
+# What an application may do wrong
+
+
+async def misbehave(*events):
+    """Send events in order; return the exceptions that they raise, and what the client gets."""
+    errors = []
+
+    async def app(scope, receive, send):
+        await receive()
+        for event in events:
+            try:
+                await send(event)
+            except RuntimeError as exc:
+                errors.append(str(exc))
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        start_line, _ = await peer.read_head()
+    return errors, int(start_line.split(" ")[1])
+
+
+async def test_events_out_of_order_are_errors():
+    accept, close = {"type": "websocket.accept"}, {"type": "websocket.close"}
+    send = {"type": "websocket.send", "text": ""}
+    start = {"type": "websocket.http.response.start", "status": 404}
+    (error,), status = await misbehave(send)
+    assert (error.endswith("but got 'websocket.send'."), status) == (True, 500)
+    (error,), status = await misbehave(accept, accept)
+    assert (error.endswith("but got 'websocket.accept'."), status) == (True, 101)
+    (error,), status = await misbehave(close, send)
+    assert (error, status) == ("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'.", 403)
+    (error,), status = await misbehave(accept, close, send)
+    assert (error, status) == ("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'.", 101)
+    (error,), status = await misbehave(start, start)
+    assert (error.endswith("but got 'websocket.http.response.start'."), status) == (True, 404)
+
+
+async def test_header_with_a_line_break_is_an_error():
+    async def app(scope, receive, send):
+        await receive()
+        with pytest.raises(ValueError):
+            await send({"type": "websocket.accept", "headers": [(b"x", b"1\r\ny: 2")]})
+        await send({"type": "websocket.accept", "headers": [(b"x", b"1")]})
+
+    async with running(app) as server, dial_open(server) as peer:
+        assert dict(peer.headers)["x"] == "1"
+
+
+@pytest.mark.parametrize(("result", "text"), [(None, "without completing handshake"), (1, "should return None")])
+async def test_application_that_returns_too_early_or_too_much(caplog, result, text):
+    async def app(scope, receive, send):
+        if result is not None:
+            await send({"type": "websocket.accept"})
+        return result
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        start_line, _ = await peer.read_head()
+        assert start_line.split(" ")[1] == ("500" if result is None else "101")
+        await soon(peer.reader.read())
+    assert text in caplog.text
+
+
+async def test_exception_before_the_answer_is_500_and_logged(caplog):
+    async def app(scope, receive, send):
+        raise ValueError("broken")
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        assert (await peer.read_head())[0].split(" ")[1] == "500"
+    assert "broken" in caplog.text
+
+
+# Backpressure and keepalive
+
+
+async def test_reading_pauses_while_the_application_is_busy():
+    proceed = asyncio.Event()
+
+    async def answer(send, event):
+        await proceed.wait()
+        await echo(send, event)
+
+    async with running(App(answer)) as server, dial_open(server) as peer:
+        (protocol,) = server.protocols
+        await peer.send_frame(TEXT, b"one")
+        await peer.send_frame(TEXT, b"two")
+        await until(lambda: protocol.reading_paused)
+        proceed.set()
+        await peer.expect(TEXT, b"one")
+        await peer.expect(TEXT, b"two")
+        await until(lambda: not protocol.reading_paused)
+
+
+async def test_send_waits_while_the_client_does_not_read():
+    sent = 0
+
+    async def answer(send, event):
+        nonlocal sent
+        with contextlib.suppress(OSError):
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(100_000)})
+                sent += 1
+
+    app = App(answer)
+    async with running(app) as server, dial_open(server, limit=1000) as peer:
+        await peer.send_frame(TEXT, b"go")
+        # Pings meanwhile are answered once, with the last one's payload.
+        await until(lambda: server.protocols[0].buffered_bytes > 0)
+        await asyncio.sleep(0.1)
+        before = sent
+        await peer.send(*(peer.frame(PING, b"%d" % number) for number in range(5)))
+        await asyncio.sleep(0.1)
+        assert sent == before
+        pongs = []
+        for _ in range(before + 20):
+            frame = await peer.read_frame()
+            if frame.opcode == PONG:
+                pongs.append(frame.payload)
+        assert pongs == [b"4"]
+        assert sent > before
+        peer.abort()
+        await soon(app.done.wait())
+
+
+async def test_keepalive():
+    async with running(App(), ws_ping_interval=0.01, ws_ping_timeout=5.0) as server, dial_open(server) as peer:
+        (protocol,) = server.protocols
+        assert protocol.ping_timer is not None
+        await peer.send_frame(PONG, b"nobody asked")
+        for _ in range(3):
+            frame = await peer.read_frame()
+            assert frame.opcode == PING
+            await peer.send_frame(PONG, frame.payload)
+        assert protocol.ping_sent_at > 0
+
+
+async def test_no_keepalive():
+    async with running(App(echo), ws_ping_interval=None) as server, dial_open(server) as peer:
+        (protocol,) = server.protocols
+        assert protocol.ping_timer is None
+        await peer.send_frame(PONG, b"nobody asked")
+        await peer.send_frame(TEXT, b"one")
+        await peer.expect(TEXT, b"one")
+
+
+async def test_keepalive_timeout():
+    app = App()
+    async with running(app, ws_ping_interval=0.01, ws_ping_timeout=0.01) as server, dial_open(server) as peer:
+        frames = await peer.read_short()
+        assert frames == [(PING, b""), (CLOSE, close_payload(1011, "keepalive ping timeout"))]
+    assert app.events[-1] == disconnect(1011, "keepalive ping timeout")
+
+
+# The end
+
+
+async def test_application_closes():
+    async def answer(send, event):
+        if event["text"] == "one":
+            await send({"type": "websocket.close", "code": 3000, "reason": "enough"})
+
+    app = App(answer)
+    async with running(app) as server, dial_open(server) as peer:
+        # What comes in later reads is of no interest any more.
+        await peer.send(peer.frame(TEXT, b"one") + peer.frame(TEXT, b"two"))
+        await peer.expect(CLOSE, close_payload(3000, "enough"))
+        await peer.send_frame(TEXT, b"three")
+        await peer.send_close(3000)
+        await peer.expect_end()
+    messages = [{"type": "websocket.receive", "text": text} for text in ("one", "two")]
+    assert app.events == [CONNECT, *messages, disconnect(3000, "enough")]
+
+
+async def test_client_that_does_not_answer_our_close_is_cut_off():
+    class Impatient(WebSocketProtocol):
+        close_timeout = 0.01
+
+    async def answer(send, event):
+        await send({"type": "websocket.close"})
+
+    async with running(App(answer), ws=Impatient) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"one")
+        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect_end()
+
+
+async def test_send_and_close_behind_the_clients_close():
+    errors = []
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        event = await receive()
+        while event["type"] != "websocket.disconnect":
+            event = await receive()
+        # And again, however often.
+        assert await receive() is event
+        for event in ({"type": "websocket.send", "text": ""}, {"type": "websocket.close"}):
+            try:
+                await send(event)
+            except OSError as exc:
+                errors.append(exc)
+
+    async with running(app) as server, dial_open(server) as peer:
+        await peer.send_close(1000)
+        await peer.expect(CLOSE, close_payload(1000))
+    assert len(errors) == 2
+
+
+async def test_send_behind_a_disconnect_that_nobody_has_received():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        await until(lambda: server.protocols[0].transport.is_closing())
+        # asyncio does not let the loss of a connection through to a protocol in the same turn.
+        with pytest.raises(OSError):
+            while True:
+                await send({"type": "websocket.send", "text": "x"})
+        done.set()
+
+    done = asyncio.Event()
+    async with running(app) as server, dial_open(server):
+        server.protocols[0].transport.abort()
+        await soon(done.wait())
+
+
+async def test_application_that_lets_the_disconnection_through_is_not_to_blame(caplog):
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        await receive()
+        await receive()
+        await send({"type": "websocket.send", "text": "x"})
+
+    async with running(app) as server, dial_open(server) as peer:
+        await peer.send_close()
+        await peer.expect(CLOSE, b"")
+        await until(lambda: not server.server.server_state.tasks)
+    assert "Exception" not in caplog.text
+
+
+async def test_connection_that_is_lost():
+    app = App()
+    async with running(app) as server:
+        async with dial_open(server) as peer:
+            peer.abort()
+        await soon(app.done.wait())
+    assert app.events == [CONNECT, {"type": "websocket.disconnect", "code": 1005}]
+
+
+async def test_shutdown_closes_with_1012():
+    app = App()
+    async with running(app) as server, dial_open(server) as peer:
+        stopping = asyncio.ensure_future(server.server.shutdown())
+        await peer.expect(CLOSE, close_payload(1012))
+        await peer.send_close(1012)
+        await peer.expect_end()
+        await soon(stopping)
+    assert app.events == [CONNECT, {"type": "websocket.disconnect", "code": 1012}]
+
+
+async def test_shutdown_before_the_answer_is_500():
+    never = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await never.wait()
+
+    async with running(app) as server, dial(server) as peer:
+        await peer.send(request())
+        await until(lambda: server.protocols)
+        server.protocols[0].shutdown()
+        assert (await peer.read_head())[0].split(" ")[1] == "500"
+        never.set()
+
+
+async def test_logs_at_trace_level(caplog):
+    caplog.set_level(5, "uvicorn.error")
+    async with running(App(), log_level=5) as server, dial_open(server):
+        pass
+    assert "WebSocket connection made" in caplog.text
+    assert "WebSocket connection lost" in caplog.text
+    assert '"WebSocket /" [accepted]' in caplog.text
+
+
+# What real transports rarely do
+
+
+class FakeTransport:
+    """A transport without a socket."""
+
+    def __init__(self):
+        self.written = b""
+        self.calls = []
+
+    def get_extra_info(self, name, default=None):
+        return default
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return "close" in self.calls
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        raise OSError("reset")
+
+    def __getattr__(self, name):
+        return lambda *args: self.calls.append(name)
+
+
+@contextlib.asynccontextmanager
+async def faked(app):
+    config = Config(app, lifespan="off", log_config=None)
+    config.load()
+    state = Server(config).server_state
+    protocol = WebSocketProtocol(config, state, {})
+    transport = FakeTransport()
+    protocol.connection_made(transport)
+    transport.calls.clear()
+    protocol.data_received(request()[:10])
+    protocol.data_received(request()[10:])
+    yield protocol, transport
+    protocol.connection_lost(None)
+    for task in list(state.tasks):
+        await soon(task)
+    assert not state.connections
+
+
+async def test_reset_while_the_end_is_being_written():
+    async with faked(App()) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.data_received(bytes.fromhex("8300"))
+        assert transport.calls[-1] == "abort"
+        # A second violation, and pauses, change nothing.
+        protocol.data_received(bytes.fromhex("8300"))
+
+
+async def test_send_and_close_before_the_clients_close_is_noticed():
+    errors = []
+    closed = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        await closed.wait()
+        for event in ({"type": "websocket.send", "text": ""}, {"type": "websocket.close"}):
+            try:
+                await send(event)
+            except OSError as exc:
+                errors.append(exc)
+
+    async with faked(app) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.data_received(bytes.fromhex("888000000000"))
+        assert transport.written.endswith(bytes.fromhex("8800"))
+        closed.set()
+        await until(lambda: len(errors) == 2)
+
+
+async def test_reads_that_were_on_their_way_when_reading_was_paused():
+    app = App(echo)
+    async with faked(app) as (protocol, transport):
+        protocol.data_received(bytes.fromhex("818537fa213d"))
+        protocol.data_received(bytes.fromhex("7f9f4d5158"))
+        assert transport.calls == ["pause_reading"]
+        await until(lambda: transport.written.endswith(b"\x81\x05Hello"))
+        assert transport.calls == ["pause_reading", "resume_reading"]
+
+
+async def test_data_behind_a_refusal_is_ignored():
+    async def app(scope, receive, send):
+        await send({"type": "websocket.close"})
+
+    async with faked(app) as (protocol, transport):
+        await until(transport.is_closing)
+        protocol.data_received(b"more")
+        protocol.shutdown()
+
+
+async def test_write_buffer_that_stays_full_is_cut_off(monkeypatch):
+    monkeypatch.setattr("wsframe.adapters.uvicorn.ABORT_TIMEOUT_S", 0.01)
+    async with faked(App()) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.data_received(bytes.fromhex("888000000000"))
+        await until(lambda: "abort" in transport.calls)
+
+
+async def test_reading_is_not_paused_on_a_transport_that_closes():
+    async with faked(App(accept={})) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.pause_writing()
+        protocol.data_received(bytes.fromhex("818000000000"))
+        transport.close()
+        protocol.resume_writing()
+        protocol.keepalive_timed_out()
+        protocol.keepalive_timed_out()
+        assert protocol.send_keepalive_ping() is None
