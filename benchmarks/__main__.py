@@ -16,7 +16,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import broadcast, client, codec, deflate, echo, handshakes, memory, text, tls
+from benchmarks import broadcast, client, codec, deflate, echo, handshakes, hosts, memory, text, tls
 from benchmarks.harness import Tools
 
 SUITES = {
@@ -29,6 +29,7 @@ SUITES = {
     "tls": tls,
     "deflate": deflate,
     "memory": memory,
+    "hosts": hosts,
 }
 PACKAGES = ["aiofastnet", "aiohttp", "picows", "tornado", "uvicorn", "uvloop", "websockets", "wsaccel", "wsproto"]
 

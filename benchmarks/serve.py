@@ -1,6 +1,6 @@
 """``python -m benchmarks.serve NAME`` runs a server under test: it prints its port, and ends with its standard input.
 
-The names are those in ``servers`` and ``broadcast_servers``.
+The names are those in ``servers``, ``host_servers`` and ``broadcast_servers``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import asyncio
 import logging
 import sys
 
-from benchmarks import broadcast_servers, servers
+from benchmarks import broadcast_servers, host_servers, servers
 from benchmarks.registry import BROADCAST, ECHO
 
-__all__ = ["broadcast_servers", "main", "servers"]
+__all__ = ["broadcast_servers", "host_servers", "main", "servers"]
 
 
 async def _main(options: argparse.Namespace) -> None:

@@ -158,7 +158,7 @@ async def tornado(options: argparse.Namespace) -> int:
     return keep(server, sockets)
 
 
-async def _uvicorn(options: argparse.Namespace, implementation: str) -> int:
+async def uvicorn(options: argparse.Namespace, implementation: str) -> int:
     from uvicorn import Config, Server
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -194,12 +194,12 @@ async def _uvicorn(options: argparse.Namespace, implementation: str) -> int:
 
 @server("uvicorn, websockets-sansio")
 async def uvicorn_sansio(options: argparse.Namespace) -> int:
-    return await _uvicorn(options, "websockets-sansio")
+    return await uvicorn(options, "websockets-sansio")
 
 
 @server("uvicorn, wsproto")
 async def uvicorn_wsproto(options: argparse.Namespace) -> int:
-    return await _uvicorn(options, "wsproto")
+    return await uvicorn(options, "wsproto")
 
 
 class _Raw(asyncio.Protocol):
