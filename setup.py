@@ -54,8 +54,8 @@ def extensions():
     from Cython.Build import cythonize  # noqa: PLC0415 - a build without extensions needs no Cython
 
     modules = [
-        Extension(f"wsframe.{name}", [f"src/{name}.pyx"], include_dirs=["src"], depends=HEADERS)
-        for name in ("_masking_c", "_utf8_c", "_framing_c")
+        Extension(f"wsframe.{name}", [f"src/{name.replace('.', '/')}.pyx"], include_dirs=["src"], depends=HEADERS)
+        for name in ("_masking_c", "_utf8_c", "_events_c", "_framing_c", "_core_c", "asyncio._stream_c")
     ]
     directives = {
         "language_level": "3",

@@ -16,16 +16,19 @@ CYTHON = Path(__file__).parents[1] / "src"
 # Within a rank too, a module imports only those before it.
 RANKS = {
     0: ["_version", "_switches", "_build", "constants", "limits", "exceptions"],
-    1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "masking", "utf8", "events", "headers", "uri"],
+    1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
+    + ["masking", "utf8", "events", "headers", "uri"],
     2: ["_framing_py", "_framing_c", "framing", "datastructures"],
     3: ["extensions", "http11", "heads", "handshake", "client", "proxy"],
-    4: ["messages", "deflate", "prepared", "connection"],
+    4: ["_core_py", "_core_c", "core", "deflate", "prepared", "connection"],
     5: [
         "asyncio",
         "asyncio.keepalive",
         "asyncio.tls",
-        "asyncio.waiter",
         "asyncio.memory",
+        "asyncio._stream_py",
+        "asyncio._stream_c",
+        "asyncio.stream",
         "asyncio.base",
         "asyncio.connection",
         "asyncio.broadcast",
@@ -63,7 +66,7 @@ RANKS = {
 ORDER = [name for names in RANKS.values() for name in names]
 LAST_RANK_WITHOUT_IO = 4
 IO = {"asyncio", "multiprocessing", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"}
-SELECTORS = {"_build", "masking", "utf8", "framing"}
+SELECTORS = {"_build", "masking", "utf8", "events", "framing", "core", "asyncio.stream"}
 
 
 def find_modules() -> dict[str, Path]:
@@ -73,7 +76,8 @@ def find_modules() -> dict[str, Path]:
         if len(parts) > 1 and parts[-1] == "__init__":
             parts.pop()
         modules[".".join(parts)] = path
-    return modules | {path.stem: path for path in CYTHON.glob("*.pyx")}
+    compiled = {".".join(path.relative_to(CYTHON).with_suffix("").parts): path for path in CYTHON.rglob("*.pyx")}
+    return modules | compiled
 
 
 MODULES = find_modules()
@@ -154,4 +158,5 @@ def test_pure_twin_imports_no_compiled_one(module: str) -> None:
 def test_only_the_selector_imports_the_compiled_twin(module: str) -> None:
     compiled = {name for name in own_imports(MODULES[module]) if name.endswith("_c")}
     if not module.endswith("_c"):
-        assert compiled <= {f"_{module}_c"}
+        package, _, name = module.rpartition(".")
+        assert compiled <= {f"{package}._{name}_c".lstrip(".")}

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 
 from wsframe._switches import read_switches
 
-__all__ = ["EXTENSIONS", "IMPLEMENTATION", "REASON", "choose_implementation"]
+__all__ = ["ASYNCIO_EXTENSION", "EXTENSIONS", "IMPLEMENTATION", "REASON", "choose_implementation"]
 
-EXTENSIONS = ("wsframe._masking_c", "wsframe._utf8_c", "wsframe._framing_c")
-"""The compiled twins: all of them run, or none."""
+EXTENSIONS = (
+    "wsframe._masking_c",
+    "wsframe._utf8_c",
+    "wsframe._events_c",
+    "wsframe._framing_c",
+    "wsframe._core_c",
+)
+"""The compiled twins without I/O: all of them run, or none."""
+
+ASYNCIO_EXTENSION = "wsframe.asyncio._stream_c"
+"""The compiled twin that runs with them. It imports asyncio, so it is looked for here and imported where it is used."""
 
 
 def choose_implementation() -> tuple[str, str]:
@@ -28,6 +38,8 @@ def choose_implementation() -> tuple[str, str]:
     try:
         for name in EXTENSIONS:
             importlib.import_module(name)
+        if importlib.util.find_spec(ASYNCIO_EXTENSION) is None:
+            raise ImportError(f"No module named {ASYNCIO_EXTENSION!r}")
     except ImportError as exc:
         if require_extensions:
             raise ImportError(f"WSFRAME_REQUIRE_EXTENSIONS=1 is set, but {exc}") from exc

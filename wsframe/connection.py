@@ -18,6 +18,7 @@ from wsframe.constants import (
     Role,
     State,
 )
+from wsframe.core import Core
 from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
 from wsframe.exceptions import (
     Close,
@@ -30,10 +31,8 @@ from wsframe.exceptions import (
     ProtocolError,
 )
 from wsframe.extensions import Extension
-from wsframe.framing import Frame, FrameParser, serialize_frame
+from wsframe.framing import Frame
 from wsframe.limits import Limits
-from wsframe.masking import new_masking_key
-from wsframe.messages import MessageAssembler
 from wsframe.prepared import PreparedMessage
 from wsframe.uri import WebSocketURI
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 
-class Connection:
+class Connection(Core):
     """One end of a WebSocket connection behind the opening handshake.
 
     State       what happens                                         next
@@ -82,9 +81,16 @@ class Connection:
         close_rcvd_then_sent: Whether the peer's came first; None unless there are both.
         hold_pongs: While true, Pongs are not queued; when it becomes false, the last Ping is answered, which
             is enough (RFC 6455 §5.5.3). Set it while the peer does not read.
+        frame_log: Called for each frame with ``"<"`` for one received or ``">"`` for one sent, and the frame as on the
+            wire; None for no log.
+        messages_received, frames_received, bytes_received, payload_bytes_received: Counters of whole messages, frames,
+            bytes of the stream, and bytes of the messages when decoded.
+        messages_sent, frames_sent, bytes_sent, payload_bytes_sent: The same of what was sent.
         hold_failure: While true, ``data_to_send`` does not yet tell the peer of its violation. Set it while
             messages that came before the violation are still to be answered.
     """
+
+    __slots__ = ("close_rcvd", "close_rcvd_then_sent", "close_sent", "fault", "subprotocol", "uri")
 
     def __init__(
         self,
@@ -95,27 +101,13 @@ class Connection:
         subprotocol: str | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        self._limits = limits or Limits()
-        self.role = role
-        self.state = state
+        super().__init__(role, state, limits or Limits(), extensions)
         self.uri: WebSocketURI | None = None
         self.subprotocol = subprotocol
         self.fault: Fault | None = None
         self.close_rcvd: Close | None = None
         self.close_sent: Close | None = None
         self.close_rcvd_then_sent: bool | None = None
-        self.hold_failure = False
-        self._hold_pongs = False
-        self._held_pong: bytes | None = None
-        self._use(extensions)
-        # The Close frame that leaves with the next data_to_send.
-        self._answer: Close | None = None
-        self._failed = False
-        # Whether a fragmented message of ours is in progress.
-        self._sending_fragments = False
-        # Whether extensions are left out for that message.
-        self._sending_plain = False
-        self._output: list[bytes] = []
 
     # Receiving
 
@@ -134,49 +126,6 @@ class Connection:
         self.state = State.OPEN
         self.subprotocol = subprotocol
         self._use(extensions)
-
-    def _use(self, extensions: Sequence[Extension]) -> None:
-        limits = self._limits
-        self.extensions = list(extensions)
-        self._parser = FrameParser(
-            self.role,
-            max_message_size=limits.max_message_size,
-            max_fragment_size=limits.max_fragment_size,
-            rsv1=any(extension.rsv1 for extension in extensions),
-        )
-        self._messages = MessageAssembler(self.extensions, limits.max_message_size, limits.max_fragment_size)
-
-    def receive_data(self, data: Buffer) -> list[Event]:
-        """Take the next bytes from the peer.
-
-        Args:
-            data: Any C-contiguous bytes-like object. It is not kept.
-
-        Returns:
-            What they amount to, in order; nothing behind a Close frame or a violation (RFC 6455 §1.4, §7.1.7).
-
-        Raises:
-            InvalidState: If the state is CONNECTING.
-        """
-        if self.state is State.CONNECTING:
-            raise InvalidState("cannot receive frames before the opening handshake is done")
-        events: list[Event] = []
-        if self._failed or self.state is State.CLOSED:
-            return events
-        for frame in self._parser.feed(data):
-            if frame.opcode < Opcode.CLOSE:
-                message = self._messages.add(frame)
-                if message is not None:
-                    events.append(message)
-                elif self._messages.fault is not None:
-                    events.append(self._receive_fault(self._messages.fault))
-                    return events
-            else:
-                events.append(self._receive_control(frame))
-        fault = self._parser.fault
-        if fault is not None:
-            events.append(self._receive_fault(fault))
-        return events
 
     def receive_eof(self) -> None:
         """Take note that the TCP connection is gone."""
@@ -217,34 +166,6 @@ class Connection:
 
     # Sending
 
-    def send_text(self, data: str | Buffer, fin: bool = True, compress: bool | None = None) -> None:
-        """Send a text message, or its first fragment (RFC 6455 §5.6).
-
-        Args:
-            data: The text, or its UTF-8 encoding.
-            fin: Whether this is all of it.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
-
-        Raises:
-            InvalidState: If the connection is not open.
-            ProtocolError: If a fragmented message is in progress.
-        """
-        self._send_message(Opcode.TEXT, data.encode() if isinstance(data, str) else data, fin, compress)
-
-    def send_binary(self, data: Buffer, fin: bool = True, compress: bool | None = None) -> None:
-        """Send a binary message, or its first fragment (RFC 6455 §5.6).
-
-        Args:
-            data: Any bytes-like object.
-            fin: Whether this is all of it.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
-
-        Raises:
-            InvalidState: If the connection is not open.
-            ProtocolError: If a fragmented message is in progress.
-        """
-        self._send_message(Opcode.BINARY, data, fin, compress)
-
     def send_prepared(self, message: PreparedMessage) -> None:
         """Send a message that was prepared for many connections.
 
@@ -257,6 +178,9 @@ class Connection:
         """
         self._check_message_can_start()
         self._output.append(message.serialize(self.role, self.extensions))
+        self.frames_sent += 1
+        self.messages_sent += 1
+        self.payload_bytes_sent += len(message.payload)
 
     def send_continuation(self, data: str | Buffer, fin: bool) -> None:
         """Send the next fragment of a message (RFC 6455 §5.4).
@@ -272,7 +196,7 @@ class Connection:
         self._check_open()
         if not self._sending_fragments:
             raise ProtocolError("there is no fragmented message to continue")
-        self._send_data(Opcode.CONTINUATION, data.encode() if isinstance(data, str) else data, fin, None)
+        self._send_data(Opcode.CONTINUATION, data, fin, None)
 
     def send_ping(self, data: Buffer = b"") -> None:
         """Send a Ping (RFC 6455 §5.5.2).
@@ -332,17 +256,6 @@ class Connection:
             self.send_close(code, reason)
         self._failed = True
 
-    def data_to_send(self) -> bytes:
-        """Return the bytes to send to the peer now; the caller sends all of them, in order."""
-        if self._answer is not None and not (self.hold_failure and self._failed):
-            self._send_close_frame(self._answer)
-        output = self._output
-        if len(output) == 1:
-            return output.pop()
-        data = b"".join(output)
-        output.clear()
-        return data
-
     @property
     def hold_pongs(self) -> bool:
         return self._hold_pongs
@@ -359,37 +272,11 @@ class Connection:
         if self.state is not State.OPEN:
             raise InvalidState(f"cannot send in state {self.state.name}")
 
-    def _check_message_can_start(self) -> None:
-        self._check_open()
-        if self._sending_fragments:
-            raise ProtocolError("a fragmented message is in progress")
-
-    def _send_message(self, opcode: Opcode, data: Buffer, fin: bool, compress: bool | None) -> None:
-        self._check_message_can_start()
-        self._sending_plain = compress is False
-        self._send_data(opcode, data, fin, compress)
-
-    def _send_data(self, opcode: Opcode, data: Buffer, fin: bool, compress: bool | None) -> None:
-        if not self.extensions or self._sending_plain:
-            self._send(opcode, data, fin)
-        else:
-            # Of what is not bytes-like, bytes() would make something of its own.
-            frame = Frame(opcode, data if isinstance(data, bytes) else bytes(memoryview(data)), fin)
-            for extension in self.extensions:
-                frame = extension.encode(frame, compress)
-            self._send(opcode, frame.payload, fin, frame.rsv1)
-        self._sending_fragments = not fin
-
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()
         if memoryview(data).nbytes > MAX_CONTROL_PAYLOAD:
             raise ProtocolError(f"a control frame has at most {MAX_CONTROL_PAYLOAD} bytes")
         self._send(opcode, data)
-
-    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
-        # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
-        mask = new_masking_key() if self.role is Role.CLIENT else None
-        self._output.append(serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask))
 
     def _send_close_frame(self, close: Close) -> None:
         payload = b""

@@ -1,36 +1,24 @@
-"""What a ``Connection`` tells its user. Rank 1.
+"""What a ``Connection`` tells its user; selects the compiled or the pure twin of ``Message``. Rank 1.
 
 An event is a value: handling it is up to the user, and the answers that the protocol demands (a Pong, a
-Close) are the connection's own business.
+Close) are the connection's own business. There are many more messages than other events, so they have twins;
+what both do alike: construction, attributes, comparison, hash, pattern matching, and no assignment.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from wsframe.constants import Opcode
+from wsframe._build import IMPLEMENTATION
 from wsframe.exceptions import Close, Fault
 
+if TYPE_CHECKING or IMPLEMENTATION == "python":
+    from wsframe._events_py import Message
+else:
+    from wsframe._events_c import Message
+
 __all__ = ["CloseReceived", "Event", "Failed", "Message", "PingReceived", "PongReceived"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Message:
-    """A whole message (RFC 6455 §5.6).
-
-    Attributes:
-        opcode: ``Opcode.TEXT`` or ``Opcode.BINARY``.
-        payload: The bytes of all its fragments; valid UTF-8 if it is text.
-    """
-
-    opcode: Opcode
-    payload: bytes
-
-    @property
-    def data(self) -> str | bytes:
-        """The message as the application wants it: text as str, binary as bytes."""
-        return self.payload.decode() if self.opcode is Opcode.TEXT else self.payload
 
 
 @dataclasses.dataclass(frozen=True)

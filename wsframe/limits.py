@@ -7,11 +7,14 @@ import dataclasses
 __all__ = [
     "ANSWER_GRACE_S",
     "CLOSE_TIMEOUT_S",
+    "JOINED_BYTES",
     "MAX_LENGTH",
     "MAX_QUEUE",
     "OPEN_TIMEOUT_S",
     "PING_INTERVAL_S",
     "PING_TIMEOUT_S",
+    "READ_SIZE",
+    "SENDS_IN_A_ROW",
     "WRITE_LIMIT",
     "Limits",
 ]
@@ -40,6 +43,16 @@ MAX_QUEUE = 16
 
 WRITE_LIMIT = 2**15
 """Bytes in the write buffer above which sending pauses: more than a round trip's worth for most connections."""
+
+
+READ_SIZE = 64 * 1024
+"""Bytes of the read buffer that all connections of an event loop share: what stays in a second-level cache."""
+
+JOINED_BYTES = 64 * 1024
+"""Bytes from which joining messages to one write saves less than copying them costs."""
+
+SENDS_IN_A_ROW = 256
+"""Messages that a task may send without waiting for anything, until others get their turn."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,7 +141,7 @@ async def test_f10_one_pong_is_held_while_the_peer_does_not_read():
             await peer.send_frame(PING, bytes([i]))
         await peer.send_frame(TEXT, b"a")
         # The handler does not receive, and yet the server read all of it.
-        await until(lambda: connection._queue)
+        await until(lambda: connection.queue_depth)
         assert (await peer.read_frame()).opcode == BINARY
         await peer.expect(PONG, bytes([199]))
         peer.abort()
@@ -161,7 +161,7 @@ async def test_reading_pauses_while_nobody_receives(max_queue):
         await until(lambda: connection.reading_paused)
         await peer.send_frame(TEXT, b"later")
         await asyncio.sleep(0.05)
-        assert len(connection._queue) == high + 1
+        assert connection.queue_depth == high + 1
         assert [await soon(connection.recv()) for _ in range(high + 2)] == [*map(str, range(high + 1)), "later"]
         assert not connection.reading_paused
 
@@ -174,7 +174,7 @@ async def test_reading_resumes_at_the_low_mark():
         await until(lambda: connection.reading_paused)
         for left in (4, 3, 2):
             await connection.recv()
-            assert len(connection._queue) == left
+            assert connection.queue_depth == left
             assert connection.reading_paused
         await connection.recv()
         assert not connection.reading_paused
@@ -185,7 +185,7 @@ async def test_no_limit_on_the_queue(max_queue):
     async with serve(idle, HERE, 0, max_queue=max_queue, close_timeout=0.1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         await peer.send(peer.frame(TEXT, b"a") * 5000)
-        await until(lambda: len(connection._queue) == 5000)
+        await until(lambda: connection.queue_depth == 5000)
         assert not connection.reading_paused
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
 
 import pytest
 from support import BINARY, CLOSE, PING, PONG, TEXT, dial_open, echo, soon, until, uri_of
 
 import wsframe
-from wsframe.asyncio.waiter import Waiter
+from wsframe.constants import Opcode, Role, State
+from wsframe.framing import serialize_frame
+from wsframe.limits import Limits
 
 HERE = "127.0.0.1"
 
@@ -253,16 +256,51 @@ async def test_eager_tasks(loop_kind):
             assert await soon(task) == str(i)
 
 
-# The waiter by itself
+# A stream by itself
 
 
-async def start(waiter, context=None):
-    """Start a task that waits, and let it get there."""
+class Transport:
+    """A transport that does nothing."""
+
+    def get_write_buffer_size(self):
+        return 0
+
+    def is_closing(self):
+        return False
+
+    def write(self, data):
+        raise AssertionError("nothing is sent")
+
+
+@pytest.fixture
+def make_stream(impl):
+    """Make a stream whose messages come when the test says so."""
+
+    class Core(impl.core.Core):
+        failed = hold_pongs = failure_held = False
+
+    class Stream(impl.stream.QueueStream):
+        def arrive(self):
+            self._receive(serialize_frame(Opcode.TEXT, b"x"))
+
+        def _release_failure(self):
+            pass
+
+    def make():
+        stream = Stream(Core(Role.CLIENT, State.OPEN, Limits(), []), 0, None, None)
+        stream._attach(Transport(), asyncio.get_running_loop())
+        return stream
+
+    return make
+
+
+async def start(stream, context=None):
+    """Start a task that receives, and let it get there."""
     order = []
 
     async def wait():
         try:
-            await waiter
+            assert await stream.recv() == "x"
         finally:
             order.append(asyncio.current_task())
 
@@ -279,60 +317,96 @@ async def call_soon(function):
     return await done
 
 
-async def test_wake_resumes_the_task_at_once():
-    waiter = Waiter(asyncio.get_running_loop())
-    task, order = await start(waiter)
-    assert await call_soon(lambda: (waiter.wake(), list(order))[1]) == [task]
+async def test_message_resumes_the_task_at_once(make_stream):
+    stream = make_stream()
+    task, order = await start(stream)
+    assert await call_soon(lambda: (stream.arrive(), list(order))[1]) == [task]
     await task
 
 
-async def test_wake_waits_for_its_turn_while_a_task_runs():
-    waiter = Waiter(asyncio.get_running_loop())
-    task, order = await start(waiter)
-    waiter.wake()
+async def test_message_waits_for_its_turn_while_a_task_runs(make_stream):
+    stream = make_stream()
+    task, order = await start(stream)
+    stream.arrive()
     assert order == []
     await soon(task)
     assert order == [task]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks take a context from Python 3.11 on")
-async def test_wake_within_the_context_of_the_task_waits_for_its_turn():
+async def test_message_within_the_context_of_the_task_waits_for_its_turn(make_stream):
+    stream = make_stream()
     context = contextvars.copy_context()
-    waiter = Waiter(asyncio.get_running_loop())
-    task, order = await start(waiter, context)
-    assert await call_soon(lambda: context.run(lambda: (waiter.wake(), list(order))[1])) == []
+    task, order = await start(stream, context)
+    assert await call_soon(lambda: context.run(lambda: (stream.arrive(), list(order))[1])) == []
     await soon(task)
     assert order == [task]
 
 
-async def test_wake_before_anybody_waits():
-    waiter = Waiter(asyncio.get_running_loop())
-    waiter.wake()
-    waiter.wake()
-    await waiter
+async def test_message_before_anybody_waits(make_stream):
+    stream = make_stream()
+    stream.arrive()
+    stream.arrive()
+    assert await stream.recv() == "x"
+    assert stream.queue_depth == 1
+    assert await stream.recv() == "x"
 
 
-async def test_wake_after_cancel_does_nothing():
-    waiter = Waiter(asyncio.get_running_loop())
-    task, order = await start(waiter)
+async def test_message_after_cancel_is_kept(make_stream):
+    stream = make_stream()
+    task, order = await start(stream)
     task.cancel("why")
-    await call_soon(waiter.wake)
+    await call_soon(stream.arrive)
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
     assert order == [task]
-    assert waiter.cancel() is False
+    assert await soon(stream.recv()) == "x"
 
 
-async def test_what_the_task_lets_out_is_not_taken_for_a_context_entered_twice(loop_kind):
-    waiter = Waiter(asyncio.get_running_loop())
+async def test_cancel_after_the_message_keeps_it(make_stream):
+    stream = make_stream()
+    task, order = await start(stream)
+    stream.arrive()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    assert order == [task]
+    assert await soon(stream.recv()) == "x"
+
+
+async def test_what_the_task_lets_out_is_not_taken_for_a_context_entered_twice(make_stream):
+    stream = make_stream()
+    failures = []
 
     def callback(_):
         raise RuntimeError("of the callback")
 
-    waiter.add_done_callback(callback, context=contextvars.copy_context())
+    stream._application_failed = lambda: failures.append(sys.exc_info()[1])
+    receiving = stream.recv()
+    waiting = receiving.send(None)
+    assert waiting.get_loop() is asyncio.get_running_loop()
+    waiting.add_done_callback(callback, context=contextvars.copy_context())
+    await call_soon(stream.arrive)
+    assert [str(failure) for failure in failures] == ["of the callback"]
+    receiving.close()
 
-    def wake():
-        with pytest.raises(RuntimeError, match="of the callback"):
-            waiter.wake()
 
-    await call_soon(wake)
+# What recv() and send() return
+
+
+async def test_awaitables_are_coroutines_to_asyncio(make_stream):
+    stream = make_stream()
+    for awaitable in (stream.recv(), stream.__anext__(), stream.send("x")):
+        assert asyncio.iscoroutine(awaitable)
+        assert inspect.isawaitable(awaitable)
+        assert awaitable.__name__ in (
+            "recv",
+            "__anext__",
+            "_send",
+            "Connection.recv",
+            "Connection.__anext__",
+            "Connection.send",
+        )
+        awaitable.close()
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            await awaitable

@@ -9,7 +9,10 @@ import pytest
 NAMES = {
     "masking": ["apply_mask", "apply_mask_inplace", "new_masking_key"],
     "utf8": ["Utf8Validator"],
+    "events": ["Message"],
     "framing": ["Frame", "FrameParser", "serialize_frame"],
+    "core": ["Core"],
+    "stream": ["CallbackStream", "QueueStream", "Stream"],
 }
 each_name = pytest.mark.parametrize(
     ("module", "name"), [(module, name) for module, names in NAMES.items() for name in names]

@@ -5,55 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import weakref
 from typing import Any, cast
 
 from wsframe.asyncio.keepalive import Keepalive
 from wsframe.asyncio.memory import trim_soon
-from wsframe.connection import Connection
+from wsframe.asyncio.stream import Stream
 from wsframe.constants import CloseCode, Role, State
-from wsframe.events import Event, Failed, Message, PingReceived, PongReceived
+from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
 from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import Response
 from wsframe.limits import ANSWER_GRACE_S
 
 __all__ = ["BaseProtocol"]
 
-READ_SIZE = 64 * 1024
-"""Bytes of the read buffer that all connections of an event loop share."""
 
-JOINED_BYTES = 64 * 1024
-"""Bytes from which joining messages to one write saves less than copying them costs."""
-
-_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
-
-
-def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    """Return the read buffer of an event loop.
-
-    ``get_buffer``, the read and ``buffer_updated`` follow one another without anything in between, so an
-    idle connection needs no buffer of its own.
-    """
-    buffer = _read_buffers.get(loop)
-    if buffer is None:
-        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return buffer
-
-
-class BaseProtocol(asyncio.BufferedProtocol):
+class BaseProtocol(Stream, asyncio.BufferedProtocol):
     """One TCP connection that carries a WebSocket connection.
 
-    Subclasses implement the ``_on_`` methods. What is sent while a read is being handled is written at its
-    end, in one piece.
+    Subclasses implement the ``_on_`` methods. They mix in ``CallbackStream`` or ``QueueStream`` before this class, and
+    initialize it before they initialize this one.
 
     Args:
-        protocol: The connection without I/O, in state CONNECTING.
         open_timeout: Seconds for the opening handshake; None for no limit.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
         close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        write_limit: Bytes in the write buffer above which sending pauses, or a pair with those below which
-            it resumes.
+        write_low: Bytes in the write buffer below which sending resumes; None for a quarter of those above which it
+            pauses.
         logger: Where to log to.
 
     Attributes:
@@ -64,21 +42,16 @@ class BaseProtocol(asyncio.BufferedProtocol):
         latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
     """
 
-    transport: asyncio.Transport
-    loop: asyncio.AbstractEventLoop
-
     def __init__(
         self,
-        protocol: Connection,
         *,
         open_timeout: float | None,
         ping_interval: float | None,
         ping_timeout: float | None,
         close_timeout: float | None,
-        write_limit: int | tuple[int, int | None],
+        write_low: int | None,
         logger: logging.Logger | logging.LoggerAdapter[Any],
     ) -> None:
-        self.protocol = protocol
         self.logger = logger
         self.open_timeout = open_timeout
         self.ping_interval = ping_interval
@@ -86,18 +59,9 @@ class BaseProtocol(asyncio.BufferedProtocol):
         self.close_timeout = close_timeout
         self.was_open = False
         self.latency = 0.0
-        self._write_high, self._write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
-        self._corked = False
-        # Bytes sent in this turn of the event loop behind what was written at once; None at its beginning.
-        self._joined_bytes: int | None = None
-        self._write_paused = False
-        self.reading_paused = False
+        self._write_low = write_low
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
         self._timer: asyncio.TimerHandle | None = None
-        self._ending = False
-        # Runs while an extension holds memory that an idle connection does not need.
-        self._has_idle_timeout = False
-        self._idle_timer: asyncio.TimerHandle | None = None
         self._keepalive: Keepalive | None = None
         # Payloads of the pings that are not answered yet, in order, with the time and who waits for the pong.
         self._pings: dict[bytes, tuple[asyncio.Future[float] | None, float]] = {}
@@ -107,15 +71,6 @@ class BaseProtocol(asyncio.BufferedProtocol):
     def _on_connected(self) -> None:
         """The TCP connection is there."""
 
-    def _on_handshake_data(self, data: memoryview) -> None:
-        """Bytes of the opening handshake came."""
-
-    def _on_message(self, message: Message) -> None:
-        """A message came."""
-
-    def _on_read(self) -> None:
-        """All events of a read have been handled; what is sent now is still written together with their answers."""
-
     def _on_ping(self, payload: bytes) -> None:
         """A Ping came; it is answered already."""
 
@@ -124,10 +79,6 @@ class BaseProtocol(asyncio.BufferedProtocol):
 
     def _on_lost(self, exc: Exception | None) -> None:
         """The TCP connection is gone, and the state CLOSED."""
-
-    def _has_answers_to_come(self) -> bool:
-        """Tell whether the application may still answer what has been received."""
-        return False
 
     # What people look at
 
@@ -169,27 +120,13 @@ class BaseProtocol(asyncio.BufferedProtocol):
     # asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.loop = asyncio.get_running_loop()
-        self._buffer = _read_buffer(self.loop)
+        self._attach(cast("asyncio.Transport", transport), asyncio.get_running_loop())
         self.transport.set_write_buffer_limits(self._write_high, self._write_low)
         self._set_timer(self.open_timeout, self._open_timed_out)
         self._on_connected()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._keepalive is not None:
-            self._keepalive.alive = True
-        data = self._buffer[:nbytes]
-        if self.protocol.state is State.CONNECTING:
-            if not self._ending:
-                self._on_handshake_data(data)
-        else:
-            self._receive(data)
-
     def connection_lost(self, exc: Exception | None) -> None:
+        self._detach()
         self._set_timer(None)
         if self._idle_timer is not None:
             self._idle_timer.cancel()
@@ -231,29 +168,8 @@ class BaseProtocol(asyncio.BufferedProtocol):
         if self.ping_interval is not None:
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)
 
-    def _receive(self, data: bytes | memoryview) -> None:
-        protocol = self.protocol
-        if protocol.hold_pongs and not self._write_paused and self.buffered_bytes <= self._write_high:
-            protocol.hold_pongs = False
-        self._corked = True
-        try:
-            for event in protocol.receive_data(data):
-                self._dispatch(event)
-            self._on_read()
-        except Exception:
-            self._application_failed()
-        finally:
-            self._corked = False
-        if self.protocol.failed and self._has_answers_to_come() and not self._ending:
-            self.protocol.hold_failure = True
-            grace = ANSWER_GRACE_S if self.close_timeout is None else min(ANSWER_GRACE_S, self.close_timeout)
-            self._set_timer(grace, self._release_failure)
-        self._flush()
-
-    def _dispatch(self, event: Event) -> None:
-        if isinstance(event, Message):
-            self._on_message(event)
-        elif isinstance(event, PingReceived):
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, PingReceived):
             # A subclass may handle pause_writing in its own way; Pongs must not pile up all the same.
             if self.buffered_bytes > self._write_high:
                 self.protocol.hold_pongs = True
@@ -264,8 +180,13 @@ class BaseProtocol(asyncio.BufferedProtocol):
         elif isinstance(event, Failed):
             fault = event.fault
             self.logger.info("connection failed: %s (%s)", fault.text, fault.section)
-        else:
+        elif isinstance(event, CloseReceived):
             self.logger.debug("received %s", event.close)
+
+    def _hold_failure(self) -> None:
+        self.protocol.hold_failure = True
+        grace = ANSWER_GRACE_S if self.close_timeout is None else min(ANSWER_GRACE_S, self.close_timeout)
+        self._set_timer(grace, self._release_failure)
 
     def _application_failed(self) -> None:
         """An exception came out of the application, which cannot be raised anywhere."""
@@ -279,19 +200,6 @@ class BaseProtocol(asyncio.BufferedProtocol):
         if self.protocol.hold_failure:
             self.protocol.hold_failure = False
             self._flush()
-
-    def pause_reading(self) -> None:
-        """Stop reading from the peer, so that TCP makes it wait."""
-        if not self.reading_paused and not self.transport.is_closing():
-            self.reading_paused = True
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read from the peer again."""
-        if self.reading_paused:
-            self.reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
     # Pings
 
@@ -337,38 +245,6 @@ class BaseProtocol(asyncio.BufferedProtocol):
         self.latency = now - sent_at
 
     # Writing and ending
-
-    def _flush_joined(self, size: int) -> None:
-        """Write a message of that many bytes at once, or together with others sent in this turn of the event loop."""
-        if self._corked:
-            return
-        if self._joined_bytes is None:
-            self._joined_bytes = 0
-            self.loop.call_soon(self._join)
-        else:
-            # At least 2 bytes of header, so that an empty message counts too.
-            self._joined_bytes += 2 + size
-            if self._joined_bytes <= JOINED_BYTES:
-                return
-            self._joined_bytes = 0
-        self._flush()
-
-    def _join(self) -> None:
-        joined, self._joined_bytes = self._joined_bytes, None
-        if joined and self.protocol.state is not State.CLOSED:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write what there is to send, and end the TCP connection when its time has come."""
-        if self._corked:
-            return
-        if self._has_idle_timeout and self._idle_timer is None:
-            self._watch_idleness()
-        data = self.protocol.data_to_send()
-        if data and not self.transport.is_closing():
-            self.transport.write(data)
-        if self.protocol.state is State.CLOSING or (self.protocol.failed and not self.protocol.failure_held):
-            self._end()
 
     def _watch_idleness(self) -> None:
         """Give up what extensions only need while messages flow, once a timeout has passed without any."""

@@ -6,21 +6,26 @@ Names and behaviour are those of the ``websockets`` library's asyncio API.
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 import uuid
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from wsframe.asyncio.base import BaseProtocol
-from wsframe.asyncio.waiter import Waiter
+from wsframe.asyncio.stream import QueueStream
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
-from wsframe.events import Message
-from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from wsframe.exceptions import ConcurrencyError, ConnectionClosed
 from wsframe.http11 import Request, Response
-from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
+from wsframe.limits import (
+    CLOSE_TIMEOUT_S,
+    MAX_QUEUE,
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    SENDS_IN_A_ROW,
+    WRITE_LIMIT,
+)
 from wsframe.prepared import PreparedMessage
 
 if TYPE_CHECKING:
@@ -28,11 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-SENDS_IN_A_ROW = 256
-"""Messages that a task may send without waiting for anything, until others get their turn."""
 
-
-class Connection(BaseProtocol):
+class Connection(QueueStream, BaseProtocol):
     """A WebSocket connection; ``ServerConnection`` and ``ClientConnection`` are what servers and clients get.
 
     Messages are received with ``recv()`` or ``async for``, and sent with ``send()``. One task may receive
@@ -68,31 +70,26 @@ class Connection(BaseProtocol):
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
-        super().__init__(
-            protocol,
+        write_high, write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+        queue_high, queue_low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+        if queue_low is None and queue_high is not None:
+            queue_low = queue_high // 4
+        QueueStream.__init__(self, protocol, write_high, queue_high, queue_low)
+        BaseProtocol.__init__(
+            self,
             open_timeout=open_timeout,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
-            write_limit=write_limit,
+            write_low=write_low,
             logger=logger or logging.getLogger(f"wsframe.{protocol.role.name.lower()}"),
         )
         self.id = uuid.uuid4()
         self.request: Request | None = None
         self.response: Response | None = None
-        high, low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
-        self._queue_high = high
-        self._queue_low = high // 4 if low is None and high is not None else low
-        self._queue: collections.deque[Message] = collections.deque()
-        # Who waits in recv(), for a place in the write buffer, and for the end.
-        self._receiver: Waiter | None = None
+        # Who waits for a place in the write buffer, and for the end.
         self._writers: set[asyncio.Future[None]] = set()
         self._lost: asyncio.Future[None] | None = None
-        # Set while a fragmented message is being sent, which no other message may interrupt.
-        self._fragments_sent: asyncio.Future[None] | None = None
-        self._sent_in_a_row = 0
-        # Whether a message was handed out that the application may still be answering.
-        self._answering = False
         # Why TCP ended, to be the cause of ConnectionClosed.
         self._lost_exc: Exception | None = None
 
@@ -113,109 +110,22 @@ class Connection(BaseProtocol):
         """
         return self
 
-    async def __anext__(self) -> str | bytes:
-        try:
-            return await self.recv()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
-
-    @overload
-    async def recv(self, decode: Literal[True]) -> str: ...
-    @overload
-    async def recv(self, decode: Literal[False]) -> bytes: ...
-    @overload
-    async def recv(self, decode: bool | None = None) -> str | bytes: ...
-
-    async def recv(self, decode: bool | None = None) -> str | bytes:
-        """Receive the next message, whole.
-
-        It may be cancelled at any time; the message is then there for the next call.
-
-        Args:
-            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
-                str and binary as bytes.
-
-        Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
-                because ``decode`` is True and a binary message is not UTF-8.
-            ConcurrencyError: If another task is receiving.
-        """
-        if self._receiver is not None:
-            raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
-        while not self._queue:
-            if self.protocol.state is State.CLOSED:
-                raise self.close_exc
-            # The application has come back for more: what there was to answer is answered.
-            self._answering = False
-            self._release_failure()
-            self._receiver = Waiter(self.loop)
-            self._sent_in_a_row = 0
-            try:
-                await self._receiver
-            finally:
-                self._receiver = None
-        message = self._queue.popleft()
-        self._answering = True
-        if self.reading_paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
-            self.resume_reading()
-        if decode is None:
-            return message.data
-        if not decode:
-            return message.payload
-        try:
-            return message.payload.decode()
-        except UnicodeDecodeError as exc:
-            self._lost_exc = self._lost_exc or exc
-            self.protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}")
-            self._flush()
+    async def _refuse_text(self, exc: UnicodeDecodeError) -> None:
+        self._lost_exc = self._lost_exc or exc
+        self.protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}")
+        self._flush()
         await self.wait_closed()
         raise self.close_exc
 
-    def _on_message(self, message: Message) -> None:
-        full = self._queue_high is not None and len(self._queue) >= self._queue_high
-        # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
-        # The application has said that it wants no more, so what exceeds the queue is not kept.
-        if not full or self.protocol.state is State.OPEN:
-            self._queue.append(message)
-
-    def _on_read(self) -> None:
-        if self._queue:
-            if self._receiver is not None:
-                self._receiver.wake()
-            # Nor does reading pause while the connection is closing: see above.
-            full = self._queue_high is not None and len(self._queue) > self._queue_high
-            if full and self.protocol.state is State.OPEN:
-                self.pause_reading()
-
-    def _has_answers_to_come(self) -> bool:
-        return bool(self._queue) or self._answering
-
     # Sending
 
-    async def send(
+    async def _send(
         self,
         message: str | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
-        text: bool | None = None,
-        *,
-        compress: bool | None = None,
+        text: bool | None,
+        compress: bool | None,
     ) -> None:
-        """Send a message.
-
-        The call waits while the write buffer is above its limit. Cancelling it never leaves half a frame on
-        the wire; cancelling it between two fragments closes the connection.
-
-        Args:
-            message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
-                an iterable or asynchronous iterable of str or bytes-like objects, which become the
-                fragments of one message.
-            text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the
-                extension, which does not compress messages below its threshold.
-
-        Raises:
-            ConnectionClosed: When the connection is closed.
-            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
-        """
+        self._check_thread()
         while self._fragments_sent is not None:
             await asyncio.shield(self._fragments_sent)
         if isinstance(message, (str, bytes, bytearray, memoryview)):
@@ -301,6 +211,7 @@ class Connection(BaseProtocol):
             ConcurrencyError: If a ping with the same data is not answered yet.
             ProtocolError: If there are more bytes.
         """
+        self._check_thread()
         payload = self._new_ping_payload() if data is None else _control_payload(data)
         await self._check_open()
         if payload in self._pings:
@@ -320,6 +231,7 @@ class Connection(BaseProtocol):
             ConnectionClosed: When the connection is closed.
             ProtocolError: If there are more bytes.
         """
+        self._check_thread()
         payload = _control_payload(data)
         await self._check_open()
         self.protocol.send_pong(payload)
@@ -384,6 +296,7 @@ class Connection(BaseProtocol):
         Raises:
             ProtocolError: If code or reason cannot be sent.
         """
+        self._check_thread()
         self._release_failure()
         if self.protocol.state is State.OPEN:
             if self._fragments_sent is not None:
@@ -424,8 +337,7 @@ class Connection(BaseProtocol):
 
     def _on_lost(self, exc: Exception | None) -> None:
         self._lost_exc = self._lost_exc or exc
-        if self._receiver is not None:
-            self._receiver.wake_soon()
+        self._wake_receiver()
         self._wake_writers()
         if self._lost is not None:
             self._lost.set_result(None)

@@ -50,7 +50,7 @@ class Keepalive:
         timeout: Seconds to wait for a sign of life behind a ping; None to wait for ever.
     """
 
-    __slots__ = ("_backlog", "_connection", "_handle", "_interval", "_loop", "_pinged_at", "_timeout", "alive")
+    __slots__ = ("_backlog", "_connection", "_handle", "_interval", "_loop", "_pinged_at", "_timeout")
 
     def __init__(self, connection: Pinged, interval: float, timeout: float | None) -> None:
         self._connection = connection
@@ -60,7 +60,6 @@ class Keepalive:
         self._pinged_at = 0.0
         # Bytes waiting to be sent when the ping was queued behind them.
         self._backlog = 0
-        self.alive = True
         self._handle: asyncio.TimerHandle | None = self._loop.call_later(interval, self._ping)
 
     def stop(self) -> None:
@@ -76,7 +75,7 @@ class Keepalive:
 
     def _ping(self) -> None:
         self._pinged_at = self._loop.time()
-        self.alive = False
+        self._connection.alive = False
         self._backlog = self._connection.send_keepalive_ping()
         if self._timeout is None:
             self._handle = self._loop.call_later(self._interval, self._ping)
@@ -85,7 +84,7 @@ class Keepalive:
 
     def _check(self) -> None:
         backlog = self._connection.buffered_bytes
-        if self.alive or backlog < self._backlog or self._connection.reading_paused:
+        if self._connection.alive or backlog < self._backlog or self._connection.reading_paused:
             self._rest()
         else:
             self._handle = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsframe.asyncio.base import BaseProtocol
+from wsframe.asyncio.stream import CallbackStream
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory, compression_factories
-from wsframe.events import Message
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
 from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import SERVER, USER_AGENT, Request, Response
@@ -27,13 +27,10 @@ from wsframe.limits import (
 from wsframe.prepared import PreparedMessage
 from wsframe.uri import parse_uri
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
 __all__ = ["WebSocketProtocol"]
 
 
-class WebSocketProtocol(BaseProtocol):
+class WebSocketProtocol(CallbackStream, BaseProtocol):
     """A WebSocket connection that calls methods as things happen: subclass it and override them.
 
     A server passes it to ``loop.create_server``, a client, with ``uri``, to ``loop.create_connection``::
@@ -102,13 +99,15 @@ class WebSocketProtocol(BaseProtocol):
         limits = Limits.for_max_size(max_size)
         extensions = compression_factories(compression)
         role = Role.SERVER if uri is None else Role.CLIENT
-        super().__init__(
-            Connection(role, state=State.CONNECTING, limits=limits),
+        write_high, write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+        CallbackStream.__init__(self, Connection(role, state=State.CONNECTING, limits=limits), write_high)
+        BaseProtocol.__init__(
+            self,
             open_timeout=open_timeout,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
-            write_limit=write_limit,
+            write_low=write_low,
             logger=logger or logging.getLogger(f"wsframe.{role.name.lower()}"),
         )
         self.request: Request | None = None
@@ -138,9 +137,6 @@ class WebSocketProtocol(BaseProtocol):
 
     def connection_open(self) -> None:
         """The opening handshake is done; messages may be sent."""
-
-    def message_received(self, data: str | bytes) -> None:
-        """A message came: text as str, binary as bytes."""
 
     def ping_received(self, data: bytes) -> None:
         """A ping came; it has been answered."""
@@ -176,28 +172,6 @@ class WebSocketProtocol(BaseProtocol):
             self.resume_reading()
 
     # Methods
-
-    def send(self, data: str | Buffer | PreparedMessage, *, compress: bool | None = None) -> None:
-        """Send a message.
-
-        It is written at the end of the read that is being handled, or else at once. What the transport
-        cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
-
-        Args:
-            data: A str for a text message, a bytes-like object for a binary one, or a prepared message.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the threshold.
-
-        Raises:
-            InvalidState: If the connection is not open.
-            TypeError: If ``data`` is none of these.
-        """
-        if isinstance(data, str):
-            self.protocol.send_text(data, compress=compress)
-        elif isinstance(data, PreparedMessage):
-            self.protocol.send_prepared(data)
-        else:
-            self.protocol.send_binary(data, compress=compress)
-        self._flush()
 
     def ping(self, data: bytes = b"") -> None:
         """Send a ping; ``pong_received`` is called when it is answered.
@@ -292,8 +266,10 @@ class WebSocketProtocol(BaseProtocol):
 
     # What happens
 
-    def _on_message(self, message: Message) -> None:
-        self.message_received(message.data)
+    def _send_other(self, data: object) -> None:
+        if not isinstance(data, PreparedMessage):
+            raise TypeError(f"data must be str or bytes-like, not {type(data).__name__}")
+        self.protocol.send_prepared(data)
 
     def _on_ping(self, payload: bytes) -> None:
         self.ping_received(payload)

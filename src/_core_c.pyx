@@ -1,0 +1,325 @@
+"""Messages in and out of a connection, in C. Rank 4. Twin of ``wsframe/_core_py.py``; the contract is in ``core``."""
+
+from cpython.buffer cimport (
+    PyBUF_FULL_RO,
+    PyBUF_SIMPLE,
+    PyBuffer_IsContiguous,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_GET_LENGTH
+from libc.stdint cimport uint32_t
+
+from wsframe cimport _masking_c as masking
+from wsframe._events_c cimport Message, new_message
+from wsframe._framing_c cimport Frame, FrameParser, write_frame
+
+from wsframe._utf8_c import Utf8Validator
+from wsframe.constants import Opcode, Role, State
+from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError
+
+__all__ = ["Core"]
+
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    const unsigned char *PyUnicode_1BYTE_DATA(object text)
+
+
+cdef enum:
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    FIN = 0x80
+    RSV1 = 0x40
+    # The bit of an opcode that tells control frames from data frames.
+    CONTROL = 0x08
+
+cdef object CONNECTING = State.CONNECTING
+cdef object OPEN = State.OPEN
+cdef object CLOSED = State.CLOSED
+
+
+cdef class Core:
+    # The first line is where inspect.signature() finds the arguments of a class in C.
+    """Core(role, state, limits, extensions)
+--
+
+The part of a connection that every message passes through: frames to events, messages to frames.
+
+    Args:
+        role: Which end this is.
+        state: The state to begin with.
+        limits: Bounds on what the peer may send.
+        extensions: The extensions agreed on, in the order in which they encode.
+    """
+
+    def __cinit__(self):
+        # Until __init__ has run, and if it never does, nothing is received or sent.
+        self.state = CLOSED
+        self._output = []
+        self.extensions = []
+
+    def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
+        self.role = role
+        self._masks = role == Role.CLIENT
+        self._limits = limits
+        self._use(extensions)
+        self.state = state
+
+    def _use(self, extensions: Sequence[Extension]) -> None:
+        """Begin with frames, these extensions having been agreed on."""
+        self.extensions = list(extensions)
+        self._parser = FrameParser(
+            self.role,
+            max_message_size=self._limits.max_message_size,
+            max_fragment_size=self._limits.max_fragment_size,
+            rsv1=any([extension.rsv1 for extension in extensions]),
+        )
+
+    # Receiving
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        """Take the next bytes from the peer.
+
+        Args:
+            data: Any C-contiguous bytes-like object. It is not kept.
+
+        Returns:
+            What they amount to, in order; nothing behind a Close frame or a violation (RFC 6455 §1.4, §7.1.7).
+
+        Raises:
+            InvalidState: If the state is CONNECTING.
+        """
+        cdef Py_buffer view
+        if self.state is CONNECTING:
+            raise InvalidState("cannot receive frames before the opening handshake is done")
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            return self.receive(<const unsigned char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef list receive(self, const unsigned char *data, Py_ssize_t size):
+        # First of frames, then of the events that they amount to.
+        cdef list events = []
+        cdef Py_ssize_t count, i
+        cdef Py_ssize_t kept = 0
+        cdef Frame frame
+        cdef bint plain
+        if self._failed or self.state is CLOSED or self._parser is None:
+            return events
+        self._parser.parse(data, size, events)
+        plain = PyList_GET_SIZE(self.extensions) == 0
+        count = PyList_GET_SIZE(events)
+        self.bytes_received += size
+        self.frames_received += count
+        for i in range(count):
+            frame = <Frame>events[i]
+            if self.frame_log is not None:
+                self.frame_log("<", frame)
+            if frame.first & CONTROL:
+                event = self._receive_control(frame)
+            elif plain and frame.first > FIN:
+                # Whole, and no extension is at work: not a continuation, nor is any reserved bit set.
+                event = new_message(frame.first == (FIN | TEXT), frame.payload)
+            else:
+                event = self._receive_fragment(frame)
+                if event is None:
+                    continue
+            if type(event) is Message:
+                self.messages_received += 1
+                self.payload_bytes_received += PyBytes_GET_SIZE((<Message>event).payload)
+            elif type(event) is Fault:
+                events[kept] = self._receive_fault(event)
+                del events[kept + 1:]
+                return events
+            events[kept] = event
+            kept += 1
+        if kept < count:
+            del events[kept:]
+        if self._parser.fault is not None:
+            events.append(self._receive_fault(self._parser.fault))
+        return events
+
+    cdef object _receive_fragment(self, Frame frame):
+        """Take a data frame; return the message that it completes, or what is wrong with it.
+
+        The parser has judged order and size of the frames, and the text of those that no extension has encoded.
+        """
+        cdef unsigned char opcode = frame.first & 0x0F
+        cdef bint fin = (frame.first & FIN) != 0
+        cdef object payload = frame.payload
+        if PyList_GET_SIZE(self.extensions):
+            payload = self._decode(frame)
+            if not PyBytes_Check(payload):
+                return payload
+        if opcode != CONTINUATION:
+            if fin:
+                return new_message(opcode == TEXT, payload)
+            self._is_text = opcode == TEXT
+        # One growing buffer, so that what is held is the size of the message and not a matter of how many
+        # fragments it comes in.
+        if self._fragments is None:
+            self._fragments = bytearray()
+        self._fragments += payload
+        if not fin:
+            return None
+        payload = bytes(self._fragments)
+        self._fragments = None
+        return new_message(self._is_text, payload)
+
+    cdef object _decode(self, Frame frame):
+        """Have the extensions decode a frame, and judge what comes out: its payload, or a Fault."""
+        cdef bint fin = (frame.first & FIN) != 0
+        if frame.first & 0x0F:
+            self._utf8 = Utf8Validator() if (frame.first & (RSV1 | 0x0F)) == (RSV1 | TEXT) else None
+        room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
+        if room is not None and self._fragments is not None:
+            room -= len(self._fragments)
+        limit = self._limits.max_fragment_size
+        # As in the parser, a frame over both limits is a frame that is too big.
+        if limit is not None and (room is None or limit <= room):
+            room, too_big = limit, Fault.FRAGMENT_TOO_BIG
+        try:
+            for extension in reversed(self.extensions):
+                frame = extension.decode(frame, max_size=room)
+        except PayloadTooBig:
+            return too_big
+        except ProtocolError as exc:
+            return exc.fault or Fault.INVALID_DEFLATE
+        # RFC 6455 §8.1, RFC 7692 §6.2: it is the decoded text that must be UTF-8.
+        if self._utf8 is not None and not (self._utf8.feed(frame.payload) and (not fin or self._utf8.finish())):
+            return Fault.INVALID_UTF8_TEXT
+        return frame.payload
+
+    # Sending
+
+    def send_text(self, data: str | Buffer, fin: bool = True, compress: bool | None = None) -> None:
+        """Send a text message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: The text, or its UTF-8 encoding.
+            fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self.send_message(TEXT, data, fin, compress)
+
+    def send_binary(self, data: Buffer, fin: bool = True, compress: bool | None = None) -> None:
+        """Send a binary message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: Any bytes-like object.
+            fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        if PyUnicode_Check(data):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        self.send_message(BINARY, data, fin, compress)
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to send to the peer now; the caller sends all of them, in order."""
+        cdef list output = self.output()
+        cdef bytes data = output.pop() if PyList_GET_SIZE(output) == 1 else b"".join(output)
+        output.clear()
+        self.bytes_sent += PyBytes_GET_SIZE(data)
+        return data
+
+    cdef list output(self):
+        if self._answer is not None and not (self.hold_failure and self._failed):
+            self._send_close_frame(self._answer)
+        return self._output
+
+    def _check_message_can_start(self) -> None:
+        if self.state is not OPEN:
+            raise InvalidState(f"cannot send in state {self.state.name}")
+        if self._sending_fragments:
+            raise ProtocolError("a fragmented message is in progress")
+
+    cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1:
+        if self.state is not OPEN or self._sending_fragments:
+            self._check_message_can_start()
+        self._sending_plain = compress is False
+        self.send_data(opcode, data, fin, compress)
+        self.messages_sent += 1
+        return 0
+
+    def _send_data(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
+        """Send a data frame, whose turn it is."""
+        self.send_data(opcode, data, fin, compress)
+
+    cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1:
+        cdef Frame frame
+        cdef unsigned char first = (FIN if fin else 0) | opcode
+        if PyList_GET_SIZE(self.extensions) == 0 or self._sending_plain:
+            self._write(first, data)
+        else:
+            if PyUnicode_Check(data):
+                data = PyUnicode_AsUTF8String(data)
+            elif not PyBytes_Check(data):
+                # Of what is not bytes-like, bytes() would make something of its own.
+                data = bytes(memoryview(data))
+            frame = Frame.__new__(Frame)
+            frame.first = first
+            frame.payload = data
+            for extension in self.extensions:
+                frame = extension.encode(frame, compress)
+            self._write(frame.first, frame.payload)
+            # What the application has sent, not what it was encoded to.
+            self.payload_bytes_sent += PyBytes_GET_SIZE(data) - PyBytes_GET_SIZE(frame.payload)
+        self._sending_fragments = not fin
+        return 0
+
+    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
+        """Send a frame."""
+        cdef uint64_t counted = self.payload_bytes_sent
+        self._write((FIN if fin else 0) | (RSV1 if rsv1 else 0) | <int>opcode, payload)
+        self.payload_bytes_sent = counted
+
+    cdef int _write(self, unsigned char first, object data) except -1:
+        cdef Py_buffer view
+        if PyUnicode_Check(data):
+            if PyUnicode_IS_COMPACT_ASCII(data):
+                return self._write_frame(first, PyUnicode_1BYTE_DATA(data), PyUnicode_GET_LENGTH(data))
+            data = PyUnicode_AsUTF8String(data)
+        if PyBytes_Check(data):
+            return self._write_frame(
+                first, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+            )
+        PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
+        try:
+            if not PyBuffer_IsContiguous(&view, b"C"):
+                return self._write(first, memoryview(data).tobytes())
+            return self._write_frame(first, <const unsigned char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
+        cdef uint32_t key
+        if self._masks:
+            # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
+            masking.write_masking_key(<unsigned char *>&key)
+            self._output.append(write_frame(first, payload, size, &key))
+        else:
+            self._output.append(write_frame(first, payload, size, NULL))
+        self.frames_sent += 1
+        self.payload_bytes_sent += size
+        if self.frame_log is not None:
+            self._log_sent(first, payload[:size])
+        return 0
+
+    def _log_sent(self, first: int, payload: bytes) -> None:
+        cdef Frame frame = Frame.__new__(Frame)
+        frame.first = first
+        frame.payload = payload
+        self.frame_log(">", frame)

@@ -1,0 +1,818 @@
+"""A connection's data path in C. Rank 5. Twin of ``wsframe/asyncio/_stream_py.py``; the contract is in ``stream``."""
+
+cimport cython
+from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.unicode cimport PyUnicode_Check
+
+from wsframe._core_c cimport Core
+from wsframe._events_c cimport Message, message_data
+
+import asyncio
+import weakref
+from asyncio import current_task
+
+from wsframe.constants import State
+from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
+from wsframe.limits import JOINED_BYTES, READ_SIZE, SENDS_IN_A_ROW
+
+__all__ = ["CallbackStream", "QueueStream", "Stream"]
+
+
+cdef extern from "Python.h":
+    ctypedef int PySendResult
+    const PySendResult PYGEN_ERROR
+    const PySendResult PYGEN_NEXT
+    PySendResult PyIter_Send(object iterator, object value, PyObject **result)
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    unsigned long PyThread_get_thread_ident()
+    void PyErr_SetObject(object kind, object value)
+    int PyErr_WarnFormat(object category, Py_ssize_t stack_level, const char *format, ...) except -1
+
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    static Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) {
+        (void)fd, (void)data, (void)size;
+        return -1;
+    }
+    #else
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL /* CPython ignores SIGPIPE anyway */
+    #define MSG_NOSIGNAL 0
+    #endif
+    static Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) {
+        return (Py_ssize_t)send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    #endif
+
+    /* What an awaitable does with each step; Cython's own __next__ adds a traceback to each StopIteration. */
+    #define set_iternext(type, function) (((PyTypeObject *)(type))->tp_iternext = (function))
+    """
+    Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) nogil
+    ctypedef PyObject *(*iternextfunc)(PyObject *)
+    void set_iternext(object type, iternextfunc iternext)
+
+
+cdef enum:
+    TEXT = 0x1
+    BINARY = 0x2
+
+    # Bytes from which a write takes long enough for other threads to run meanwhile.
+    LONG_WRITE = 64 * 1024
+
+    # Phases of an awaitable.
+    NEW = 0
+    WAITING
+    # A coroutine has taken over.
+    DELEGATED
+    DONE
+
+    # What a step comes to: something to wait for, or the result.
+    WAIT = 0
+    RESULT
+
+cdef Py_ssize_t JOINED = JOINED_BYTES
+cdef int IN_A_ROW = SENDS_IN_A_ROW
+cdef object CONNECTING = State.CONNECTING
+cdef object OPEN = State.OPEN
+cdef object CLOSING = State.CLOSING
+cdef object CLOSED = State.CLOSED
+
+# Transports whose socket takes bytes directly while their own buffer is empty.
+cdef set SOCKET_TRANSPORTS = {
+    ("asyncio.selector_events", "_SelectorSocketTransport"),
+    ("uvloop.loop", "TCPTransport"),
+    ("uvloop.loop", "UnixTransport"),
+}
+
+cdef object read_buffers = weakref.WeakKeyDictionary()
+
+
+cdef object read_buffer(object loop):
+    """Return the read buffer of an event loop.
+
+    ``get_buffer``, the read and ``buffer_updated`` follow one another without anything in between, so an
+    idle connection needs no buffer of its own.
+    """
+    cdef object view = read_buffers.get(loop)
+    if view is None:
+        view = read_buffers[loop] = memoryview(bytearray(READ_SIZE))
+    return view
+
+
+cdef class Stream:
+    # The first line is where inspect.signature() finds the arguments of a class in C.
+    """Stream(protocol, write_high)
+--
+
+From a read to messages, and from messages to a write.
+
+    What is sent while a read is being handled is written at its end, in one piece; what is sent otherwise, at once or
+    together with more that is sent in the same turn of the event loop.
+
+    Args:
+        protocol: The connection without I/O.
+        write_high: Bytes in the write buffer above which sending pauses.
+    """
+
+    cdef readonly Core protocol
+    cdef object _transport
+    cdef readonly object loop
+    # Whether anything came since keepalive has looked.
+    cdef public bint alive
+    cdef public bint reading_paused
+    cdef readonly object _write_high
+    cdef public bint _write_paused
+    cdef readonly bint _corked
+    # Whether the end of the TCP connection has begun.
+    cdef public bint _ending
+    # Runs while an extension holds memory that an idle connection does not need.
+    cdef public bint _has_idle_timeout
+    cdef public object _idle_timer
+    # Bytes sent in this turn of the event loop behind what was written at once; -1 at its beginning.
+    cdef Py_ssize_t _joined_bytes
+    cdef unsigned long _thread
+    # A memoryview, and its bytes.
+    cdef object _buffer
+    cdef unsigned char *_bytes
+    # The socket, if it may be written to, and whether the transport may still have bytes to write before.
+    cdef int _fd
+    cdef bint _transport_writes
+    # Whether the transport was closing when it was last looked at.
+    cdef bint _transport_closing
+
+    def __cinit__(self, *args, **kwargs):
+        self._fd = -1
+        self._joined_bytes = -1
+
+    def __init__(self, protocol: Connection, write_high: int) -> None:
+        self.protocol = protocol
+        self._write_high = write_high
+
+    # The transport
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self._transport
+
+    @transport.setter
+    def transport(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._fd = -1
+        if (type(transport).__module__, type(transport).__qualname__) in SOCKET_TRANSPORTS:
+            self._fd = transport.get_extra_info("socket").fileno()
+            # It may have something to write already.
+            self._transport_writes = True
+
+    def _attach(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Read from and write to a transport."""
+        self.transport = transport
+        self.loop = loop
+        self._thread = PyThread_get_thread_ident()
+        self._buffer = read_buffer(loop)
+        self._bytes = <unsigned char *>PyByteArray_AS_STRING(self._buffer.obj)
+
+    def _detach(self) -> None:
+        """The TCP connection is gone."""
+        self._fd = -1
+
+    # Reading
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        cdef Py_ssize_t size = nbytes
+        self.alive = True
+        if self.protocol.state is CONNECTING:
+            if not self._ending:
+                self._on_handshake_data(self._buffer[:size])
+        else:
+            self.receive(self._bytes, size)
+
+    def _receive(self, data: bytes | memoryview) -> None:
+        """Handle bytes that came behind the opening handshake."""
+        cdef bytes copy = bytes(data)
+        self.receive(<const unsigned char *>PyBytes_AS_STRING(copy), PyBytes_GET_SIZE(copy))
+
+    cdef int receive(self, const unsigned char *data, Py_ssize_t size) except -1:
+        cdef Core protocol = self.protocol
+        if protocol._hold_pongs and not self._write_paused:
+            protocol.hold_pongs = self._transport.get_write_buffer_size() > self._write_high
+        self._corked = True
+        try:
+            self.handle(protocol.receive(data, size))
+        except Exception:
+            self._application_failed()
+        finally:
+            self._corked = False
+        if protocol._failed and not self._ending and self._has_answers_to_come():
+            self._hold_failure()
+        return self.flush()
+
+    cdef int handle(self, list events) except -1:
+        """Handle the events of a read; what is sent meanwhile is written together."""
+        raise NotImplementedError
+
+    def _has_answers_to_come(self) -> bool:
+        """Tell whether the application may still answer what has been received."""
+        return False
+
+    def pause_reading(self) -> None:
+        """Stop reading from the peer, so that TCP makes it wait."""
+        if not self.reading_paused and not self._transport.is_closing():
+            self.reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the peer again."""
+        if self.reading_paused:
+            self.reading_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # Writing
+
+    def _check_thread(self) -> None:
+        """Refuse to be used by another thread than the event loop's."""
+        self.check_thread()
+
+    cdef inline int check_thread(self) except -1:
+        if self._thread != PyThread_get_thread_ident() and self._thread:
+            raise RuntimeError(
+                "called from another thread than the event loop's; "
+                "use loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()"
+            )
+        return 0
+
+    def _flush_joined(self, size: int) -> None:
+        """Write a message of that many bytes at once, or together with others sent in this turn of the event loop."""
+        self.flush_joined(size)
+
+    cdef int flush_joined(self, Py_ssize_t size) except -1:
+        if self._corked:
+            return 0
+        if self._joined_bytes < 0:
+            self._joined_bytes = 0
+            self.loop.call_soon(self._join)
+        else:
+            # At least 2 bytes of header, so that an empty message counts too.
+            self._joined_bytes += 2 + size
+            if self._joined_bytes <= JOINED:
+                return 0
+            self._joined_bytes = 0
+        return self.flush()
+
+    def _join(self) -> None:
+        cdef bint joined = self._joined_bytes > 0
+        self._joined_bytes = -1
+        if joined and self.protocol.state is not CLOSED:
+            self.flush()
+
+    def _flush(self) -> None:
+        """Write what there is to send, and end the TCP connection when its time has come."""
+        self.flush()
+
+    cdef int flush(self) except -1:
+        cdef Core protocol = self.protocol
+        cdef list output
+        cdef bytes data
+        if self._corked:
+            return 0
+        if self._has_idle_timeout and self._idle_timer is None:
+            self._watch_idleness()
+        output = protocol.output()
+        if PyList_GET_SIZE(output):
+            data = output.pop() if PyList_GET_SIZE(output) == 1 else b"".join(output)
+            output.clear()
+            protocol.bytes_sent += PyBytes_GET_SIZE(data)
+            self._transport_closing = self._transport.is_closing()
+            if not self._transport_closing:
+                self.write(data)
+        if protocol.state is CLOSING or (protocol._failed and not protocol.failure_held):
+            self._end()
+        return 0
+
+    cdef int write(self, bytes data) except -1:
+        cdef const char *start = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t written
+        if self._fd >= 0:
+            if self._transport_writes:
+                self._transport_writes = self._transport.get_write_buffer_size() != 0
+            if not self._transport_writes:
+                if size < LONG_WRITE:
+                    written = write_now(self._fd, start, size)
+                else:
+                    with nogil:
+                        written = write_now(self._fd, start, size)
+                if written == size:
+                    return 0
+                # The transport waits until it can write the rest, and finds out what is wrong if it cannot.
+                self._transport_writes = True
+                if written > 0:
+                    self._transport.write(memoryview(data)[written:])
+                    return 0
+        self._transport.write(data)
+        return 0
+
+
+cdef class CallbackStream(Stream):
+    # The first line is where inspect.signature() finds the arguments of a class in C.
+    """CallbackStream(protocol, write_high)
+--
+
+A stream that hands messages to a method.
+
+    Args:
+        protocol: The connection without I/O.
+        write_high: Bytes in the write buffer above which sending pauses.
+    """
+
+    def message_received(self, data: str | bytes) -> None:
+        """A message came: text as str, binary as bytes."""
+
+    def send(self, data: str | Buffer | PreparedMessage, *, compress: bool | None = None) -> None:
+        """Send a message.
+
+        It is written at the end of the read that is being handled, or else at once. What the transport
+        cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
+
+        Args:
+            data: A str for a text message, a bytes-like object for a binary one, or a prepared message.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the threshold.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            TypeError: If ``data`` is none of these.
+            RuntimeError: If the caller is in another thread than the event loop.
+        """
+        self.check_thread()
+        if PyUnicode_Check(data):
+            self.protocol.send_message(TEXT, data, True, compress)
+        elif PyObject_CheckBuffer(data):
+            self.protocol.send_message(BINARY, data, True, compress)
+        else:
+            self._send_other(data)
+        self.flush()
+
+    cdef int handle(self, list events) except -1:
+        cdef object hook = None
+        for event in events:
+            if type(event) is Message:
+                if hook is None:
+                    hook = self.message_received
+                hook(message_data(<Message>event))
+            else:
+                self._on_event(event)
+        return 0
+
+
+cdef class QueueStream(Stream):
+    # The first line is where inspect.signature() finds the arguments of a class in C.
+    """QueueStream(protocol, write_high, queue_high, queue_low)
+--
+
+A stream that queues messages for ``recv()``.
+
+    Args:
+        protocol: The connection without I/O.
+        write_high: Bytes in the write buffer above which sending pauses.
+        queue_high: Messages that wait before reading pauses; None for no limit.
+        queue_low: Messages at which it resumes; None for at once.
+    """
+
+    # The message that waits first, and those behind it from an index on; None and empty if there are none.
+    cdef Message _first
+    cdef list _others
+    cdef Py_ssize_t _next
+    # -1 for no limit.
+    cdef Py_ssize_t _queue_high
+    cdef Py_ssize_t _queue_low
+    # Who waits in recv().
+    cdef Waiter _receiver
+    # Whether a message was handed out that the application may still be answering.
+    cdef bint _answering
+    # Set while a fragmented message is being sent, which no other message may interrupt.
+    cdef public object _fragments_sent
+    cdef public int _sent_in_a_row
+
+    def __init__(
+        self, protocol: Connection, write_high: int, queue_high: int | None, queue_low: int | None
+    ) -> None:
+        Stream.__init__(self, protocol, write_high)
+        self._others = []
+        self._queue_high = -1 if queue_high is None else queue_high
+        self._queue_low = -1 if queue_low is None else queue_low
+
+    # Receiving
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait to be received."""
+        return self.depth()
+
+    cdef inline Py_ssize_t depth(self) noexcept:
+        return (self._first is not None) + PyList_GET_SIZE(self._others) - self._next
+
+    cdef inline bint is_full(self) noexcept:
+        return self._queue_high >= 0 and self.depth() >= self._queue_high
+
+    cdef Message pop(self):
+        """Take the next message; there is one."""
+        cdef Message message = self._first
+        if message is not None:
+            self._first = None
+            return message
+        message = <Message>self._others[self._next]
+        self._others[self._next] = None
+        self._next += 1
+        if self._next == PyList_GET_SIZE(self._others):
+            self._others.clear()
+            self._next = 0
+        return message
+
+    def __anext__(self) -> Awaitable[str | bytes]:
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.stream = self
+        receive.iterates = True
+        return receive
+
+    def recv(self, decode: bool | None = None) -> str | bytes:
+        """Receive the next message, whole.
+
+        It may be cancelled at any time; the message is then there for the next call.
+
+        Args:
+            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
+                str and binary as bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
+                because ``decode`` is True and a binary message is not UTF-8.
+            ConcurrencyError: If another task is receiving.
+            RuntimeError: If the caller is in another thread than the event loop.
+        """
+        cdef Receive receive = Receive.__new__(Receive)
+        receive.stream = self
+        receive.decode = decode
+        return receive
+
+    cdef int handle(self, list events) except -1:
+        for event in events:
+            if type(event) is not Message:
+                self._on_event(event)
+            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
+            # The application has said that it wants no more, so what exceeds the queue is not kept.
+            elif self.protocol.state is OPEN or not self.is_full():
+                if self._first is None and not PyList_GET_SIZE(self._others):
+                    self._first = <Message>event
+                else:
+                    self._others.append(event)
+        if self.depth():
+            if self._receiver is not None:
+                self._receiver.wake()
+            # Nor does reading pause while the connection is closing: see above.
+            if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:
+                self.pause_reading()
+        return 0
+
+    def _has_answers_to_come(self) -> bool:
+        return self.depth() > 0 or self._answering
+
+    def _wake_receiver(self) -> None:
+        """Have recv() look again, in the next turn of the event loop."""
+        if self._receiver is not None:
+            self._receiver.wake_soon()
+
+    # Sending
+
+    def send(
+        self,
+        message: str | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
+        text: bool | None = None,
+        *,
+        compress: bool | None = None,
+    ) -> Coroutine[Any, Any, None]:
+        """Send a message.
+
+        The call waits while the write buffer is above its limit. Cancelling it never leaves half a frame on
+        the wire; cancelling it between two fragments closes the connection.
+
+        Args:
+            message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
+                an iterable or asynchronous iterable of str or bytes-like objects, which become the
+                fragments of one message.
+            text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the
+                extension, which does not compress messages below its threshold.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
+            RuntimeError: If the caller is in another thread than the event loop.
+        """
+        cdef Send send = Send.__new__(Send)
+        send.stream = self
+        send.message = message
+        send.text = text
+        send.compress = compress
+        return send
+
+
+cdef class Awaitable:
+    """What ``recv`` and ``send`` return: it runs when it is awaited, once, like the coroutine of an ``async def``."""
+
+    cdef QueueStream stream
+    cdef unsigned char phase
+    # The coroutine that has taken over, and what a step has come to.
+    cdef object coroutine
+    cdef object value
+
+    def __dealloc__(self):
+        if self.phase == NEW and self.stream is not None:
+            PyErr_WarnFormat(RuntimeWarning, 1, b"coroutine '%s' was never awaited", self.name())
+
+    cdef const char *name(self) noexcept:
+        return b""
+
+    @property
+    def __name__(self) -> str:
+        return self.name().decode()
+
+    def __await__(self):
+        if self.phase != NEW:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        cdef int outcome = self.step(value)
+        value, self.value = self.value, None
+        if outcome == RESULT:
+            raise StopIteration(value)
+        return value
+
+    def throw(self, kind, value=None, traceback=None):
+        if self.phase == DELEGATED:
+            return self.coroutine.throw(kind if value is None else value)
+        self.abandon()
+        if isinstance(kind, type):
+            value = kind() if value is None else value if isinstance(value, BaseException) else kind(value)
+        else:
+            value = kind
+        if traceback is not None:
+            value = value.with_traceback(traceback)
+        raise value
+
+    def close(self):
+        if self.phase == DELEGATED:
+            self.coroutine.close()
+        self.abandon()
+
+    cdef int step(self, object value) except -1:
+        """Go on until there is something to wait for, or a result."""
+        cdef PySendResult sent
+        cdef PyObject *result = NULL
+        if self.phase == DONE:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if self.phase != DELEGATED:
+            return self.run()
+        try:
+            sent = PyIter_Send(self.coroutine, value, &result)
+            if sent == PYGEN_ERROR:
+                take_result(result)
+        except BaseException:
+            self.abandon()
+            raise
+        self.value = take_result(result)
+        if sent == PYGEN_NEXT:
+            return WAIT
+        self.abandon()
+        return RESULT
+
+    cdef int run(self) except -1:
+        """Do the first step, or one behind a wait."""
+        raise NotImplementedError
+
+    cdef int delegate(self, object coroutine) except -1:
+        """Have a coroutine do the rest."""
+        self.phase = DELEGATED
+        self.coroutine = coroutine
+        return self.step(None)
+
+    cdef int abandon(self) except -1:
+        """Be done."""
+        self.phase = DONE
+        self.coroutine = None
+        return 0
+
+
+cdef extern from *:
+    """
+    /* The reference that PyIter_Send has given, or NULL with an exception set. */
+    #define take_result(result) (result)
+    """
+    object take_result(PyObject *result)
+
+
+cdef PyObject *awaitable_iternext(PyObject *me) except? NULL:
+    cdef Awaitable self = <Awaitable>me
+    cdef int outcome = self.step(None)
+    cdef object value = self.value
+    self.value = None
+    if outcome == WAIT:
+        Py_INCREF(value)
+        return <PyObject *>value
+    # Without an exception, the result is None.
+    if value is not None:
+        if isinstance(value, (tuple, BaseException)):
+            raise StopIteration(value)
+        PyErr_SetObject(StopIteration, value)
+    return NULL
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Waiter:
+    """What a task waits for in ``recv``; compatible with ``asyncio.Future`` as far as tasks need it.
+
+    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that context is
+    the one that is running already, the task is resumed by the event loop in its next turn.
+    """
+
+    cdef object loop
+    cdef object callback
+    cdef object context
+    cdef bint done
+    cdef bint cancelled
+    cdef object cancel_message
+    # Tasks look for this attribute on what they are given to wait for.
+    cdef public bint _asyncio_future_blocking
+
+    def get_loop(self):
+        """Return the event loop; a task checks that it is its own."""
+        return self.loop
+
+    def add_done_callback(self, callback, *, context):
+        """Take the one callback that resumes the task."""
+        self.callback = callback
+        self.context = context
+
+    def result(self):
+        """Return if the task was woken.
+
+        Raises:
+            CancelledError: If it was cancelled.
+        """
+        self.check()
+
+    cdef int check(self) except -1:
+        if self.cancelled:
+            raise asyncio.CancelledError(*([] if self.cancel_message is None else [self.cancel_message]))
+        return 0
+
+    def cancel(self, msg=None):
+        """Have the task resumed with CancelledError; return whether it was still waiting."""
+        if self.done:
+            return False
+        self.cancelled = True
+        self.cancel_message = msg
+        self.wake_soon()
+        return True
+
+    cdef int wake_soon(self) except -1:
+        if not self.done:
+            self.done = True
+            if self.callback is not None:
+                self.loop.call_soon(self.callback, self, context=self.context)
+        return 0
+
+    cdef int wake(self) except -1:
+        cdef object callback = self.callback
+        cdef object context = self.context
+        if self.done or callback is None or current_task(self.loop) is not None:
+            return self.wake_soon()
+        try:
+            PyContext_Enter(context)
+        except RuntimeError:
+            # A context cannot be entered twice: we are running in the task's own.
+            return self.wake_soon()
+        self.done = True
+        try:
+            callback(self)
+        finally:
+            PyContext_Exit(context)
+        return 0
+
+
+@cython.final
+cdef class Receive(Awaitable):
+    """The next message."""
+
+    cdef object decode
+    # Whether the end of the connection is the end of an iteration.
+    cdef bint iterates
+    cdef Waiter waiter
+
+    cdef const char *name(self) noexcept:
+        return b"Connection.__anext__" if self.iterates else b"Connection.recv"
+
+    cdef int run(self) except -1:
+        cdef QueueStream stream = self.stream
+        cdef Waiter waiter = self.waiter
+        # Until it waits, and if anything goes wrong.
+        self.phase = DONE
+        if waiter is not None:
+            stream._receiver = self.waiter = None
+            waiter.check()
+        else:
+            stream.check_thread()
+            if stream._receiver is not None:
+                raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
+        if stream.depth():
+            return self.take(stream.pop())
+        if stream.protocol.state is CLOSED:
+            exc = stream.close_exc
+            if self.iterates and isinstance(exc, ConnectionClosedOK):
+                raise StopAsyncIteration
+            raise exc
+        # The application has come back for more: what there was to answer is answered.
+        stream._answering = False
+        if stream.protocol.hold_failure:
+            stream._release_failure()
+        stream._sent_in_a_row = 0
+        waiter = Waiter.__new__(Waiter)
+        waiter.loop = stream.loop
+        waiter._asyncio_future_blocking = True
+        stream._receiver = self.waiter = self.value = waiter
+        self.phase = WAITING
+        return WAIT
+
+    cdef int take(self, Message message) except -1:
+        cdef QueueStream stream = self.stream
+        stream._answering = True
+        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
+            stream.resume_reading()
+        if self.decode is None:
+            self.value = message_data(message)
+        elif not self.decode:
+            self.value = message.payload
+        else:
+            try:
+                self.value = message.payload.decode()
+            except UnicodeDecodeError as exc:
+                return self.delegate(stream._refuse_text(exc))
+        return RESULT
+
+    cdef int abandon(self) except -1:
+        if self.waiter is not None:
+            self.stream._receiver = self.waiter = None
+        return Awaitable.abandon(self)
+
+
+@cython.final
+cdef class Send(Awaitable):
+    """A message on its way."""
+
+    cdef object message
+    cdef object text
+    cdef object compress
+
+    cdef const char *name(self) noexcept:
+        return b"Connection.send"
+
+    cdef int run(self) except -1:
+        cdef QueueStream stream = self.stream
+        cdef object message = self.message
+        cdef bint is_text = type(message) is str
+        self.phase = DONE
+        self.message = None
+        stream.check_thread()
+        if (
+            (is_text or type(message) is bytes)
+            and stream.protocol.state is OPEN
+            and stream._fragments_sent is None
+        ):
+            stream.protocol.send_message(
+                TEXT if (is_text if self.text is None else self.text) else BINARY, message, True, self.compress
+            )
+            stream.flush_joined(len(message))
+            stream._sent_in_a_row += 1
+            if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
+                return self.delegate(stream._drain())
+            return RESULT
+        return self.delegate(stream._send(message, self.text, self.compress))
+
+
+set_iternext(Receive, <iternextfunc>awaitable_iternext)
+set_iternext(Send, <iternextfunc>awaitable_iternext)

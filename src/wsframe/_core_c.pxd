@@ -1,0 +1,52 @@
+# C names that _core_c shares with other compiled modules.
+
+from libc.stdint cimport uint64_t
+
+from wsframe._framing_c cimport Frame, FrameParser
+
+
+cdef class Core:
+    cdef readonly object role
+    cdef public object state
+    cdef public list extensions
+    cdef public object frame_log
+    cdef public bint hold_failure
+    cdef public uint64_t bytes_received
+    cdef public uint64_t bytes_sent
+    cdef public uint64_t frames_received
+    cdef public uint64_t frames_sent
+    cdef public uint64_t messages_received
+    cdef public uint64_t messages_sent
+    cdef public uint64_t payload_bytes_received
+    cdef public uint64_t payload_bytes_sent
+
+    cdef public object _limits
+    cdef public object _answer
+    cdef public object _held_pong
+    cdef public list _output
+    cdef public bint _failed
+    cdef public bint _hold_pongs
+    cdef public bint _sending_fragments
+    cdef public bint _sending_plain
+    cdef FrameParser _parser
+    cdef bint _masks
+    # The fragmented message that comes in: whether it is text, what there is of it, and its validator if an extension
+    # has encoded it.
+    cdef bint _is_text
+    cdef bytearray _fragments
+    cdef object _utf8
+
+    # The events that size bytes at data amount to. For compiled callers; Python's is receive_data().
+    cdef list receive(self, const unsigned char *data, Py_ssize_t size)
+    cdef object _receive_fragment(self, Frame frame)
+    cdef object _decode(self, Frame frame)
+
+    # Send a message, whole or its first fragment; data is a str or bytes-like.
+    cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1
+    # Send a data frame, whose turn it is.
+    cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1
+    cdef int _write(self, unsigned char first, object data) except -1
+    cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
+
+    # The bytes to send, as bytes objects in order; the caller empties the list.
+    cdef list output(self)

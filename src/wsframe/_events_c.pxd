@@ -1,0 +1,13 @@
+# C names that _events_c shares with other compiled modules.
+
+
+cdef class Message:
+    cdef readonly bytes payload
+    cdef bint is_text
+
+
+# Make a message without the cost of a call.
+cdef Message new_message(bint is_text, bytes payload)
+
+# The message as the application wants it.
+cdef object message_data(Message message)

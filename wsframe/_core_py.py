@@ -1,0 +1,281 @@
+"""Messages in and out of a connection, in Python. Rank 4. Twin of ``src/_core_c.pyx``; the contract is in ``core``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from wsframe._events_py import Message
+from wsframe._framing_py import Frame, FrameParser, serialize_frame
+from wsframe._masking_py import new_masking_key
+from wsframe._utf8_py import Utf8Validator
+from wsframe.constants import Opcode, Role, State
+from wsframe.exceptions import Close, Fault, InvalidState, PayloadTooBig, ProtocolError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from wsframe.events import Event
+    from wsframe.extensions import Extension
+    from wsframe.limits import Limits
+
+__all__ = ["Core"]
+
+
+class Core:
+    """The part of a connection that every message passes through: frames to events, messages to frames.
+
+    Args:
+        role: Which end this is.
+        state: The state to begin with.
+        limits: Bounds on what the peer may send.
+        extensions: The extensions agreed on, in the order in which they encode.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_check_text",
+        "_failed",
+        "_fragments",
+        "_held_pong",
+        "_hold_pongs",
+        "_limits",
+        "_opcode",
+        "_output",
+        "_parser",
+        "_sending_fragments",
+        "_sending_plain",
+        "_utf8",
+        "bytes_received",
+        "bytes_sent",
+        "extensions",
+        "frame_log",
+        "frames_received",
+        "frames_sent",
+        "hold_failure",
+        "messages_received",
+        "messages_sent",
+        "payload_bytes_received",
+        "payload_bytes_sent",
+        "role",
+        "state",
+    )
+
+    def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
+        self.role = role
+        self.state = state
+        self.hold_failure = False
+        self.frame_log: Callable[[str, Frame], object] | None = None
+        self.bytes_received = self.bytes_sent = 0
+        self.frames_received = self.frames_sent = 0
+        self.messages_received = self.messages_sent = 0
+        self.payload_bytes_received = self.payload_bytes_sent = 0
+        self._limits = limits
+        self._failed = False
+        self._hold_pongs = False
+        self._held_pong: bytes | None = None
+        # The Close frame that leaves with the next data_to_send.
+        self._answer: Close | None = None
+        # Whether a fragmented message of ours is in progress, and whether extensions are left out for it.
+        self._sending_fragments = False
+        self._sending_plain = False
+        self._output: list[bytes] = []
+        # The fragmented message that comes in: its kind, and what there is of it.
+        self._opcode = Opcode.CONTINUATION
+        self._fragments: bytearray | None = None
+        # Set while a text message comes in that an extension has encoded.
+        self._utf8: Utf8Validator | None = None
+        self._use(extensions)
+
+    def _use(self, extensions: Sequence[Extension]) -> None:
+        """Begin with frames, these extensions having been agreed on."""
+        self.extensions = list(extensions)
+        self._parser = FrameParser(
+            self.role,
+            max_message_size=self._limits.max_message_size,
+            max_fragment_size=self._limits.max_fragment_size,
+            rsv1=any(extension.rsv1 for extension in extensions),
+        )
+
+    # What subclasses implement
+
+    def _receive_control(self, frame: Frame) -> Event:
+        """A control frame came."""
+        raise NotImplementedError
+
+    def _receive_fault(self, fault: Fault) -> Event:
+        """The peer broke the protocol."""
+        raise NotImplementedError
+
+    def _send_close_frame(self, close: Close) -> None:
+        """It is time for the Close frame."""
+        raise NotImplementedError
+
+    # Receiving
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        """Take the next bytes from the peer.
+
+        Args:
+            data: Any C-contiguous bytes-like object. It is not kept.
+
+        Returns:
+            What they amount to, in order; nothing behind a Close frame or a violation (RFC 6455 §1.4, §7.1.7).
+
+        Raises:
+            InvalidState: If the state is CONNECTING.
+        """
+        if self.state is State.CONNECTING:
+            raise InvalidState("cannot receive frames before the opening handshake is done")
+        events: list[Event] = []
+        if self._failed or self.state is State.CLOSED:
+            return events
+        frames = self._parser.feed(data)
+        self.bytes_received += memoryview(data).nbytes
+        self.frames_received += len(frames)
+        for frame in frames:
+            if self.frame_log is not None:
+                self.frame_log("<", frame)
+            if frame.opcode >= Opcode.CLOSE:
+                events.append(self._receive_control(frame))
+                continue
+            message = self._receive_fragment(frame)
+            if isinstance(message, Fault):
+                events.append(self._receive_fault(message))
+                return events
+            if message is not None:
+                self.messages_received += 1
+                self.payload_bytes_received += len(message.payload)
+                events.append(message)
+        fault = self._parser.fault
+        if fault is not None:
+            events.append(self._receive_fault(fault))
+        return events
+
+    def _receive_fragment(self, frame: Frame) -> Message | Fault | None:
+        """Take a data frame; return the message that it completes, or what is wrong with it.
+
+        The parser has judged order and size of the frames, and the text of those that no extension has encoded.
+        """
+        opcode = frame.opcode
+        payload = frame.payload
+        if self.extensions:
+            decoded = self._decode(frame)
+            if isinstance(decoded, Fault):
+                return decoded
+            payload = decoded
+        if opcode is not Opcode.CONTINUATION:
+            if frame.fin:
+                return Message(opcode, payload)
+            self._opcode = opcode
+        # One growing buffer, so that what is held is the size of the message and not a matter of how many
+        # fragments it comes in.
+        if self._fragments is None:
+            self._fragments = bytearray()
+        self._fragments += payload
+        if not frame.fin:
+            return None
+        message = Message(self._opcode, bytes(self._fragments))
+        self._fragments = None
+        return message
+
+    def _decode(self, frame: Frame) -> bytes | Fault:
+        """Have the extensions decode a frame, and judge what comes out."""
+        if frame.opcode is not Opcode.CONTINUATION:
+            self._utf8 = Utf8Validator() if frame.rsv1 and frame.opcode is Opcode.TEXT else None
+        room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
+        if room is not None and self._fragments is not None:
+            room -= len(self._fragments)
+        limit = self._limits.max_fragment_size
+        # As in the parser, a frame over both limits is a frame that is too big.
+        if limit is not None and (room is None or limit <= room):
+            room, too_big = limit, Fault.FRAGMENT_TOO_BIG
+        try:
+            for extension in reversed(self.extensions):
+                frame = extension.decode(frame, max_size=room)
+        except PayloadTooBig:
+            return too_big
+        except ProtocolError as exc:
+            return exc.fault or Fault.INVALID_DEFLATE
+        # RFC 6455 §8.1, RFC 7692 §6.2: it is the decoded text that must be UTF-8.
+        if self._utf8 is not None and not (self._utf8.feed(frame.payload) and (not frame.fin or self._utf8.finish())):
+            return Fault.INVALID_UTF8_TEXT
+        return frame.payload
+
+    # Sending
+
+    def send_text(self, data: str | Buffer, fin: bool = True, compress: bool | None = None) -> None:
+        """Send a text message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: The text, or its UTF-8 encoding.
+            fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self._send_message(Opcode.TEXT, data, fin, compress)
+
+    def send_binary(self, data: Buffer, fin: bool = True, compress: bool | None = None) -> None:
+        """Send a binary message, or its first fragment (RFC 6455 §5.6).
+
+        Args:
+            data: Any bytes-like object.
+            fin: Whether this is all of it.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the extension.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        self._send_message(Opcode.BINARY, data, fin, compress)
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to send to the peer now; the caller sends all of them, in order."""
+        if self._answer is not None and not (self.hold_failure and self._failed):
+            self._send_close_frame(self._answer)
+        output = self._output
+        data = output.pop() if len(output) == 1 else b"".join(output)
+        output.clear()
+        self.bytes_sent += len(data)
+        return data
+
+    def _check_message_can_start(self) -> None:
+        if self.state is not State.OPEN:
+            raise InvalidState(f"cannot send in state {self.state.name}")
+        if self._sending_fragments:
+            raise ProtocolError("a fragmented message is in progress")
+
+    def _send_message(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
+        self._check_message_can_start()
+        self._sending_plain = compress is False
+        self._send_data(opcode, data, fin, compress)
+        self.messages_sent += 1
+
+    def _send_data(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
+        """Send a data frame, whose turn it is."""
+        if isinstance(data, str):
+            data = data.encode()
+        self.payload_bytes_sent += len(data) if isinstance(data, bytes) else memoryview(data).nbytes
+        if not self.extensions or self._sending_plain:
+            self._send(opcode, data, fin)
+        else:
+            # Of what is not bytes-like, bytes() would make something of its own.
+            frame = Frame(opcode, data if isinstance(data, bytes) else bytes(memoryview(data)), fin)
+            for extension in self.extensions:
+                frame = extension.encode(frame, compress)
+            self._send(opcode, frame.payload, fin, frame.rsv1)
+        self._sending_fragments = not fin
+
+    def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
+        """Send a frame."""
+        # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
+        mask = new_masking_key() if self.role is Role.CLIENT else None
+        self._output.append(serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask))
+        self.frames_sent += 1
+        if self.frame_log is not None:
+            self.frame_log(">", Frame(opcode, bytes(memoryview(payload)), fin, rsv1))
