@@ -320,7 +320,7 @@ class QueueStream(Stream):
         raise NotImplementedError
 
     async def _refuse_text(self, exc: UnicodeDecodeError) -> None:
-        """A message that was to be text is not UTF-8: fail the connection, wait for its end, and raise its exception."""
+        """A message that was to be text is not UTF-8: fail the connection, and raise how it ended."""
         raise NotImplementedError
 
     async def _send(
