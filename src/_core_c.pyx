@@ -9,23 +9,20 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check, PyUnicode_GET_LENGTH
+from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
 from libc.stdint cimport uint32_t
 
 from wsframe cimport _masking_c as masking
 from wsframe._events_c cimport Message, new_message
-from wsframe._framing_c cimport Frame, FrameParser, write_frame
+from wsframe._framing_c cimport Frame, FrameParser, new_frame, write_frame
+from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
+from wsframe._masking_c import apply_mask
 from wsframe._utf8_c import Utf8Validator
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError
 
 __all__ = ["Core"]
-
-
-cdef extern from "Python.h":
-    bint PyUnicode_IS_COMPACT_ASCII(object text)
-    const unsigned char *PyUnicode_1BYTE_DATA(object text)
 
 
 cdef enum:
@@ -289,9 +286,7 @@ The part of a connection that every message passes through: frames to events, me
     cdef int _write(self, unsigned char first, object data) except -1:
         cdef Py_buffer view
         if PyUnicode_Check(data):
-            if PyUnicode_IS_COMPACT_ASCII(data):
-                return self._write_frame(first, PyUnicode_1BYTE_DATA(data), PyUnicode_GET_LENGTH(data))
-            data = PyUnicode_AsUTF8String(data)
+            return self._write_text(first, data)
         if PyBytes_Check(data):
             return self._write_frame(
                 first, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
@@ -306,20 +301,41 @@ The part of a connection that every message passes through: frames to events, me
 
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
-        if self._masks:
-            # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
-            masking.write_masking_key(<unsigned char *>&key)
-            self._output.append(write_frame(first, payload, size, &key))
-        else:
-            self._output.append(write_frame(first, payload, size, NULL))
+        return self._append(write_frame(first, payload, size, self._new_key(&key)), size)
+
+    cdef int _write_text(self, unsigned char first, object text) except -1:
+        cdef uint32_t key
+        cdef uint32_t *mask = self._new_key(&key)
+        cdef Py_ssize_t size = str_utf8_size(text)
+        cdef unsigned char *payload
+        cdef bytes frame = new_frame(first, size, mask, &payload)
+        str_write_utf8(text, payload, size)
+        if mask != NULL:
+            masking.mask_copy(payload, payload, <size_t>size, key, masking.kernel)
+        return self._append(frame, size)
+
+    cdef uint32_t *_new_key(self, uint32_t *key) except? NULL:
+        """Make a masking key, if this end masks; return ``key`` then, and NULL otherwise."""
+        if not self._masks:
+            return NULL
+        # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
+        masking.write_masking_key(<unsigned char *>key)
+        return key
+
+    cdef int _append(self, bytes frame, Py_ssize_t size) except -1:
+        self._output.append(frame)
         self.frames_sent += 1
         self.payload_bytes_sent += size
         if self.frame_log is not None:
-            self._log_sent(first, payload[:size])
+            self._log_sent(frame, size)
         return 0
 
-    def _log_sent(self, first: int, payload: bytes) -> None:
+    cdef int _log_sent(self, bytes data, Py_ssize_t size) except -1:
         cdef Frame frame = Frame.__new__(Frame)
-        frame.first = first
-        frame.payload = payload
+        cdef Py_ssize_t header_size = PyBytes_GET_SIZE(data) - size
+        frame.first = data[0]
+        frame.payload = data[header_size:]
+        if self._masks:
+            frame.payload = apply_mask(frame.payload, data[header_size - 4:header_size])
         self.frame_log(">", frame)
+        return 0

@@ -2,7 +2,8 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+
+from wsframe._utf8_c cimport utf8_to_str
 
 from wsframe.constants import Opcode
 
@@ -67,5 +68,6 @@ cdef Message new_message(bint is_text, bytes payload):
 
 cdef object message_data(Message message):
     if message.is_text:
-        return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(message.payload), PyBytes_GET_SIZE(message.payload), NULL)
+        # The parser has made sure that it is valid.
+        return utf8_to_str(<const unsigned char *>PyBytes_AS_STRING(message.payload), PyBytes_GET_SIZE(message.payload))
     return message.payload

@@ -549,6 +549,16 @@ def serialize_frame(
 
 
 cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
+    cdef unsigned char *target
+    cdef bytes frame = new_frame(first, size, key, &target)
+    if key == NULL:
+        memcpy(target, payload, <size_t>size)
+    else:
+        masking.mask_copy(target, payload, <size_t>size, key[0], masking.kernel)
+    return frame
+
+
+cdef bytes new_frame(unsigned char first, Py_ssize_t size, const uint32_t *key, unsigned char **payload):
     cdef unsigned char mask_bit = 0 if key == NULL else MASK
     cdef Py_ssize_t header_size = 2 if size < 126 else 4 if size < 65536 else 10
     cdef Py_ssize_t key_size = 0 if key == NULL else 4
@@ -571,11 +581,9 @@ cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssi
         for i in range(8):
             target[2 + i] = <unsigned char>(<uint64_t>size >> (56 - 8 * i) & 0xFF)
     target += header_size
-    if key == NULL:
-        memcpy(target, payload, <size_t>size)
-    else:
+    if key != NULL:
         memcpy(target, key, 4)
-        masking.mask_copy(target + 4, payload, <size_t>size, key[0], masking.kernel)
+    payload[0] = target + key_size
     return frame
 
 

@@ -5,6 +5,7 @@
     "distutils": {
         "depends": [
             "src/mask.h",
+            "src/transcode.h",
             "src/utf8.h"
         ],
         "include_dirs": [
@@ -2079,6 +2080,10 @@ struct __pyx_vtabstruct_7wsframe_7_core_c_Core {
   int (*send_data)(struct __pyx_obj_7wsframe_7_core_c_Core *, unsigned char, PyObject *, int, PyObject *);
   int (*_write)(struct __pyx_obj_7wsframe_7_core_c_Core *, unsigned char, PyObject *);
   int (*_write_frame)(struct __pyx_obj_7wsframe_7_core_c_Core *, unsigned char, unsigned char const *, Py_ssize_t);
+  int (*_write_text)(struct __pyx_obj_7wsframe_7_core_c_Core *, unsigned char, PyObject *);
+  uint32_t *(*_new_key)(struct __pyx_obj_7wsframe_7_core_c_Core *, uint32_t *);
+  int (*_append)(struct __pyx_obj_7wsframe_7_core_c_Core *, PyObject *, Py_ssize_t);
+  int (*_log_sent)(struct __pyx_obj_7wsframe_7_core_c_Core *, PyObject *, Py_ssize_t);
   PyObject *(*output)(struct __pyx_obj_7wsframe_7_core_c_Core *);
 };
 static struct __pyx_vtabstruct_7wsframe_7_core_c_Core *__pyx_vtabptr_7wsframe_7_core_c_Core;

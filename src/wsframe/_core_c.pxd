@@ -1,6 +1,6 @@
 # C names that _core_c shares with other compiled modules.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from wsframe._framing_c cimport Frame, FrameParser
 
@@ -47,6 +47,10 @@ cdef class Core:
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1
     cdef int _write(self, unsigned char first, object data) except -1
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
+    cdef int _write_text(self, unsigned char first, object text) except -1
+    cdef uint32_t *_new_key(self, uint32_t *key) except? NULL
+    cdef int _append(self, bytes frame, Py_ssize_t size) except -1
+    cdef int _log_sent(self, bytes data, Py_ssize_t size) except -1
 
     # The bytes to send, as bytes objects in order; the caller empties the list.
     cdef list output(self)
