@@ -15,7 +15,7 @@ NO_EXTENSIONS, REQUIRE_EXTENSIONS = read_switches()
 LINETRACE = os.environ.get("WSFRAME_LINETRACE", "0")
 if LINETRACE not in ("0", "1"):
     raise ValueError(f"WSFRAME_LINETRACE must be 0 or 1, not {LINETRACE!r}")
-HEADERS = ["src/mask.h", "src/transcode.h", "src/utf8.h"]
+HEADERS = [f"src/{name}.h" for name in ("mask", "transcode", "transcode_neon", "transcode_x86", "utf8")]
 
 
 def say(text):

@@ -15,6 +15,7 @@ cdef extern from "transcode.h" nogil:
         int width
     ctypedef struct transcode_kernel:
         const char *name
+        utf8_kernel validate
         transcode_shape (*measure)(const unsigned char *text, size_t size) noexcept
         void (*decode1)(const unsigned char *text, size_t size, uint8_t *out, size_t length) noexcept
         void (*decode2)(const unsigned char *text, size_t size, uint16_t *out, size_t length) noexcept
@@ -22,9 +23,9 @@ cdef extern from "transcode.h" nogil:
         size_t (*size1)(const uint8_t *text, size_t length) noexcept
         size_t (*size2)(const uint16_t *text, size_t length) noexcept
         size_t (*size4)(const uint32_t *text, size_t length) noexcept
-        void (*encode1)(const uint8_t *text, size_t length, unsigned char *out, size_t size) noexcept
-        void (*encode2)(const uint16_t *text, size_t length, unsigned char *out, size_t size) noexcept
-        void (*encode4)(const uint32_t *text, size_t length, unsigned char *out, size_t size) noexcept
+        size_t (*encode1)(const uint8_t *text, size_t length, unsigned char *out, size_t room) noexcept
+        size_t (*encode2)(const uint16_t *text, size_t length, unsigned char *out, size_t room) noexcept
+        size_t (*encode4)(const uint32_t *text, size_t length, unsigned char *out, size_t room) noexcept
     const transcode_kernel *transcode_kernel_at(size_t index) noexcept
     const size_t TRANSCODE_SURROGATE
 
@@ -146,20 +147,36 @@ cdef Py_ssize_t str_utf8_size(object text) except -1:
     return <Py_ssize_t>size
 
 
-cdef int str_write_utf8(object text, unsigned char *target, Py_ssize_t size) except -1:
-    cdef size_t length = <size_t>PyUnicode_GET_LENGTH(text)
+cdef Py_ssize_t str_utf8_bound(object text) except -1:
+    cdef Py_ssize_t length
+    cdef int kind
+    if not text_is_ready(text):
+        raise MemoryError
+    length = PyUnicode_GET_LENGTH(text)
+    if PyUnicode_IS_ASCII(text):
+        return length
+    kind = PyUnicode_KIND(text)
+    # No overflow: memory holds less than a quarter of PY_SSIZE_T_MAX, and a str takes kind bytes for each character.
+    return length * (kind if kind == 4 else kind + 1)
+
+
+cdef Py_ssize_t str_write_utf8(object text, unsigned char *target, Py_ssize_t room) except -1:
+    cdef size_t size, length = <size_t>PyUnicode_GET_LENGTH(text)
     cdef int kind
     if PyUnicode_IS_ASCII(text):
         memcpy(target, PyUnicode_DATA(text), length)
-        return 0
+        return <Py_ssize_t>length
     kind = PyUnicode_KIND(text)
     if kind == 1:
-        transcoder.encode1(<const uint8_t *>PyUnicode_DATA(text), length, target, <size_t>size)
+        size = transcoder.encode1(<const uint8_t *>PyUnicode_DATA(text), length, target, <size_t>room)
     elif kind == 2:
-        transcoder.encode2(<const uint16_t *>PyUnicode_DATA(text), length, target, <size_t>size)
+        size = transcoder.encode2(<const uint16_t *>PyUnicode_DATA(text), length, target, <size_t>room)
     else:
-        transcoder.encode4(<const uint32_t *>PyUnicode_DATA(text), length, target, <size_t>size)
-    return 0
+        size = transcoder.encode4(<const uint32_t *>PyUnicode_DATA(text), length, target, <size_t>room)
+    if size == TRANSCODE_SURROGATE:
+        # It raises, and knows how.
+        PyUnicode_AsUTF8String(text)
+    return <Py_ssize_t>size
 
 
 def _decode(data: bytes | bytearray | memoryview) -> str:
@@ -180,33 +197,26 @@ def _encode(text: str) -> bytes:
     return result
 
 
-cdef list validators():
-    cdef list names = []
-    while utf8_kernel_at(<size_t>len(names)) != NULL:
-        names.append(utf8_kernel_at(<size_t>len(names)).name.decode())
-    return names
-
-
-cdef list transcoders():
-    cdef list names = []
-    while transcode_kernel_at(<size_t>len(names)) != NULL:
-        names.append(transcode_kernel_at(<size_t>len(names)).name.decode())
-    return names
+def _encode_at_once(text: str, room: int = 0) -> bytes:
+    """Make the UTF-8 of a str without knowing its size, with more room than it needs: for tests and benchmarks."""
+    cdef Py_ssize_t most = str_utf8_bound(text) + room
+    target = PyBytes_FromStringAndSize(NULL, most)
+    return target[: str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(target), most)]
 
 
 def _kernels():
     """Name the kernels that this processor can run, best first."""
-    return list(dict.fromkeys(transcoders() + validators()))
+    names = []
+    while transcode_kernel_at(len(names)) != NULL:
+        names.append(transcode_kernel_at(len(names)).name.decode())
+    return names
 
 
 def _select_kernel(name):
-    """Use one kernel from now on, as far as there is one of this name: for tests and benchmarks."""
+    """Use one kernel from now on: for tests and benchmarks."""
     global kernel, transcoder
-    if name in validators():
-        kernel = utf8_kernel_at(validators().index(name)).run
-    if name in transcoders():
-        transcoder = transcode_kernel_at(transcoders().index(name))
+    transcoder = transcode_kernel_at(_kernels().index(name))
+    kernel = transcoder.validate
 
 
-kernel = utf8_kernel_at(0).run
-transcoder = transcode_kernel_at(0)
+_select_kernel(_kernels()[0])

@@ -19,7 +19,11 @@
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
 #define UTF8_X86_DISPATCH 1
 #include <immintrin.h>
-#elif defined(__aarch64__) || defined(_M_ARM64)
+#ifdef __x86_64__
+/* Of AVX-512 what processors since 2019 have: before, its use slowed down all else. */
+#define UTF8_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
+#endif
+#elif (defined(__aarch64__) && !defined(__AARCH64EB__)) || defined(_M_ARM64)
 #define UTF8_NEON 1
 #include <arm_neon.h>
 #endif
@@ -37,11 +41,6 @@ typedef struct {
 
 /* Validate the whole blocks among length bytes; return how many bytes they have, or UTF8_INVALID. */
 typedef size_t (*utf8_kernel)(const unsigned char *text, size_t length);
-
-typedef struct {
-    const char *name;
-    utf8_kernel run;
-} utf8_kernel_entry;
 
 /* Enter a character by its first byte, 0x80 or above; return 0 if none begins so. */
 static inline int utf8_enter(utf8_state *state, unsigned char lead) {
@@ -238,6 +237,53 @@ static inline size_t utf8_avx2(const unsigned char *text, size_t length) {
     return i;
 }
 
+#ifdef UTF8_AVX512
+
+UTF8_AVX512
+static inline __m512i utf8_errors_avx512(__m512i now, __m512i back1, __m512i back2, __m512i back3) {
+    const __m512i nibble = _mm512_set1_epi8(0x0F);
+    const __m512i first_high = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_first_high));
+    const __m512i first_low = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_first_low));
+    const __m512i second_high = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_second_high));
+    const __m512i due = _mm512_or_si512(_mm512_subs_epu8(back2, _mm512_set1_epi8(0xE0 - 0x80)),
+                                        _mm512_subs_epu8(back3, _mm512_set1_epi8(0xF0 - 0x80)));
+    /* 0x80: all three. 0x6A: the first and the second, exclusive or the third. */
+    const __m512i pairs = _mm512_ternarylogic_epi64(
+        _mm512_shuffle_epi8(first_high, _mm512_and_si512(_mm512_srli_epi16(back1, 4), nibble)),
+        _mm512_shuffle_epi8(first_low, _mm512_and_si512(back1, nibble)),
+        _mm512_shuffle_epi8(second_high, _mm512_and_si512(_mm512_srli_epi16(now, 4), nibble)), 0x80);
+    return _mm512_ternarylogic_epi64(due, _mm512_set1_epi8((char)0x80), pairs, 0x6A);
+}
+
+UTF8_AVX512
+static inline size_t utf8_avx512(const unsigned char *text, size_t length) {
+    int was_ascii = 1;
+    size_t i = 0;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
+        const __m512i now = _mm512_loadu_si512((const void *)(text + i));
+        const int is_ascii = _mm512_movepi8_mask(now) == 0;
+        if (!is_ascii || !was_ascii) {
+            __m512i errors;
+            if (i > 0) {
+                errors = utf8_errors_avx512(now, _mm512_loadu_si512((const void *)(text + i - 1)),
+                                            _mm512_loadu_si512((const void *)(text + i - 2)),
+                                            _mm512_loadu_si512((const void *)(text + i - 3)));
+            } else {
+                const __m512i between = _mm512_alignr_epi64(now, _mm512_setzero_si512(), 6);
+                errors = utf8_errors_avx512(now, _mm512_alignr_epi8(now, between, 15),
+                                            _mm512_alignr_epi8(now, between, 14),
+                                            _mm512_alignr_epi8(now, between, 13));
+            }
+            if (_mm512_test_epi8_mask(errors, errors))
+                return UTF8_INVALID;
+        }
+        was_ascii = is_ascii;
+    }
+    return i;
+}
+
+#endif
+
 #endif
 
 #ifdef UTF8_NEON
@@ -283,25 +329,6 @@ static inline size_t utf8_neon(const unsigned char *text, size_t length) {
 }
 
 #endif
-
-/* The kernels that this processor can run, best first: the index-th, or NULL behind the last one. */
-static inline const utf8_kernel_entry *utf8_kernel_at(size_t index) {
-    static utf8_kernel_entry usable[4];
-    static size_t count = 0;
-    if (count == 0) {
-#ifdef UTF8_X86_DISPATCH
-        __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx2"))
-            usable[count++] = (utf8_kernel_entry){"avx2", utf8_avx2};
-        if (__builtin_cpu_supports("ssse3"))
-            usable[count++] = (utf8_kernel_entry){"ssse3", utf8_ssse3};
-#elif defined(UTF8_NEON)
-        usable[count++] = (utf8_kernel_entry){"neon", utf8_neon};
-#endif
-        usable[count++] = (utf8_kernel_entry){"portable", utf8_portable};
-    }
-    return index < count ? &usable[index] : NULL;
-}
 
 /* Where the last character begins if the first length bytes, valid so far and at least 3, cut it; else length. */
 static inline size_t utf8_last_border(const unsigned char *text, size_t length) {

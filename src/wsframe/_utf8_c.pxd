@@ -8,10 +8,6 @@ cdef extern from "utf8.h" nogil:
     ctypedef struct utf8_state:
         uint8_t missing
     ctypedef size_t (*utf8_kernel)(const unsigned char *text, size_t length) noexcept
-    ctypedef struct utf8_kernel_entry:
-        const char *name
-        utf8_kernel run
-    const utf8_kernel_entry *utf8_kernel_at(size_t index) noexcept
     bint utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) noexcept
 
 
@@ -24,11 +20,17 @@ cdef class Utf8Validator:
     cdef utf8_state _state
 
 
-# Make the str of text that is valid UTF-8. Any other gives nonsense, or an exception, but is safe.
+# Make the str of text that is valid UTF-8. Any other gives nonsense, but is safe.
 cdef str utf8_to_str(const unsigned char *text, Py_ssize_t size)
 
-# How many bytes a str, or an instance of a subclass, has as UTF-8; raises what text.encode() raises.
+# The following take a str or an instance of a subclass, and do not check that it is one.
+
+# How many bytes it has as UTF-8; raises what text.encode() raises.
 cdef Py_ssize_t str_utf8_size(object text) except -1
 
-# Write these bytes, as many as str_utf8_size() told, to target.
-cdef int str_write_utf8(object text, unsigned char *target, Py_ssize_t size) except -1
+# The same, or more, but without looking at the text; raises nothing of the kind.
+cdef Py_ssize_t str_utf8_bound(object text) except -1
+
+# Write these bytes to target and return how many they are; raises what text.encode() raises. There must be room for
+# what one of the two told; of what is more than the bytes that they are the contents may change.
+cdef Py_ssize_t str_write_utf8(object text, unsigned char *target, Py_ssize_t room) except -1
