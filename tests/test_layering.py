@@ -59,6 +59,8 @@ RANKS = {
         "cli.connect",
         "cli.echo",
         "cli.demo",
+        "cli.patch",
+        "cli.run",
         "cli",
     ],
     7: ["__main__"],

@@ -89,6 +89,13 @@ HOSTS: dict[str, Host] = {
             tested=["6.5", "6.6"],
         ),
         Host(
+            "uvicorn",
+            module="uvicorn",
+            adapter="wsframe.adapters.uvicorn",
+            hook="uvicorn.config.WS_PROTOCOLS",
+            tested=["0.54"],
+        ),
+        Host(
             "wsproto",
             module="wsproto",
             adapter="wsframe.adapters.wsproto.installed",

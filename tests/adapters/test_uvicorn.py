@@ -23,6 +23,7 @@ from support import (
 )
 from uvicorn import Config, Server
 
+import wsframe
 from wsframe import PerMessageDeflateFactory, connect
 from wsframe.adapters.uvicorn import WebSocketProtocol
 
@@ -239,6 +240,23 @@ async def test_violation_under_tls(server_tls, client_tls, certificate):
             await peer.expect_failure(1002)
     assert app.scopes[0]["scheme"] == "wss"
     assert app.events[-1]["code"] == 1002
+
+
+@pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])
+def test_patch_puts_it_behind_the_names_that_uvicorn_knows(ws):
+    async def app(scope, receive, send):
+        pass
+
+    with wsframe.patch("uvicorn"):
+        config = Config(app, ws=ws, log_config=None)
+        config.load()
+        assert config.ws_protocol_class is WebSocketProtocol
+        none = Config(app, ws="none", log_config=None)
+        none.load()
+        assert none.ws_protocol_class is None
+    config = Config(app, ws=ws, log_config=None)
+    config.load()
+    assert config.ws_protocol_class is not WebSocketProtocol
 
 
 # The opening handshake

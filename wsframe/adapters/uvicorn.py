@@ -1,4 +1,4 @@
-"""uvicorn: ``uvicorn app:app --ws wsframe.adapters.uvicorn:WebSocketProtocol``. Rank 6.
+"""uvicorn: ``uvicorn app:app --ws wsframe.adapters.uvicorn:WebSocketProtocol``, or ``wsframe.patch``. Rank 6.
 
 The WebSocket half of ASGI (version 2.4 of its specification) over a sans-IO ``Connection``. uvicorn reads the request,
 finds out that it is a handshake, makes one ``WebSocketProtocol`` and hands the request and the transport to it.
@@ -20,6 +20,7 @@ import weakref
 from typing import Any
 from urllib.parse import unquote
 
+import uvicorn.config
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.protocols.utils import (
     ClientDisconnected,
@@ -52,7 +53,7 @@ from wsframe import (
 from wsframe.asyncio.keepalive import Keepalive
 from wsframe.asyncio.waiter import Waiter
 
-__all__ = ["WebSocketProtocol"]
+__all__ = ["WebSocketProtocol", "replacements"]
 
 READ_SIZE = 64 * 1024
 """Bytes of the read buffer that all connections of an event loop share."""
@@ -644,6 +645,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         scope = self._scope
         path = get_path_with_query_string(scope)
         self.logger.info('%s - "WebSocket %s" %s', get_client_addr(scope), path, outcome)
+
+
+def replacements() -> list[tuple[object, str, object]]:
+    """Return what ``wsframe.patch`` sets: every name that ``--ws`` knows, ``none`` excepted, stands for this module."""
+    path = f"{__name__}:{WebSocketProtocol.__name__}"
+    protocols = {name: known and path for name, known in uvicorn.config.WS_PROTOCOLS.items()}
+    return [(uvicorn.config, "WS_PROTOCOLS", protocols)]
 
 
 def _bytes_behind_request(transport: asyncio.BaseTransport) -> bytes:

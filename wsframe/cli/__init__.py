@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from wsframe._build import IMPLEMENTATION
 from wsframe._version import VERSION
-from wsframe.cli import connect, demo, echo
+from wsframe.cli import connect, demo, echo, patch, run
 from wsframe.cli.common import CommandError
 
 __all__ = ["build_parser", "main"]
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wsframe {VERSION} ({IMPLEMENTATION})")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (demo, echo, connect):
+    for module in (demo, echo, connect, patch, run):
         module.add_parser(commands)
     return parser
 
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: With status 2 if the arguments are wrong, with 0 behind ``--help`` and ``--version``.
     """
     options = build_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = options.run
+    command: Callable[[argparse.Namespace], int] = options.run
     try:
-        status = run(options)
+        status = command(options)
         sys.stdout.flush()
     except CommandError as exc:
         print(f"wsframe {options.command}: {exc}", file=sys.stderr)
