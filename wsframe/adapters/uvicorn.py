@@ -50,8 +50,8 @@ from wsframe import (
     ServerHandshake,
     State,
 )
+from wsframe.asyncio._stream_py import Waiter
 from wsframe.asyncio.keepalive import Keepalive
-from wsframe.asyncio.waiter import Waiter
 
 __all__ = ["WebSocketProtocol", "replacements"]
 
@@ -143,6 +143,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.logger = logging.getLogger("uvicorn.error")
         self.close_timer: asyncio.TimerHandle | None = None
         self.ping_sent_at = 0.0
+        # Whether anything came since keepalive has looked.
+        self.alive = False
         self._server_state = server_state
         self._app_state = app_state
         limits = Limits.for_max_size(config.ws_max_size)
@@ -193,8 +195,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Take bytes from the client; the first ones are those of the request."""
-        if self._keepalive is not None:
-            self._keepalive.alive = True
+        self.alive = True
         if self._connection.state is not State.CONNECTING:
             self._receive(data)
         elif self._phase is _Phase.REQUEST:

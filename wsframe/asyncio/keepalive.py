@@ -13,7 +13,13 @@ __all__ = ["Keepalive", "Pinged"]
 
 
 class Pinged(Protocol):
-    """What the timer needs to know of a connection."""
+    """What the timer needs to know of a connection.
+
+    Attributes:
+        alive: Whether anything came since the timer has looked.
+    """
+
+    alive: bool
 
     @property
     def buffered_bytes(self) -> int:
