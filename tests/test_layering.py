@@ -15,12 +15,12 @@ CYTHON = Path(__file__).parents[1] / "src"
 
 # Within a rank too, a module imports only those before it.
 RANKS = {
-    0: ["_version", "_switches", "_build", "constants", "limits", "exceptions"],
+    0: ["_version", "_switches", "_build", "constants", "limits", "exceptions", "typing"],
     1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
-    + ["masking", "utf8", "events", "headers", "uri"],
-    2: ["_framing_py", "_framing_c", "framing", "datastructures"],
-    3: ["extensions", "http11", "heads", "handshake", "client", "proxy"],
-    4: ["_core_py", "_core_c", "core", "deflate", "prepared", "connection"],
+    + ["masking", "utf8", "events", "headers", "uri", "protocol"],
+    2: ["_framing_py", "_framing_c", "framing", "frames", "datastructures"],
+    3: ["extensions", "extensions.base", "http11", "heads", "handshake", "client", "proxy"],
+    4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared", "connection"],
     5: [
         "asyncio",
         "asyncio.keepalive",
@@ -35,7 +35,9 @@ RANKS = {
         "asyncio.protocol",
         "asyncio.proxy",
         "asyncio.client",
+        "asyncio.auth",
         "asyncio.server",
+        "asyncio.router",
         "patching",
         "__init__",
     ],

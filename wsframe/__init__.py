@@ -9,6 +9,7 @@ from wsframe._version import VERSION as __version__
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.client import ClientConnection, connect, unix_connect
 from wsframe.asyncio.protocol import WebSocketProtocol
+from wsframe.asyncio.router import Router, route, unix_route
 from wsframe.asyncio.server import Server, ServerConnection, basic_auth, serve, unix_serve
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Opcode, Role, State
@@ -23,6 +24,8 @@ from wsframe.limits import Limits
 from wsframe.masking import apply_mask, apply_mask_inplace, new_masking_key
 from wsframe.patching import Patch, PatchError, UntestedVersionWarning, patch
 from wsframe.prepared import PreparedMessage
+from wsframe.protocol import Side
+from wsframe.typing import Data, ExtensionName, ExtensionParameter, LoggerLike, Origin, StatusLike, Subprotocol
 from wsframe.utf8 import Utf8Validator
 
 __all__ = [
@@ -32,16 +35,21 @@ __all__ = [
     "CloseCode",
     "CloseReceived",
     "Connection",
+    "Data",
     "Event",
+    "ExtensionName",
+    "ExtensionParameter",
     "Failed",
     "Frame",
     "FrameParser",
     "Headers",
     "HeadersLike",
     "Limits",
+    "LoggerLike",
     "Message",
     "MultipleValuesError",
     "Opcode",
+    "Origin",
     "Patch",
     "PatchError",
     "PerMessageDeflate",
@@ -52,10 +60,14 @@ __all__ = [
     "Request",
     "Response",
     "Role",
+    "Router",
     "Server",
     "ServerConnection",
     "ServerHandshake",
+    "Side",
     "State",
+    "StatusLike",
+    "Subprotocol",
     "UntestedVersionWarning",
     "Utf8Validator",
     "WebSocketProtocol",
@@ -67,10 +79,12 @@ __all__ = [
     "broadcast",
     "connect",
     "new_masking_key",
+    "route",
     "patch",
     "serialize_frame",
     "serve",
     "unix_connect",
+    "unix_route",
     "unix_serve",
     *exceptions.__all__,
 ]

@@ -344,5 +344,5 @@ class Connection(Core):
         if self.fault is not None:
             too_big = self.fault.close_code == CloseCode.MESSAGE_TOO_BIG
             error = PayloadTooBig if too_big else ProtocolError
-            exc.__cause__ = error(f"{self.fault.text} ({self.fault.section})", self.fault)
+            exc.__cause__ = error(f"{self.fault.text} ({self.fault.section})", fault=self.fault)
         return exc

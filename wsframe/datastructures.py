@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from wsframe.exceptions import InvalidHeaderValue
 from wsframe.headers import is_token, is_valid_value
@@ -15,8 +15,8 @@ class MultipleValuesError(LookupError):
     """A header was looked up as if it had one value, but it has several."""
 
     def __str__(self) -> str:
-        # The argument is the header's name; LookupError would show its repr.
-        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+        # As KeyError does: an empty name would be invisible.
+        return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
 class Headers(MutableMapping[str, str]):
@@ -26,13 +26,16 @@ class Headers(MutableMapping[str, str]):
     ``del headers[name]`` removes all lines of that name. ``headers[name]`` raises MultipleValuesError
     where there are several; ``get_all(name)`` returns them.
 
+    A value is bytes, shown as ISO-8859-1: nothing is lost whatever their encoding is, and
+    ``value.encode("iso-8859-1").decode()`` reads UTF-8.
+
     Args:
         args: Other headers, a mapping, or an iterable of pairs.
         kwargs: More lines.
 
     Raises:
-        InvalidHeaderValue: (a ValueError) if a name is not a token or a value has control characters,
-            which would let application data add lines of its own (RFC 9110 §5.5).
+        InvalidHeaderValue: (a ValueError) if a name is not a token, or a value has control characters,
+            which would let application data add lines of its own (RFC 9110 §5.5), or others than ISO-8859-1.
     """
 
     __slots__ = ("_lines", "_values")
@@ -44,10 +47,10 @@ class Headers(MutableMapping[str, str]):
 
     @classmethod
     def from_wire(cls, lines: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Take lines that an HTTP parser has checked; bytes above 0x7F are kept as surrogates if not UTF-8."""
+        """Take lines that an HTTP parser has checked."""
         headers = cls()
         for raw_name, raw_value in lines:
-            headers._append(raw_name.decode("ascii"), raw_value.decode("utf-8", "surrogateescape"))
+            headers._append(raw_name.decode("ascii"), raw_value.decode("iso-8859-1"))
         return headers
 
     def _append(self, name: str, value: str) -> None:
@@ -104,7 +107,7 @@ class Headers(MutableMapping[str, str]):
         self._lines.clear()
         self._values.clear()
 
-    def update(self, *args: HeadersLike, **kwargs: str) -> None:  # type: ignore[override]
+    def update(self, *args: HeadersLike, **kwargs: str) -> None:
         """Add the lines of other headers, a mapping or an iterable of pairs; nothing is replaced."""
         super().update(*(arg.raw_items() if isinstance(arg, Headers) else arg for arg in args), **kwargs)
 
@@ -118,7 +121,16 @@ class Headers(MutableMapping[str, str]):
 
     def serialize(self) -> bytes:
         """Write the lines and the empty line behind them."""
-        return str(self).encode("utf-8", "surrogateescape")
+        return str(self).encode("iso-8859-1")
 
 
-HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
+class SupportsKeysAndGetItem(Protocol):
+    """What ``dict()`` takes for a mapping."""
+
+    def keys(self) -> Iterable[str]: ...
+
+    def __getitem__(self, name: str, /) -> str: ...
+
+
+HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | SupportsKeysAndGetItem
+"""What can be turned into ``Headers``."""

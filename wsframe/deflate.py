@@ -169,7 +169,7 @@ class PerMessageDeflate(Extension):
         if decompressor.eof:
             output = self._inflate_behind_final_block(data, output, room)
         if room and len(output) >= room:
-            raise PayloadTooBig(Fault.MESSAGE_TOO_BIG.text, Fault.MESSAGE_TOO_BIG)
+            raise PayloadTooBig(Fault.MESSAGE_TOO_BIG.text, fault=Fault.MESSAGE_TOO_BIG)
         if fin:
             self._end_message()
         # Without context takeover, final blocks within the message still refer back to what is before them.

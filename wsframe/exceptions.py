@@ -12,7 +12,8 @@ the application is an exception of the tree below, whose names and attributes ar
             InvalidMessage, InvalidMethod, InvalidProtocol, InvalidStatus
             InvalidHeader: InvalidHeaderFormat, InvalidHeaderValue, InvalidOrigin, InvalidUpgrade
             NegotiationError: DuplicateParameter, InvalidParameterName, InvalidParameterValue
-        ProtocolError, PayloadTooBig, TooManyFragments, InvalidState, ConcurrencyError
+        ProtocolError, PayloadTooBig, TooManyFragments
+        InvalidState, ConcurrencyError
 """
 
 from __future__ import annotations
@@ -393,12 +394,71 @@ class ProtocolError(WebSocketException):
         return str(self.args[0])
 
 
-class PayloadTooBig(ProtocolError):
-    """A frame or a message exceeds the size limit."""
+class PayloadTooBig(WebSocketException):
+    """A frame or a message exceeds the size limit.
+
+    Args:
+        size_or_message: Bytes of the frame, None if that is not known, or a text to show instead.
+        max_size: Bytes that the frame may have.
+        current_size: Bytes of the message before the frame.
+        fault: The peer's violation.
+
+    Attributes:
+        message: The text, or None.
+        size: Bytes of the frame, or None.
+        max_size: Bytes that the whole message may have, or None.
+        current_size: Bytes of the message before the frame, or None.
+        fault: The peer's violation, or None.
+    """
+
+    def __init__(
+        self,
+        size_or_message: int | str | None,
+        max_size: int | None = None,
+        current_size: int | None = None,
+        fault: Fault | None = None,
+    ) -> None:
+        is_text = isinstance(size_or_message, str)
+        if is_text is not (max_size is None) or (is_text and current_size is not None):
+            raise TypeError("max_size goes with a size, and only with a size")
+        super().__init__(size_or_message, max_size, current_size, fault)
+        self.message = size_or_message if isinstance(size_or_message, str) else None
+        self.size = None if isinstance(size_or_message, str) else size_or_message
+        self.max_size = max_size
+        self.current_size: int | None = None
+        self.fault = fault
+        self.set_current_size(current_size)
+
+    def set_current_size(self, current_size: int | None) -> None:
+        """Take note of what came before the frame; ``max_size`` then counts for the whole message."""
+        if current_size is not None and self.max_size is not None:
+            self.max_size += current_size
+            self.current_size = current_size
+
+    def __str__(self) -> str:
+        if self.message is not None:
+            return self.message
+        size = "" if self.size is None else f" with {self.size} bytes"
+        before = "" if self.current_size is None else f" after reading {self.current_size} bytes"
+        return f"frame{size}{before} exceeds limit of {self.max_size} bytes"
 
 
-class TooManyFragments(ProtocolError):
-    """A message has more fragments than the limit allows."""
+class TooManyFragments(WebSocketException):
+    """A message has more fragments than the limit allows.
+
+    Args:
+        max_fragments: The limit, or a text to show instead.
+        fault: The peer's violation.
+    """
+
+    def __init__(self, max_fragments: int | str, fault: Fault | None = None) -> None:
+        super().__init__(max_fragments, fault)
+        self.fault = fault
+
+    def __str__(self) -> str:
+        if isinstance(self.args[0], str):
+            return self.args[0]
+        return f"fragmented message exceeds limit of {self.args[0]} frames"
 
 
 class InvalidState(WebSocketException, AssertionError):

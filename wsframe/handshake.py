@@ -52,7 +52,7 @@ from wsframe.http11 import Request, Response
 from wsframe.limits import Limits
 from wsframe.uri import WebSocketURI
 
-__all__ = ["ClientHandshake", "ServerHandshake", "accept_key"]
+__all__ = ["ClientHandshake", "NotHTTPError", "ServerHandshake", "accept_key", "reject"]
 
 
 def accept_key(key: str) -> str:
@@ -78,6 +78,7 @@ class ServerHandshake:
         extensions: The extensions agreed on.
         origin: The request's Origin, or None.
         error: Why ``accept`` refused the request, or None.
+        judged: Whether ``accept`` has been called, and not just plain HTTP been answered.
 
     Raises:
         TypeError: If ``subprotocols`` is a string.
@@ -106,6 +107,7 @@ class ServerHandshake:
         self.extensions: list[Extension] = []
         self.origin: str | None = None
         self.error: Exception | None = None
+        self.judged = False
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> Request | None:
         """Take the next bytes from the client.
@@ -114,9 +116,11 @@ class ServerHandshake:
             The request, once its head is complete.
 
         Raises:
+            NotHTTPError: If it is not HTTP at all; there is nobody to answer.
             InvalidHandshake: If it is not an HTTP request without a body, or exceeds a limit. ``refuse``
                 turns the exception into the response to send.
         """
+        self._check_is_http(data)
         complete = self._head.feed(data)
         if complete is None:
             return None
@@ -126,7 +130,7 @@ class ServerHandshake:
             parser.receive_data(head)
             event = parser.next_event()
         except h11.RemoteProtocolError as exc:
-            raise InvalidMessage(f"the request is not valid HTTP: {exc}") from exc
+            raise InvalidMessage("did not receive a valid HTTP request") from exc
         if not isinstance(event, h11.Request):
             raise InvalidMessage("the request is empty")
         headers = Headers.from_wire(event.headers.raw_items())
@@ -137,11 +141,21 @@ class ServerHandshake:
         )
         return self.request
 
+    def _check_is_http(self, data: bytes | bytearray | memoryview) -> None:
+        """Notice another protocol at its first bytes, and not when the time for the handshake is over."""
+        begun = self._head.pending
+        if b"\n" in begun or len(begun) > MAX_JUDGED_LINE:
+            return
+        line, newline, _ = (begun + bytes(data)).partition(b"\n")
+        if (_REQUEST_LINE if newline else _REQUEST_LINE_BEGUN).fullmatch(line) is None:
+            raise NotHTTPError("did not receive a valid HTTP request")
+
     def accept(self, request: Request) -> Response:
         """Answer a request: with status 101 if it is a right one, else with another status and ``error`` set.
 
         The response may be changed before it is sent.
         """
+        self.judged = True
         try:
             key = self._check(request)
             offers = parse_extensions(request.headers.get_all("Sec-WebSocket-Extensions"))
@@ -158,23 +172,11 @@ class ServerHandshake:
         chosen, self.extensions = choose_extensions(offers, self._extensions)
         if chosen is not None:
             headers["Sec-WebSocket-Extensions"] = chosen
-        return Response(http.HTTPStatus.SWITCHING_PROTOCOLS, "Switching Protocols", headers)
+        return Response(http.HTTPStatus.SWITCHING_PROTOCOLS.value, "Switching Protocols", headers)
 
     def reject(self, status: http.HTTPStatus | int, text: str) -> Response:
-        """Make a response of plain text that refuses the handshake and ends the TCP connection.
-
-        Args:
-            status: The HTTP status.
-            text: The body.
-        """
-        status = http.HTTPStatus(status)
-        body = text.encode()
-        headers = Headers()
-        headers["Date"] = email.utils.formatdate(usegmt=True)
-        headers["Connection"] = "close"
-        headers["Content-Length"] = str(len(body))
-        headers["Content-Type"] = "text/plain; charset=utf-8"
-        return Response(status.value, status.phrase, headers, body)
+        """Make a response of plain text; see the function of that name."""
+        return reject(status, text)
 
     def refuse(self, error: InvalidHandshake) -> Response:
         """Make the response that tells a client what was wrong with its request, and set ``error``."""
@@ -183,7 +185,10 @@ class ServerHandshake:
         wrong_version = isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version"
         if wrong_version:
             status = http.HTTPStatus.UPGRADE_REQUIRED
-        text = f"Failed to open a WebSocket connection: {error}.\n"
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__) is not None:
+            causes.append(cause)
+        text = f"Failed to open a WebSocket connection: {'; '.join(map(str, causes))}.\n"
         if isinstance(error, InvalidUpgrade):
             text += "\nThis is a WebSocket server: open it with a WebSocket client.\n"
         response = self.reject(status, text.encode("utf-8", "replace").decode())
@@ -246,6 +251,37 @@ class ServerHandshake:
             if subprotocol in offered:
                 return subprotocol
         raise NegotiationError(f"invalid subprotocol; expected one of {', '.join(self._subprotocols)}")
+
+
+class NotHTTPError(InvalidMessage):
+    """What came is not even the beginning of an HTTP request, so an answer in HTTP would not be understood."""
+
+
+MAX_JUDGED_LINE = 1024
+"""Bytes of a request line that is looked at while it is not complete: another protocol shows in the first ones."""
+
+_REQUEST_LINE = re.compile(rb"[\w!#$%&'*+.^`|~-]+ [^ ]+ HTTP/\d\.\d\r")
+"""A request line, up to its line feed (RFC 9112 §3)."""
+
+_REQUEST_LINE_BEGUN = re.compile(rb"[\w!#$%&'*+.^`|~-]+( ([^ ]+( (H(T(T(P(/(\d(\.(\d\r?)?)?)?)?)?)?)?)?)?)?)?")
+"""What may become one."""
+
+
+def reject(status: http.HTTPStatus | int, text: str) -> Response:
+    """Make a response of plain text that refuses the handshake and ends the TCP connection.
+
+    Args:
+        status: The HTTP status.
+        text: The body.
+    """
+    status = http.HTTPStatus(status)
+    body = text.encode()
+    headers = Headers()
+    headers["Date"] = email.utils.formatdate(usegmt=True)
+    headers["Connection"] = "close"
+    headers["Content-Length"] = str(len(body))
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    return Response(status.value, status.phrase, headers, body)
 
 
 _REFUSALS: list[tuple[type[InvalidHandshake], http.HTTPStatus]] = [

@@ -27,7 +27,7 @@ ExtensionOffer = tuple[str, list[tuple[str, "str | None"]]]
 
 _TOKEN_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _DELETE_TOKEN_CHARS = dict.fromkeys(map(ord, _TOKEN_CHARS))
-_CONTROL_CHARS = frozenset(map(chr, [*range(0x09), *range(0x0A, 0x20), 0x7F]))
+_DELETE_VALUE_CHARS = dict.fromkeys([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 def is_token(text: str) -> bool:
@@ -36,8 +36,8 @@ def is_token(text: str) -> bool:
 
 
 def is_valid_value(value: str) -> bool:
-    """Tell whether a text may stand as a header's value: no control characters but tabs (RFC 9110 §5.5)."""
-    return _CONTROL_CHARS.isdisjoint(value)
+    """Tell whether a text may stand as a header's value: ISO-8859-1, no control characters but tabs (RFC 9110 §5.5)."""
+    return not value.translate(_DELETE_VALUE_CHARS)
 
 
 def check_subprotocols(subprotocols: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import sys
 
 from wsframe._version import VERSION
 from wsframe.datastructures import Headers
+from wsframe.headers import is_valid_value
 
 __all__ = ["SERVER", "USER_AGENT", "Request", "Response"]
 
@@ -31,8 +32,12 @@ class Request:
     protocol: str = "HTTP/1.1"
 
     def serialize(self) -> bytes:
-        """Write the request's head."""
-        return f"{self.method} {self.path} {self.protocol}\r\n".encode() + self.headers.serialize()
+        """Write the request's head.
+
+        Raises:
+            ValueError: If the path is not ASCII.
+        """
+        return f"{self.method} {self.path} {self.protocol}\r\n".encode("ascii") + self.headers.serialize()
 
 
 @dataclasses.dataclass
@@ -55,11 +60,12 @@ class Response:
         """Write the response.
 
         Raises:
-            ValueError: If the status code has not 3 digits, or the reason phrase has control characters.
+            ValueError: If the status code has not 3 digits, or the reason phrase has control characters
+                or others than ISO-8859-1.
         """
         if not 100 <= self.status_code <= 999:
             raise ValueError(f"invalid status code: {self.status_code}")
-        if not self.reason_phrase.isprintable():
+        if not is_valid_value(self.reason_phrase):
             raise ValueError(f"invalid reason phrase: {self.reason_phrase!r}")
-        head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n".encode()
+        head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n".encode("iso-8859-1")
         return b"".join((head, self.headers.serialize(), self.body))

@@ -60,7 +60,9 @@ class PreparedMessage:
             if keys != [None] * len(keys):
                 key = tuple(keys)
         payload = self.payload if key is None else self._encoded(key, extensions)
-        rsv1 = key is not None
+        rsv1 = key is not None and any(
+            part is not None and extension.rsv1 for part, extension in zip(key, extensions, strict=True)
+        )
         if role is Role.CLIENT:
             return serialize_frame(self.opcode, payload, rsv1=rsv1, mask=new_masking_key())
         frame = self._frames.get(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import random
 
@@ -43,7 +44,7 @@ async def status_of(data, **options):
         if status != "101":
             # The refusal is complete, and TCP ends: nobody may take the connection for an upgraded one.
             body = await soon(peer.reader.read())
-            assert len(body) == int(headers["content-length"])
+            assert len(body) == (0 if data.startswith(b"HEAD") else int(headers["content-length"]))
             assert headers["connection"] == "close"
         return int(status), headers
 
@@ -78,7 +79,6 @@ REQUESTS = [
     ("H13 NUL", request({"X": "a\0b"}), {400}),
     ("H13 bare CR", request({"X": "a\rb"}), {400}),
     ("H13 bare LF", request({"X": "a\nb"}), {400}),
-    ("H13 TLS", bytes.fromhex("16030100a5010000a10303") + bytes(200) + b"\r\n\r\n", {400}),
     ("H16 two versions", request({"Sec-WebSocket-Version": ["13", "13"]}), {400, 426}),
     ("body", request({"Content-Length": "3"}) + b"abc", {400}),
 ]
@@ -91,6 +91,29 @@ async def test_h1_to_h16_request_is_judged(data, expected):
     assert status in expected
     if status == 426:
         assert headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes.fromhex("16030100a5010000a10303") + bytes(200),
+        b"HELO relay.invalid\r\n",
+        b"GET / HTTP/1.1 \r\n",
+        b"GET  / HTTP/1.1\r\n",
+        b"GET / HTTP/11\r\n",
+        b" ",
+        b"\n",
+    ],
+)
+@pytest.mark.parametrize("way", ["whole", "in pieces"])
+async def test_h13_what_is_not_http_gets_no_answer(data, way, caplog):
+    async with serve(echo, HERE, 0) as server, dial(server) as peer:
+        pieces = [data] if way == "whole" else [data[i : i + 1] for i in range(len(data))]
+        with contextlib.suppress(ConnectionError):
+            await peer.send(*pieces)
+        with contextlib.suppress(ConnectionError):
+            await peer.expect_end()
+    assert not caplog.records
 
 
 async def test_h8_accept_is_that_of_the_rfc():

@@ -348,6 +348,56 @@ async def test_server_header():
             assert (await status_of(server, request({"Host": None})))[1].get("Server") == expected
 
 
+async def test_handshakes_are_logged_in_detail_when_debugging(caplog):
+    with caplog.at_level(logging.DEBUG, "wsframe.server"):
+        async with serve(echo, HERE, 0, server_header="me") as server:
+            async with dial_open(server, {"X-Mine": "a"}) as peer:
+                await peer.send_close(1000)
+                await peer.read_frames()
+            await status_of(server, request({"Upgrade": "h2c"}))
+            async with dial(server) as peer:
+                await peer.send(b"HELO\r\n")
+                await peer.expect_end()
+    for line in (
+        "< GET / HTTP/1.1",
+        "< X-Mine: a",
+        "> HTTP/1.1 101 Switching Protocols",
+        "> Server: me",
+        "! invalid Upgrade header: h2c",
+        "> HTTP/1.1 426 Upgrade Required",
+        "connection rejected (426 Upgrade Required)",
+        "! did not receive a valid HTTP request",
+    ):
+        assert line in caplog.messages
+
+
+async def test_log_records_have_the_connection():
+    paths = []
+    logger = logging.getLogger("mine")
+    logger.setLevel(logging.INFO)
+    logger.addFilter(lambda record: paths.append(hasattr(record, "websocket") and record.websocket.request.path))
+    try:
+        async with serve(echo, HERE, 0, logger=logger) as server, connect(uri_of(server, "/a")):
+            pass
+    finally:
+        logger.filters.clear()
+    assert paths.count("/a") == 2
+    assert set(paths) == {"/a", False}
+
+
+async def test_response_to_head_has_no_body():
+    """RFC 9110 §9.3.2."""
+
+    def process_request(connection, received):
+        return connection.respond(200, "OK\n")
+
+    async with serve(echo, HERE, 0, process_request=process_request) as server, dial(server) as peer:
+        await peer.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        start_line, headers = await peer.read_head()
+        assert (start_line, dict(headers)["Content-Length"]) == ("HTTP/1.1 200 OK", "3")
+        await peer.expect_end()
+
+
 def deny(connection, received):
     return connection.respond(http.HTTPStatus.FORBIDDEN, "no\n")
 
@@ -430,16 +480,18 @@ async def test_select_subprotocol_selects():
 
 
 async def test_client_that_leaves_while_its_request_is_decided_is_forgotten():
-    decided = asyncio.Event()
+    started, decided = asyncio.Event(), asyncio.Event()
 
     async def process_request(connection, received):
-        await asyncio.wait_for(connection.wait_closed(), 10)
+        started.set()
+        await connection.wait_closed()
         decided.set()
 
-    async with serve(echo, HERE, 0, process_request=process_request, open_timeout=0.2) as server:
+    async with serve(echo, HERE, 0, process_request=process_request, open_timeout=None) as server:
         async with dial(server) as peer:
             await peer.send(request())
-            await soon(decided.wait())
+            await soon(started.wait())
+        await soon(decided.wait())
         assert server.connections == set()
 
 
@@ -464,12 +516,19 @@ async def test_bytes_that_a_transport_had_at_hand_when_reading_was_paused_are_ke
 async def test_open_timeout_holds_while_a_request_is_decided():
     """RFC 6455 §10.4."""
 
+    cancelled = asyncio.Event()
+
     async def process_request(connection, received):
-        await connection.wait_closed()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
 
     async with serve(echo, HERE, 0, process_request=process_request, open_timeout=0.2) as server, dial(server) as peer:
         await peer.send(request())
         assert await soon(peer.reader.read(), 10) == b""
+        await soon(cancelled.wait())
 
 
 async def test_no_open_timeout():

@@ -40,7 +40,7 @@ def test_several_values_looked_up_as_one_is_an_error():
     headers = Headers([("A", "1"), ("A", "2")])
     with pytest.raises(MultipleValuesError) as info:
         headers["A"]
-    assert str(info.value) == "A"
+    assert str(info.value) == "'A'"
     assert isinstance(info.value, LookupError)
     assert str(MultipleValuesError()) == ""
 
@@ -82,12 +82,12 @@ def test_representations():
     headers = Headers([("A", "1"), ("B", "h\xe9")])
     assert str(headers) == "A: 1\r\nB: h\xe9\r\n\r\n"
     assert repr(headers) == "Headers([('A', '1'), ('B', 'h\xe9')])"
-    assert headers.serialize() == b"A: 1\r\nB: h\xc3\xa9\r\n\r\n"
+    assert headers.serialize() == b"A: 1\r\nB: h\xe9\r\n\r\n"
 
 
-def test_bytes_beyond_utf8_survive():
+def test_bytes_beyond_ascii_survive():
     headers = Headers.from_wire([(b"a", b"\xff\xc3\xa9")])
-    assert headers["A"] == "\udcff\xe9"
+    assert headers["A"] == "\xff\xc3\xa9"
     assert headers.serialize() == b"a: \xff\xc3\xa9\r\n\r\n"
 
 
@@ -97,7 +97,7 @@ def test_name_that_is_no_token_is_refused(name):
         Headers()[name] = "1"
 
 
-@pytest.mark.parametrize("value", ["a\r\nB: c", "a\nB: c", "a\rb", "a\0b", "\x0b", "\x1c"])
+@pytest.mark.parametrize("value", ["a\r\nB: c", "a\nB: c", "a\rb", "a\0b", "\x0b", "\x1c", "\u20ac"])
 def test_value_with_control_characters_is_refused(value):
     """RFC 9110 §5.5: or application data could add lines of its own."""
     for make in (lambda: Headers(A=value), lambda: Headers([("A", value)]), lambda: Headers().update(A=value)):

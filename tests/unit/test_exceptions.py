@@ -83,8 +83,8 @@ TREE = {
     InvalidParameterName: NegotiationError,
     InvalidParameterValue: NegotiationError,
     ProtocolError: WebSocketException,
-    PayloadTooBig: ProtocolError,
-    TooManyFragments: ProtocolError,
+    PayloadTooBig: WebSocketException,
+    TooManyFragments: WebSocketException,
     InvalidState: WebSocketException,
     ConcurrencyError: WebSocketException,
 }
@@ -129,8 +129,12 @@ TEXTS = [
     (InvalidParameterValue("a", ""), "empty value for parameter a"),
     (InvalidParameterValue("a", "|"), "invalid value for parameter a: |"),
     (ProtocolError("wrong", Fault.RSV1_SET), "wrong"),
-    (PayloadTooBig("too big", Fault.MESSAGE_TOO_BIG), "too big"),
-    (TooManyFragments("too many"), "too many"),
+    (PayloadTooBig("too big", fault=Fault.MESSAGE_TOO_BIG), "too big"),
+    (PayloadTooBig(None, 4), "frame exceeds limit of 4 bytes"),
+    (PayloadTooBig(5, 4), "frame with 5 bytes exceeds limit of 4 bytes"),
+    (PayloadTooBig(5, 4, 3), "frame with 5 bytes after reading 3 bytes exceeds limit of 7 bytes"),
+    (TooManyFragments(4), "fragmented message exceeds limit of 4 frames"),
+    (TooManyFragments("too many", Fault.MESSAGE_TOO_BIG), "too many"),
     (InvalidState("closed"), "closed"),
     (ConcurrencyError("two at once"), "two at once"),
 ]
@@ -205,6 +209,25 @@ def test_exceptions_survive_copying_and_pickling(exc):
 def test_connection_closed_has_an_order_if_there_are_two_close_frames(rcvd, sent, order):
     with pytest.raises(TypeError, match="rcvd_then_sent goes with both"):
         ConnectionClosed(rcvd, sent, order)
+
+
+@pytest.mark.parametrize("arguments", [("too big", 4), (5,), ("too big", None, 3), (None,)])
+def test_a_payload_that_is_too_big_has_a_size_and_a_limit_or_a_text(arguments):
+    with pytest.raises(TypeError, match="goes with a size"):
+        PayloadTooBig(*arguments)
+
+
+def test_a_payload_that_is_too_big_is_told_of_what_came_before():
+    exc = PayloadTooBig(5, 4)
+    assert (exc.message, exc.size, exc.max_size, exc.current_size, exc.fault) == (None, 5, 4, None, None)
+    exc.set_current_size(None)
+    assert (exc.max_size, exc.current_size) == (4, None)
+    exc.set_current_size(3)
+    assert (exc.max_size, exc.current_size) == (7, 3)
+    text = PayloadTooBig("too big", fault=Fault.MESSAGE_TOO_BIG)
+    assert (text.message, text.size, text.max_size) == ("too big", None, None)
+    text.set_current_size(3)
+    assert (str(text), text.fault) == ("too big", Fault.MESSAGE_TOO_BIG)
 
 
 def test_connection_closed_has_code_and_reason_as_websockets_had():

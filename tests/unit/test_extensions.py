@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from wsframe import Connection, Message, PreparedMessage, Role
+from wsframe.constants import Opcode
 from wsframe.exceptions import NegotiationError
-from wsframe.extensions import Extension, ExtensionFactory, check_agreed, choose_extensions
+from wsframe.extensions import (
+    ClientExtensionFactory,
+    Extension,
+    ExtensionFactory,
+    ServerExtensionFactory,
+    adapt_factory,
+    base,
+    check_agreed,
+    choose_extensions,
+)
+from wsframe.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+    extension_factories,
+)
 from wsframe.framing import Frame
 from wsframe.headers import parse_extensions
 
@@ -121,3 +140,178 @@ def test_extension_holds_nothing_by_default():
     extension.release_contexts()
     frame = Frame(1)
     assert extension.decode(extension.encode(frame)) is frame
+
+
+def test_extension_must_be_implemented():
+    frame = Frame(Opcode.TEXT)
+    extension = Extension()
+    for method in (extension.decode, extension.encode):
+        with pytest.raises(NotImplementedError):
+            method(frame)
+
+
+# Those of websockets's kind
+
+
+class Reverse(base.Extension):
+    """Sends the payload of data frames backwards; RSV1 tells the peer."""
+
+    name = "x-reverse"
+    rsv1 = True
+
+    def decode(self, frame, *, max_size=None):
+        return dataclasses.replace(frame, data=frame.data[::-1], rsv1=False)
+
+    def encode(self, frame):
+        return dataclasses.replace(frame, data=frame.data[::-1], rsv1=frame.opcode is not Opcode.CONTINUATION)
+
+    def __repr__(self):
+        return "Reverse()"
+
+
+class ReverseFactory(base.ServerExtensionFactory, base.ClientExtensionFactory):
+    name = "x-reverse"
+
+    def process_request_params(self, params, accepted_extensions):
+        if params:
+            raise NegotiationError("unexpected parameters")
+        return (("a", "1"),), Reverse()
+
+    def get_request_params(self):
+        return (("b", None),)
+
+    def process_response_params(self, params, accepted_extensions):
+        assert params == [("a", "1")]
+        return Reverse()
+
+
+def test_factories_of_websockets_are_adapted():
+    factory = adapt_factory(ReverseFactory())
+    assert factory.offer() == [[("b", None)]]
+    header, (theirs,) = choose_extensions(parse_extensions(["x-reverse; b, x-reverse"]), [factory])
+    assert header == "x-reverse; a=1"
+    (ours,) = check_agreed(parse_extensions([header]), [factory])
+    assert repr(ours) == repr(theirs) == "Reverse()"
+    server = Connection(Role.SERVER, extensions=[theirs])
+    client = Connection(Role.CLIENT, extensions=[ours])
+    for sender, receiver in ((server, client), (client, server)):
+        sender.send_text("abc")
+        sender.send_binary(b"a\xff", fin=False)
+        sender.send_continuation(b"bc", fin=True)
+        sender.send_prepared(PreparedMessage("def"))
+        messages = receiver.receive_data(sender.data_to_send())
+        assert all(isinstance(message, Message) for message in messages)
+        assert [message.data for message in messages] == ["abc", b"a\xffbc", "def"]
+    # Nobody knows what such an extension does with the message before.
+    prepared = PreparedMessage("abc")
+    server.send_prepared(prepared)
+    server.send_prepared(prepared)
+    assert server.data_to_send() == b"\xc1\x03cba" * 2
+    assert client.receive_eof() is None
+
+
+def test_factories_of_ours_need_no_adapting():
+    assert adapt_factory(X) is X
+
+
+def test_extension_may_return_frames_of_ours():
+    class Same(Extension):
+        name = "x-same"
+
+        def decode(self, frame, *, max_size=None):
+            return Frame(frame.opcode, frame.data, frame.fin)
+
+        def encode(self, frame):
+            return Frame(frame.opcode, frame.data, frame.fin)
+
+    class SameFactory(ServerExtensionFactory):
+        name = "x-same"
+
+        def process_request_params(self, params, accepted_extensions):
+            return [], Same()
+
+    _, (extension,) = choose_extensions(parse_extensions(["x-same"]), [adapt_factory(SameFactory())])
+    assert not extension.rsv1
+    connection = Connection(Role.SERVER, extensions=[extension])
+    connection.send_text("abc")
+    connection.send_prepared(PreparedMessage("abc"))
+    assert connection.data_to_send() == b"\x81\x03abc" * 2
+
+
+def test_factories_of_websockets_must_be_implemented():
+    for method in (
+        ServerExtensionFactory().process_request_params,
+        ClientExtensionFactory().process_response_params,
+    ):
+        with pytest.raises(NotImplementedError):
+            method([], [])
+    with pytest.raises(NotImplementedError):
+        ClientExtensionFactory().get_request_params()
+
+
+# permessage-deflate with the arguments of websockets
+
+
+def test_extensions_come_before_compression():
+    assert [factory.name for factory in extension_factories([X], "deflate")] == ["x", "permessage-deflate"]
+    assert extension_factories(None, None) == []
+    mine = ServerPerMessageDeflateFactory()
+    assert extension_factories([mine], "deflate") == [mine]
+    with pytest.raises(ValueError, match="unsupported compression"):
+        extension_factories([mine], "gzip")
+
+
+def test_zlib_settings():
+    for factory in (ServerPerMessageDeflateFactory, ClientPerMessageDeflateFactory):
+        made = factory(compress_settings={"level": 3, "memLevel": 4})
+        assert (made.level, made.memory_level, made.threshold) == (3, 4, 0)
+        made = factory()
+        assert (made.level, made.memory_level) == (-1, 8)
+        with pytest.raises(ValueError, match="compress_settings"):
+            factory(compress_settings={"wbits": -15})
+
+
+def test_server_may_insist_on_the_window_of_the_client():
+    factory = ServerPerMessageDeflateFactory(client_max_window_bits=10, require_client_max_window_bits=True)
+    with pytest.raises(NegotiationError, match="does not let us choose"):
+        factory.accept_offer([])
+    response, extension = factory.accept_offer([("client_max_window_bits", None)])
+    assert response == [("client_max_window_bits", "10")]
+    assert isinstance(extension, PerMessageDeflate)
+    with pytest.raises(ValueError, match="needs client_max_window_bits"):
+        ServerPerMessageDeflateFactory(require_client_max_window_bits=True)
+
+
+@pytest.mark.parametrize(
+    ("option", "offer"),
+    [
+        ({}, [("client_max_window_bits", None)]),
+        ({"client_max_window_bits": 10}, [("client_max_window_bits", "10")]),
+        ({"client_max_window_bits": None}, []),
+        ({"client_max_window_bits": None, "server_max_window_bits": 9}, [("server_max_window_bits", "9")]),
+    ],
+)
+def test_offers_of_a_client(option, offer):
+    assert ClientPerMessageDeflateFactory(**option).offer() == [offer]
+
+
+def test_client_that_has_not_offered_to_let_the_server_choose_does_not():
+    factory = ClientPerMessageDeflateFactory(client_max_window_bits=None)
+    assert isinstance(factory.accept_response([]), PerMessageDeflate)
+    with pytest.raises(NegotiationError, match="was not offered"):
+        factory.accept_response([("client_max_window_bits", "10")])
+
+
+@pytest.mark.parametrize(
+    ("factory", "option"),
+    [
+        (ServerPerMessageDeflateFactory, {"server_max_window_bits": 8}),
+        (ServerPerMessageDeflateFactory, {"client_max_window_bits": 16}),
+        (ClientPerMessageDeflateFactory, {"client_max_window_bits": 8}),
+        (ClientPerMessageDeflateFactory, {"client_max_window_bits": False}),
+        (ClientPerMessageDeflateFactory, {"server_max_window_bits": 7}),
+    ],
+)
+def test_windows_that_there_are_not(factory, option):
+    with pytest.raises(ValueError, match="max_window_bits must be between"):
+        factory(**option)

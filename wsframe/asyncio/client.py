@@ -29,9 +29,10 @@ from wsframe.client import (
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
 from wsframe.datastructures import Headers, HeadersLike
-from wsframe.deflate import PerMessageDeflateFactory, compression_factories
+from wsframe.deflate import PerMessageDeflateFactory
 from wsframe.exceptions import InvalidHandshake, SecurityError
-from wsframe.extensions import ExtensionFactory
+from wsframe.extensions import AnyExtensionFactory
+from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import ClientHandshake
 from wsframe.headers import check_subprotocols
 from wsframe.http11 import USER_AGENT
@@ -218,7 +219,7 @@ class connect:  # noqa: N801 - used like a function
         uri: str,
         *,
         origin: str | None = None,
-        extensions: Sequence[ExtensionFactory] | None = None,
+        extensions: Sequence[AnyExtensionFactory] | None = None,
         subprotocols: Sequence[str] | None = None,
         compression: str | PerMessageDeflateFactory | None = "deflate",
         additional_headers: HeadersLike | None = None,
@@ -244,7 +245,7 @@ class connect:  # noqa: N801 - used like a function
         _check_tls(self.ws_uri, kwargs.get("ssl", True))
         if subprotocols is not None:
             check_subprotocols(subprotocols)
-        factories = [*(extensions or ()), *compression_factories(compression)]
+        factories = extension_factories(extensions, compression)
         limits = Limits.for_max_size(max_size)
         # Each attempt adds them again.
         self.additional_headers = (

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import dataclasses
 import http
 import inspect
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wsframe.asyncio.auth import basic_auth
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
-from wsframe.deflate import PerMessageDeflateFactory, compression_factories
-from wsframe.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader
-from wsframe.handshake import ServerHandshake
-from wsframe.headers import check_subprotocols, parse_basic_authorization
+from wsframe.datastructures import Headers
+from wsframe.deflate import PerMessageDeflateFactory
+from wsframe.exceptions import ConnectionClosed, InvalidHandshake
+from wsframe.extensions import AnyExtensionFactory
+from wsframe.extensions.permessage_deflate import extension_factories
+from wsframe.handshake import NotHTTPError, ServerHandshake, reject
+from wsframe.headers import check_subprotocols
 from wsframe.http11 import SERVER, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
@@ -32,6 +37,7 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
+from wsframe.typing import LoggerLike, StatusLike
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +48,7 @@ MaybeResponse: TypeAlias = Response | None
 ProcessRequest: TypeAlias = Callable[["ServerConnection", Request], Awaitable[MaybeResponse] | MaybeResponse]
 ProcessResponse: TypeAlias = Callable[["ServerConnection", Request, Response], Awaitable[MaybeResponse] | MaybeResponse]
 
-_SERVER_ERROR = "Failed to open a WebSocket connection; the server's log has more.\n"
+_SERVER_ERROR = "Failed to open a WebSocket connection.\nSee server log for more information.\n"
 
 
 class ServerConnection(Connection):
@@ -56,24 +62,31 @@ class ServerConnection(Connection):
     Attributes:
         server: The server that it belongs to.
         username: Set by ``basic_auth``.
+        handler: Set by ``route``: the coroutine function that handles the connection.
+        handler_kwargs: Set by ``route``: what the URL says, for the handler.
     """
 
     username: str
+    handler: Callable[..., Awaitable[Any]]
+    handler_kwargs: Mapping[str, Any]
 
     def __init__(self, protocol: SansIOConnection, server: Server, **options: Any) -> None:
-        super().__init__(protocol, **options)
+        super().__init__(protocol, open_timeout=server.open_timeout, **options)
+        # For formatters and filters of logging, as in websockets.
+        self.logger = logging.LoggerAdapter(server.logger, {"websocket": weakref.proxy(self)})
         self.server = server
         self._handshake: ServerHandshake | None = None
+        # Runs process_request and process_response, as long as they do.
+        self._negotiation: asyncio.Task[None] | None = None
 
-    def respond(self, status: http.HTTPStatus | int, text: str) -> Response:
+    def respond(self, status: StatusLike, text: str) -> Response:
         """Make a response of plain text, for ``process_request`` and ``process_response`` to return.
 
         Args:
             status: The HTTP status.
             text: The body.
         """
-        assert self._handshake is not None, "the opening handshake is done"
-        return self._handshake.reject(status, text)
+        return reject(status, text)
 
     def _on_connected(self) -> None:
         self._handshake = self.server.attach(self)
@@ -82,67 +95,109 @@ class ServerConnection(Connection):
         handshake = self._handshake
         assert handshake is not None
         if self.request is not None:
-            # A transport may have had this at hand when reading was paused.
+            # A client need not wait for the response, but more than this it will not get rid of before.
             handshake.unread += bytes(data)
+            self.pause_reading()
             return
         try:
             self.request = handshake.receive_data(data)
+        except NotHTTPError as exc:
+            self.logger.debug("! %s", exc)
+            self._ending = True
+            self._set_timer(self.close_timeout, self._close_timed_out)
+            self._shut_down_writing()
+            return
         except InvalidHandshake as exc:
-            self._respond(handshake, handshake.refuse(exc))
+            self._respond(handshake, self._with_server_header(handshake.refuse(exc)))
             return
         if self.request is None:
             return
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug("< %s %s %s", self.request.method, self.request.path, self.request.protocol)
+            self._log_headers("<", self.request.headers)
         if self.server.process_request is None and self.server.process_response is None:
-            self._respond(handshake, self._accept(handshake, self.request))
+            self._respond(handshake, self._with_server_header(self._accept(handshake, self.request)))
             if self.state is State.OPEN:
                 self.server.start_task(self._handle())
                 self._receive(handshake.unread)
         else:
-            self.pause_reading()
-            self.server.start_task(self._negotiate(handshake, self.request))
+            if handshake.unread:
+                self.pause_reading()
+            self._negotiation = self.server.start_task(self._negotiate(handshake, self.request))
 
     async def _negotiate(self, handshake: ServerHandshake, request: Request) -> None:
         """Run ``process_request`` and ``process_response``, then the handler, in one task and one context."""
-        try:
-            response = await _call(self.server.process_request, self, request)
-            if response is None:
-                response = self._accept(handshake, request)
-            self.response = response
-            response = await _call(self.server.process_response, self, request, response) or response
-        except Exception as exc:
-            self.logger.exception("process_request or process_response failed")
-            handshake.error = exc
-            response = handshake.reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
+        response = await self._process("process_request", handshake, request)
+        if response is None:
+            response = self._accept(handshake, request)
+        self.response = self._with_server_header(response)
+        self.response = await self._process("process_response", handshake, request, self.response) or self.response
+        self._negotiation = None
         if self.state is not State.CONNECTING or self.transport.is_closing():
             return
-        self._respond(handshake, response)
+        self._respond(handshake, self.response)
         self.resume_reading()
         if self.was_open:
             self._receive(handshake.unread)
             await self._handle()
 
+    async def _process(self, name: str, handshake: ServerHandshake, *args: Any) -> Response | None:
+        """Call one of the server's functions or coroutine functions."""
+        callback = getattr(self.server, name)
+        if callback is None:
+            return None
+        try:
+            response = callback(self, *args)
+            if inspect.isawaitable(response):
+                response = await response
+            if response is not None and not isinstance(response, Response):
+                raise TypeError(f"expected a Response or None, not {type(response).__name__}")
+        except Exception as exc:
+            self.logger.exception("%s failed", name)
+            handshake.error = exc
+            return reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
+        return response
+
     def _accept(self, handshake: ServerHandshake, request: Request) -> Response:
         try:
-            return handshake.accept(request)
+            response = handshake.accept(request)
         except Exception as exc:
-            self.logger.exception("the opening handshake failed")
+            self.logger.exception("opening handshake failed")
             handshake.error = exc
-            return handshake.reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
+            response = reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
+        return response
+
+    def _with_server_header(self, response: Response) -> Response:
+        if self.server.server_header is not None and "Server" not in response.headers:
+            response.headers["Server"] = self.server.server_header
+        return response
 
     def _respond(self, handshake: ServerHandshake, response: Response) -> None:
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS and not self.server.is_serving():
-            response = handshake.reject(http.HTTPStatus.SERVICE_UNAVAILABLE, "Server is shutting down.\n")
-        if self.server.server_header is not None and "Server" not in response.headers:
-            response.headers["Server"] = self.server.server_header
+            response = reject(http.HTTPStatus.SERVICE_UNAVAILABLE, "Server is shutting down.\n")
         self.response = response
+        if self.logger.isEnabledFor(logging.DEBUG):
+            if handshake.error is not None:
+                self.logger.debug("! %s", handshake.error)
+            self.logger.debug("> HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+            self._log_headers(">", response.headers)
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.transport.write(response.serialize())
             self._handshake = None
             self._opened(handshake)
             self.logger.info("connection open")
-        else:
-            self.logger.info("connection rejected (%d): %s", response.status_code, handshake.error or "by the server")
-            self._refuse(response)
+            return
+        # The application may as well have answered plain HTTP, as health checks do.
+        what = "connection rejected" if handshake.judged else "HTTP response sent"
+        self.logger.info("%s (%d %s)", what, response.status_code, response.reason_phrase)
+        if self.request is not None and self.request.method == "HEAD":
+            # RFC 9110 §9.3.2: the head is that of the response to GET.
+            response = dataclasses.replace(response, body=b"")
+        self._refuse(response)
+
+    def _log_headers(self, direction: str, headers: Headers) -> None:
+        for name, value in headers.raw_items():
+            self.logger.debug("%s %s: %s", direction, name, value)
 
     async def _handle(self) -> None:
         try:
@@ -153,21 +208,15 @@ class ServerConnection(Connection):
         except Exception:
             self.logger.exception("connection handler failed")
 
+    def _open_timed_out(self) -> None:
+        super()._open_timed_out()
+        if self._negotiation is not None:
+            self._negotiation.cancel()
+
     def _on_lost(self, exc: Exception | None) -> None:
         super()._on_lost(exc)
         self.server.detach(self)
-        if self.was_open:
-            self.logger.info("connection closed")
-
-
-async def _call(callback: Callable[..., Any] | None, *args: Any) -> MaybeResponse:
-    """Call a function or a coroutine function of the application."""
-    result = None if callback is None else callback(*args)
-    if inspect.isawaitable(result):
-        result = await result
-    if result is not None and not isinstance(result, Response):
-        raise TypeError(f"expected a Response or None, not {type(result).__name__}")
-    return result
+        self.logger.info("connection closed")
 
 
 class Server:
@@ -183,7 +232,12 @@ class Server:
         process_request: As in ``serve``.
         process_response: As in ``serve``.
         server_header: As in ``serve``.
+        open_timeout: As in ``serve``.
         logger: Where to log to.
+
+    Attributes:
+        handler: Coroutine function that handles a connection.
+        logger: Where the server logs to.
     """
 
     def __init__(
@@ -196,12 +250,14 @@ class Server:
         process_request: ProcessRequest | None,
         process_response: ProcessResponse | None,
         server_header: str | None,
-        logger: logging.Logger | logging.LoggerAdapter[Any],
+        open_timeout: float | None,
+        logger: LoggerLike,
     ) -> None:
         self.handler = _one_argument(handler)
         self.process_request = process_request
         self.process_response = process_response
         self.server_header = server_header
+        self.open_timeout = open_timeout
         self.logger = logger
         self._listen = listen
         self._new_connection = new_connection
@@ -220,11 +276,12 @@ class Server:
         """Take note that a TCP connection is gone."""
         self._attached.discard(connection)
 
-    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a connection's task, which ``wait_closed`` waits for."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def connections(self) -> set[ServerConnection]:
@@ -335,6 +392,7 @@ def serve(
     port: int | None = None,
     *,
     origins: Sequence[str | re.Pattern[str] | None] | None = None,
+    extensions: Sequence[AnyExtensionFactory] | None = None,
     subprotocols: Sequence[str] | None = None,
     select_subprotocol: Callable[[ServerConnection, Sequence[str]], str | None] | None = None,
     compression: str | PerMessageDeflateFactory | None = "deflate",
@@ -348,7 +406,7 @@ def serve(
     max_size: int | tuple[int | None, int | None] | None = 2**20,
     max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
     write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
-    logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+    logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     **kwargs: Any,
 ) -> Server:
@@ -372,14 +430,17 @@ def serve(
         origins: Values of the Origin header that are accepted, strings or compiled patterns; None in the
             list accepts requests without one. None accepts everything, which lets any web page connect from
             its visitors' browsers (RFC 6455 §10.2).
+        extensions: Factories of extensions that the server may use besides compression, in the order in which
+            they encode; permessage-deflate among them takes the place of ``compression``.
         subprotocols: Subprotocols that the server speaks, the preferred one first; a client that offers none
             of them is refused.
         select_subprotocol: Called with the connection and the subprotocols that the client offers; returns
             one of them or None.
         compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
             options than its defaults, or None for none.
-        process_request: Function or coroutine function, called with the connection and the request. It may
-            return a response to send instead of going on with the handshake.
+        process_request: Function or coroutine function, called with the connection and the request, be it for
+            WebSocket or plain HTTP. It may return a response to send instead of going on with the handshake:
+            ``connection.respond(200, "OK")`` for a health check, say.
         process_response: Function or coroutine function, called with the connection, the request and the
             response. It may change the response or return another one.
         server_header: Value of the Server header; None for none.
@@ -406,7 +467,7 @@ def serve(
     """
     if subprotocols is not None:
         check_subprotocols(subprotocols)
-    extensions = compression_factories(compression)
+    factories = extension_factories(extensions, compression)
     limits = Limits.for_max_size(max_size)
     if logger is None:
         logger = logging.getLogger("wsframe.server")
@@ -424,13 +485,11 @@ def serve(
         return (create_connection or ServerConnection)(
             SansIOConnection(Role.SERVER, state=State.CONNECTING, limits=limits),
             server,
-            open_timeout=open_timeout,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             close_timeout=close_timeout,
             max_queue=max_queue,
             write_limit=write_limit,
-            logger=logger,
         )
 
     def new_handshake(connection: ServerConnection) -> ServerHandshake:
@@ -441,7 +500,7 @@ def serve(
                 return select_subprotocol(connection, offered)
 
         return ServerHandshake(
-            origins=origins, subprotocols=subprotocols, select_subprotocol=select, extensions=extensions, limits=limits
+            origins=origins, subprotocols=subprotocols, select_subprotocol=select, extensions=factories, limits=limits
         )
 
     return Server(
@@ -452,6 +511,7 @@ def serve(
         process_request=process_request,
         process_response=process_response,
         server_header=server_header,
+        open_timeout=open_timeout,
         logger=logger,
     )
 
@@ -465,72 +525,6 @@ def unix_serve(handler: Callable[..., Awaitable[Any]], path: str | None = None, 
         kwargs: As in ``serve``, but for ``host`` and ``port``.
     """
     return serve(handler, unix=True, path=path, **kwargs)
-
-
-def basic_auth(
-    realm: str = "",
-    credentials: tuple[str, str] | Iterable[tuple[str, str]] | None = None,
-    check_credentials: Callable[[str, str], Awaitable[bool] | bool] | None = None,
-) -> Callable[[ServerConnection, Request], Awaitable[Response | None]]:
-    """Make a ``process_request`` that demands HTTP Basic authentication (RFC 7617).
-
-    The name of the user becomes the connection's ``username``.
-
-    Args:
-        realm: What the password is for; ASCII.
-        credentials: A pair of user name and password, or an iterable of such pairs.
-        check_credentials: Function or coroutine function that tells whether a user name and a password are
-            right; instead of ``credentials``.
-
-    Raises:
-        TypeError: If ``credentials`` is something else.
-        ValueError: If both ``credentials`` and ``check_credentials`` are given, or neither.
-    """
-    if (credentials is None) == (check_credentials is None):
-        raise ValueError("provide either credentials or check_credentials")
-    check = check_credentials or _password_check(credentials)
-
-    async def process_request(connection: ServerConnection, request: Request) -> Response | None:
-        try:
-            username, password = parse_basic_authorization(request.headers["Authorization"])
-        except KeyError:
-            problem = "Missing credentials\n"
-        except (InvalidHeader, LookupError):
-            problem = "Unsupported credentials\n"
-        else:
-            right = check(username, password)
-            if inspect.isawaitable(right):
-                right = await right
-            if right:
-                connection.username = username
-                return None
-            problem = "Invalid credentials\n"
-        response = connection.respond(http.HTTPStatus.UNAUTHORIZED, problem)
-        escaped = realm.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers["WWW-Authenticate"] = f'Basic realm="{escaped}", charset="UTF-8"'
-        return response
-
-    return process_request
-
-
-def _password_check(credentials: Any) -> Callable[[str, str], bool]:
-    def is_pair(value: Any) -> bool:
-        return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(part, str) for part in value)
-
-    try:
-        pairs = [credentials] if is_pair(credentials) else list(credentials)
-    except TypeError:
-        pairs = [None]
-    if not all(map(is_pair, pairs)):
-        raise TypeError(f"invalid credentials argument: {credentials!r}")
-    passwords = {username: password.encode() for username, password in pairs}
-
-    def check(username: str, password: str) -> bool:
-        # The same time for every password, so that it cannot be found out letter by letter.
-        right = hmac.compare_digest(passwords.get(username, b""), password.encode())
-        return right and username in passwords
-
-    return check
 
 
 def _one_argument(handler: Callable[..., Awaitable[Any]]) -> Callable[[ServerConnection], Awaitable[Any]]:

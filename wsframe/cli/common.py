@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TextIO
 
-from wsframe.exceptions import ConnectionClosed, ProtocolError
+from wsframe.exceptions import ConnectionClosed, PayloadTooBig, ProtocolError
 
 __all__ = [
     "CommandError",
@@ -151,7 +151,7 @@ def describe_end(exc: ConnectionClosed, peer: str) -> str:
         peer: What to call the other side.
     """
     cause = exc.__cause__
-    if isinstance(cause, ProtocolError):
+    if isinstance(cause, (ProtocolError, PayloadTooBig)):
         code = "" if exc.sent is None else f" with {exc.sent.code}"
         return f"failed by us{code}: {cause}"
     if exc.rcvd is None and exc.sent is None:

@@ -2,25 +2,45 @@
 
 There is one extension that anybody uses, permessage-deflate, in ``deflate``. This module says what an
 extension is to a handshake and to a connection, and knows nothing of what it does.
+
+``ExtensionFactory`` is the interface here. Factories and extensions written for the ``websockets`` library,
+``ServerExtensionFactory``, ``ClientExtensionFactory`` and what they make, are taken too, and adapted.
 """
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import Any, TypeAlias
 
+from wsframe.constants import Opcode
 from wsframe.exceptions import NegotiationError
 from wsframe.framing import Frame
 from wsframe.headers import ExtensionOffer, build_extensions
+from wsframe.typing import ExtensionParameter
 
-__all__ = ["Extension", "ExtensionFactory", "Parameters", "check_agreed", "choose_extensions"]
+__all__ = [
+    "AnyExtensionFactory",
+    "ClientExtensionFactory",
+    "Extension",
+    "ExtensionFactory",
+    "Parameters",
+    "ServerExtensionFactory",
+    "adapt_factory",
+    "check_agreed",
+    "choose_extensions",
+]
 
 Parameters = list[tuple[str, "str | None"]]
 """An extension's parameters, in order; one without a value has None."""
 
 
-class Extension(abc.ABC):
+class Extension:
     """An extension of one connection, as agreed on.
+
+    Subclasses implement ``decode`` and ``encode``, as in ``websockets``, where ``encode`` takes nothing but the
+    frame; such a one may decline to be told ``compress``.
 
     Attributes:
         name: Its registered name.
@@ -34,7 +54,6 @@ class Extension(abc.ABC):
     idle_timeout: float | None = None
     busy: bool = False
 
-    @abc.abstractmethod
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         """Decode a frame that was received.
 
@@ -46,8 +65,8 @@ class Extension(abc.ABC):
             ProtocolError: If the payload cannot be decoded; PayloadTooBig if it exceeds the limit, found
                 out before more memory is spent. The exception's ``fault`` tells which.
         """
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def encode(self, frame: Frame, compress: bool | None = None) -> Frame:
         """Encode a frame to be sent.
 
@@ -56,8 +75,8 @@ class Extension(abc.ABC):
             compress: For the first frame of a message: whether to compress it; None leaves it to the
                 extension.
         """
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def standalone_key(self, length: int) -> Hashable | None:
         """Tell what the bytes of a message depend on that is encoded without reference to others.
 
@@ -68,12 +87,13 @@ class Extension(abc.ABC):
             Equal keys for extensions whose ``encode_standalone`` gives the same bytes; None if such a
             message is not encoded at all.
         """
+        # Nothing is known of what it does, so no two messages are the same.
+        return object()
 
-    @abc.abstractmethod
     def encode_standalone(self, payload: bytes) -> bytes:
         """Encode a message without reference to others."""
+        return bytes(self.encode(Frame(Opcode.BINARY, payload)).payload)
 
-    @abc.abstractmethod
     def standalone_sent(self) -> None:
         """Take note that the peer receives a message that ``encode`` has not seen."""
 
@@ -82,7 +102,7 @@ class Extension(abc.ABC):
         """Whether there is memory to give up while the connection is idle."""
         return False
 
-    def release_contexts(self) -> None:  # noqa: B027 - nothing to give up by default
+    def release_contexts(self) -> None:
         """Give that memory up; the stream goes on as if nothing had happened."""
 
 
@@ -117,6 +137,128 @@ class ExtensionFactory(abc.ABC):
         Raises:
             NegotiationError: If the connection must be failed.
         """
+
+
+class ServerExtensionFactory:
+    """What a server's handshake knows of an extension, as in ``websockets``.
+
+    Attributes:
+        name: The registered name.
+    """
+
+    name: str
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Any]
+    ) -> tuple[list[ExtensionParameter], Any]:
+        """Judge a client's offer.
+
+        Args:
+            params: The parameters offered.
+            accepted_extensions: The extensions agreed on before.
+
+        Returns:
+            The parameters for the response, and the extension.
+
+        Raises:
+            NegotiationError: If the offer must be declined.
+        """
+        raise NotImplementedError
+
+
+class ClientExtensionFactory:
+    """What a client's handshake knows of an extension, as in ``websockets``.
+
+    Attributes:
+        name: The registered name.
+    """
+
+    name: str
+
+    def get_request_params(self) -> Sequence[ExtensionParameter]:
+        """Return the parameters to offer."""
+        raise NotImplementedError
+
+    def process_response_params(self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Any]) -> Any:
+        """Judge a server's response.
+
+        Args:
+            params: The parameters of the response.
+            accepted_extensions: The extensions agreed on before.
+
+        Returns:
+            The extension.
+
+        Raises:
+            NegotiationError: If the connection must be failed.
+        """
+        raise NotImplementedError
+
+
+AnyExtensionFactory: TypeAlias = ExtensionFactory | ServerExtensionFactory | ClientExtensionFactory
+"""What servers and clients take in ``extensions``."""
+
+
+def adapt_factory(factory: AnyExtensionFactory) -> ExtensionFactory:
+    """Return a factory with the interface that handshakes use."""
+    return factory if isinstance(factory, ExtensionFactory) else _AdaptedFactory(factory)
+
+
+class _AdaptedFactory(ExtensionFactory):
+    """A factory of ``websockets``'s kind, of either role."""
+
+    def __init__(self, factory: Any) -> None:
+        self.name = factory.name
+        self._factory = factory
+
+    def offer(self) -> list[Parameters]:
+        return [list(self._factory.get_request_params())]
+
+    def accept_offer(self, parameters: Parameters) -> tuple[Parameters, Extension]:
+        response, extension = self._factory.process_request_params(parameters, [])
+        return list(response), _AdaptedExtension(extension)
+
+    def accept_response(self, parameters: Parameters) -> Extension:
+        return _AdaptedExtension(self._factory.process_response_params(parameters, []))
+
+
+@dataclasses.dataclass
+class _AdaptedFrame:
+    """A frame with the attributes that extensions of ``websockets``'s kind know, and can replace."""
+
+    opcode: Opcode
+    data: bytes
+    fin: bool = True
+    rsv1: bool = False
+    rsv2: bool = False
+    rsv3: bool = False
+
+
+class _AdaptedExtension(Extension):
+    """An extension of ``websockets``'s kind: its ``encode`` takes nothing but a frame."""
+
+    def __init__(self, extension: Any) -> None:
+        self.name = extension.name
+        self.rsv1 = getattr(extension, "rsv1", False)
+        self.extension = extension
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        return _from_adapted(self.extension.decode(_to_adapted(frame), max_size=max_size))
+
+    def encode(self, frame: Frame, compress: bool | None = None) -> Frame:
+        return _from_adapted(self.extension.encode(_to_adapted(frame)))
+
+    def __repr__(self) -> str:
+        return repr(self.extension)
+
+
+def _to_adapted(frame: Frame) -> _AdaptedFrame:
+    return _AdaptedFrame(frame.opcode, frame.payload, frame.fin, frame.rsv1, frame.rsv2, frame.rsv3)
+
+
+def _from_adapted(frame: Any) -> Frame:
+    data = frame.payload if isinstance(frame, Frame) else frame.data
+    return Frame(frame.opcode, bytes(data), frame.fin, frame.rsv1, frame.rsv2, frame.rsv3)
 
 
 def choose_extensions(

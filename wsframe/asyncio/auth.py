@@ -1,0 +1,84 @@
+"""HTTP Basic authentication for servers (RFC 7617). Rank 5."""
+
+from __future__ import annotations
+
+import hmac
+import http
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from wsframe.exceptions import InvalidHeader
+from wsframe.headers import parse_basic_authorization
+from wsframe.http11 import Request, Response
+
+if TYPE_CHECKING:
+    from wsframe.asyncio.server import ServerConnection
+
+__all__ = ["basic_auth"]
+
+
+def basic_auth(
+    realm: str = "",
+    credentials: tuple[str, str] | Iterable[tuple[str, str]] | None = None,
+    check_credentials: Callable[[str, str], Awaitable[bool] | bool] | None = None,
+) -> Callable[[ServerConnection, Request], Awaitable[Response | None]]:
+    """Make a ``process_request`` that demands HTTP Basic authentication (RFC 7617).
+
+    The name of the user becomes the connection's ``username``.
+
+    Args:
+        realm: What the password is for; ASCII.
+        credentials: A pair of user name and password, or an iterable of such pairs.
+        check_credentials: Function or coroutine function that tells whether a user name and a password are
+            right; instead of ``credentials``.
+
+    Raises:
+        TypeError: If ``credentials`` is something else.
+        ValueError: If both ``credentials`` and ``check_credentials`` are given, or neither.
+    """
+    if (credentials is None) == (check_credentials is None):
+        raise ValueError("provide either credentials or check_credentials")
+    check = check_credentials or _password_check(credentials)
+
+    async def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        try:
+            username, password = parse_basic_authorization(request.headers["Authorization"])
+        except KeyError:
+            problem = "Missing credentials\n"
+        except (InvalidHeader, LookupError):
+            problem = "Unsupported credentials\n"
+        else:
+            right = check(username, password)
+            if inspect.isawaitable(right):
+                right = await right
+            if right:
+                connection.username = username
+                return None
+            problem = "Invalid credentials\n"
+        response = connection.respond(http.HTTPStatus.UNAUTHORIZED, problem)
+        escaped = realm.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers["WWW-Authenticate"] = f'Basic realm="{escaped}", charset="UTF-8"'
+        return response
+
+    return process_request
+
+
+def _password_check(credentials: Any) -> Callable[[str, str], bool]:
+    def is_pair(value: Any) -> bool:
+        return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(part, str) for part in value)
+
+    try:
+        pairs = [credentials] if is_pair(credentials) else list(credentials)
+    except TypeError:
+        pairs = [None]
+    if not all(map(is_pair, pairs)):
+        raise TypeError(f"invalid credentials argument: {credentials!r}")
+    passwords = {username: password.encode() for username, password in pairs}
+
+    def check(username: str, password: str) -> bool:
+        # The same time for every password, so that it cannot be found out letter by letter.
+        right = hmac.compare_digest(passwords.get(username, b""), password.encode())
+        return right and username in passwords
+
+    return check

@@ -1,0 +1,55 @@
+"""Names for the types of arguments and results, those of the ``websockets`` library. Rank 0."""
+
+from __future__ import annotations
+
+import http
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, NewType, TypeAlias
+
+__all__ = [
+    "BytesLike",
+    "Data",
+    "DataLike",
+    "ExtensionName",
+    "ExtensionParameter",
+    "LoggerLike",
+    "Origin",
+    "PathLike",
+    "StatusLike",
+    "Subprotocol",
+]
+
+Data: TypeAlias = str | bytes
+"""A message: text or binary."""
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What is taken for bytes."""
+
+DataLike: TypeAlias = str | bytes | bytearray | memoryview
+"""What is taken for a message, or for the payload of a ping."""
+
+LoggerLike: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
+"""What is taken for a logger."""
+
+PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""What is taken for the path of a Unix socket."""
+
+StatusLike: TypeAlias = http.HTTPStatus | int
+"""What is taken for an HTTP status."""
+
+Origin = NewType("Origin", str)
+"""Value of an Origin header."""
+
+Subprotocol = NewType("Subprotocol", str)
+"""A subprotocol, as in Sec-WebSocket-Protocol."""
+
+ExtensionName = NewType("ExtensionName", str)
+"""Name of an extension, as in Sec-WebSocket-Extensions."""
+
+ExtensionParameter: TypeAlias = tuple[str, str | None]
+"""A parameter of an extension: name and value, None if it has none."""
+
+ExtensionHeader: TypeAlias = tuple[ExtensionName, Sequence[ExtensionParameter]]
+"""An extension with its parameters."""
