@@ -286,7 +286,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             "raw_path": (root_path + raw_path).encode("ascii"),
             "query_string": query.encode("ascii"),
             "headers": [
-                (name.lower().encode("ascii"), value.encode("utf-8", "surrogateescape"))
+                (name.lower().encode("ascii"), value.encode("iso-8859-1"))
                 for name, value in request.headers.raw_items()
             ],
             "subprotocols": [name.strip() for name in offered if name.strip()],
@@ -300,7 +300,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         # uvicorn's own, if it is to have one, is among the default headers.
         del headers["Date"]
         for name, value in [*self._server_state.default_headers, *message.get("headers", ())]:
-            headers[name.decode("ascii").lower()] = value.decode("utf-8", "surrogateescape")
+            headers[name.decode("ascii").lower()] = value.decode("iso-8859-1")
         subprotocol = message.get("subprotocol") or None
         if subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = subprotocol
@@ -332,7 +332,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             raise RuntimeError(f"Invalid HTTP status code '{status:d}' in response.")
         headers = Headers()
         for name, value in message.get("headers", ()):
-            headers[name.decode("ascii")] = value.decode("utf-8", "surrogateescape")
+            headers[name.decode("ascii")] = value.decode("iso-8859-1")
         self._log_request(str(status))
         self._response = Response(status, _PHRASES.get(status, ""), headers)
         self._phase = _Phase.DENYING
