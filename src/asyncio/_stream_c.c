@@ -1754,6 +1754,7 @@ struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable;
 struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter;
 struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive;
 struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Send;
+struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__;
 struct __pyx_t_7wsframe_10_framing_c_Header;
 
 /* "wsframe/_framing_c.pxd":9
@@ -2012,7 +2013,7 @@ struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter {
 };
 
 
-/* "src/asyncio/_stream_c.pyx":718
+/* "src/asyncio/_stream_c.pyx":742
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -2027,7 +2028,7 @@ struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive {
 };
 
 
-/* "src/asyncio/_stream_c.pyx":783
+/* "src/asyncio/_stream_c.pyx":807
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -2039,6 +2040,19 @@ struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Send {
   PyObject *message;
   PyObject *text;
   PyObject *compress;
+};
+
+
+/* "src/asyncio/_stream_c.pyx":672
+ *         self.loop = loop
+ * 
+ *     def __await__(self):             # <<<<<<<<<<<<<<
+ *         if not self.done:
+ *             self._asyncio_future_blocking = True
+*/
+struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ {
+  PyObject_HEAD
+  struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self;
 };
 
 
@@ -2170,16 +2184,16 @@ static struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_vta
 
 struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Waiter {
   int (*check)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
-  int (*wake_soon)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
-  int (*wake)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
+  int (*resume_soon)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
+  int (*resume)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
 };
 static struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Waiter;
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *);
 
 
-/* "src/asyncio/_stream_c.pyx":718
+/* "src/asyncio/_stream_c.pyx":742
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -2195,7 +2209,7 @@ static struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Receive *__pyx_vtabp
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *, struct __pyx_obj_7wsframe_9_events_c_Message *);
 
 
-/* "src/asyncio/_stream_c.pyx":783
+/* "src/asyncio/_stream_c.pyx":807
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -2930,6 +2944,9 @@ static CYTHON_INLINE PyObject* __Pyx_decode_c_string(
 /* GetAttr3.proto */
 static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *, PyObject *, PyObject *);
 
+/* pep479.proto */
+static void __Pyx_Generator_Replace_StopIteration(int in_async_gen);
+
 /* RaiseKeywordRequired.proto */
 static void __Pyx_RaiseKeywordRequired(const char* func_name, PyObject* kw_name);
 
@@ -3035,6 +3052,12 @@ static PyObject *__Pyx_CallNewInitFromVectorcall(PyTypeObject *t, PyObject *cons
 #define __PYX_CHECK_TYPE_FOR_FREELISTS(t, expected_tp, expected_size)\
     (__PYX_CHECK_FINAL_TYPE_FOR_FREELISTS((t), (expected_tp), (expected_size)) &\
      (int) (!__Pyx_PyType_HasFeature((t), __PYX_CHECK_TYPE_FOR_FREELIST_FLAGS)))
+#endif
+
+/* CallSlotAsVectorcall.proto */
+#if CYTHON_VECTORCALL_TPNEW
+typedef int (*__Pyx_tpinitvectorcallfunc)(PyObject* o, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+static int __Pyx_CallTpinitAsVectorcall(__Pyx_tpinitvectorcallfunc f, PyObject* o, PyObject *a, PyObject *k);
 #endif
 
 /* GetTypeDictOffset.proto (used by ValidateBasesTuple) */
@@ -3354,6 +3377,111 @@ static void __Pyx_init_runtime_version(void);
 #endif
 static unsigned long __Pyx_get_runtime_version(void);
 
+/* IterNextPlain.proto (used by CoroutineBase) */
+static CYTHON_INLINE PyObject *__Pyx_PyIter_Next_Plain(PyObject *iterator);
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+static PyObject *__Pyx_GetBuiltinNext_LimitedAPI(void);
+#endif
+
+/* PyObjectCallNoArg.proto (used by CoroutineBase) */
+static CYTHON_INLINE PyObject* __Pyx_PyObject_CallNoArg(PyObject *func);
+
+/* ReturnWithStopIteration.proto (used by CoroutineBase) */
+static CYTHON_INLINE void __Pyx_ReturnWithStopIteration(PyObject* value, int async, int iternext);
+
+/* CoroutineBase.proto (used by Generator) */
+struct __pyx_CoroutineObject;
+typedef PyObject *(*__pyx_coroutine_body_t)(struct __pyx_CoroutineObject *, PyThreadState *, PyObject *);
+#if CYTHON_USE_EXC_INFO_STACK
+#define __Pyx_ExcInfoStruct  _PyErr_StackItem
+#else
+typedef struct {
+    PyObject *exc_type;
+    PyObject *exc_value;
+    PyObject *exc_traceback;
+} __Pyx_ExcInfoStruct;
+#endif
+typedef struct __pyx_CoroutineObject {
+    PyObject_HEAD
+    __pyx_coroutine_body_t body;
+    PyObject *closure;
+    __Pyx_ExcInfoStruct gi_exc_state;
+#if PY_VERSION_HEX < 0x030C0000 || CYTHON_COMPILING_IN_LIMITED_API
+    PyObject *gi_weakreflist;
+#endif
+    PyObject *classobj;
+    PyObject *yieldfrom;
+    __Pyx_pyiter_sendfunc yieldfrom_am_send;
+    PyObject *gi_name;
+    PyObject *gi_qualname;
+    PyObject *gi_modulename;
+    PyObject *gi_code;
+    PyObject *gi_frame;
+#if CYTHON_USE_SYS_MONITORING && (CYTHON_PROFILE || CYTHON_TRACE)
+    PyMonitoringState __pyx_pymonitoring_state[__Pyx_MonitoringEventTypes_CyGen_count];
+    uint64_t __pyx_pymonitoring_version;
+#endif
+    int resume_label;
+    char is_running;
+} __pyx_CoroutineObject;
+static __pyx_CoroutineObject *__Pyx__Coroutine_New(
+    PyTypeObject *type, __pyx_coroutine_body_t body, PyObject *code, PyObject *closure,
+    PyObject *name, PyObject *qualname, PyObject *module_name);
+static __pyx_CoroutineObject *__Pyx__Coroutine_NewInit(
+            __pyx_CoroutineObject *gen, __pyx_coroutine_body_t body, PyObject *code, PyObject *closure,
+            PyObject *name, PyObject *qualname, PyObject *module_name);
+static CYTHON_INLINE void __Pyx_Coroutine_ExceptionClear(__Pyx_ExcInfoStruct *self);
+static int __Pyx_Coroutine_clear(PyObject *self);
+static __Pyx_PySendResult __Pyx_Coroutine_AmSend(PyObject *self, PyObject *value, PyObject **retval);
+static PyObject *__Pyx_Coroutine_Send(PyObject *self, PyObject *value);
+static __Pyx_PySendResult __Pyx_Coroutine_Close(PyObject *self, PyObject **retval);
+static PyObject *__Pyx_Coroutine_Throw(PyObject *gen,
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+    PyObject *args
+#else
+    PyObject *const *args, Py_ssize_t nargs
+#endif
+    );
+#if CYTHON_USE_EXC_INFO_STACK
+#define __Pyx_Coroutine_SwapException(self)
+#define __Pyx_Coroutine_ResetAndClearException(self)  __Pyx_Coroutine_ExceptionClear(&(self)->gi_exc_state)
+#else
+#define __Pyx_Coroutine_SwapException(self) {\
+    __Pyx_ExceptionSwap(&(self)->gi_exc_state.exc_type, &(self)->gi_exc_state.exc_value, &(self)->gi_exc_state.exc_traceback);\
+    __Pyx_Coroutine_ResetFrameBackpointer(&(self)->gi_exc_state);\
+    }
+#define __Pyx_Coroutine_ResetAndClearException(self) {\
+    __Pyx_ExceptionReset((self)->gi_exc_state.exc_type, (self)->gi_exc_state.exc_value, (self)->gi_exc_state.exc_traceback);\
+    (self)->gi_exc_state.exc_type = (self)->gi_exc_state.exc_value = (self)->gi_exc_state.exc_traceback = NULL;\
+    }
+#endif
+#if CYTHON_FAST_THREAD_STATE
+#define __Pyx_PyGen_FetchStopIterationValue(pvalue)\
+    __Pyx_PyGen__FetchStopIterationValue(__pyx_tstate, pvalue)
+#else
+#define __Pyx_PyGen_FetchStopIterationValue(pvalue)\
+    __Pyx_PyGen__FetchStopIterationValue(__Pyx_PyThreadState_Current, pvalue)
+#endif
+static int __Pyx_PyGen__FetchStopIterationValue(PyThreadState *tstate, PyObject **pvalue);
+static CYTHON_INLINE void __Pyx_Coroutine_ResetFrameBackpointer(__Pyx_ExcInfoStruct *exc_state);
+static char __Pyx_Coroutine_test_and_set_is_running(__pyx_CoroutineObject *gen);
+static void __Pyx_Coroutine_unset_is_running(__pyx_CoroutineObject *gen);
+static char __Pyx_Coroutine_get_is_running(__pyx_CoroutineObject *gen);
+static PyObject *__Pyx_Coroutine_get_is_running_getter(PyObject *gen, void *closure);
+#if __PYX_HAS_PY_AM_SEND == 2
+static void __Pyx_SetBackportTypeAmSend(PyTypeObject *type, __Pyx_PyAsyncMethodsStruct *static_amsend_methods, __Pyx_pyiter_sendfunc am_send);
+#endif
+static PyObject *__Pyx_Coroutine_fail_reduce_ex(PyObject *self, PyObject *arg);
+
+/* Generator.proto */
+#define __Pyx_Generator_USED
+#define __Pyx_Generator_CheckExact(obj) Py_IS_TYPE(obj, __pyx_mstate_global->__pyx_GeneratorType)
+#define __Pyx_Generator_New(body, code, closure, name, qualname, module_name)\
+    __Pyx__Coroutine_New(__pyx_mstate_global->__pyx_GeneratorType, body, code, closure, name, qualname, module_name)
+static PyObject *__Pyx_Generator_Next(PyObject *self);
+static int __pyx_Generator_init(PyObject *module);
+static CYTHON_INLINE PyObject *__Pyx_Generator_GetInlinedResult(PyObject *self);
+
 /* CheckBinaryVersion.proto */
 static int __Pyx_check_binary_version(unsigned long ct_version, unsigned long rt_version, int allow_newer);
 
@@ -3452,8 +3580,8 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_9Awaitable_run(CYTHON_UNUSED str
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_9Awaitable_delegate(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_v_self, PyObject *__pyx_v_coroutine); /* proto*/
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_9Awaitable_abandon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_v_self); /* proto*/
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto*/
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto*/
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto*/
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto*/
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto*/
 static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_name(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *__pyx_v_self); /* proto*/
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *__pyx_v_self); /* proto*/
 static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *__pyx_v_self, struct __pyx_obj_7wsframe_9_events_c_Message *__pyx_v_message); /* proto*/
@@ -3599,14 +3727,18 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_9Awaitable_8throw(struct 
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_9Awaitable_10close(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_9Awaitable_12__reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_9Awaitable_14__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_callback, PyObject *__pyx_v_context); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_4result(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_msg); /* proto */
+static int __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter___init__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_loop); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2__await__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_callback, PyObject *__pyx_v_context); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_9result(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_msg); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_15wake(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_24_asyncio_future_blocking___get__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
 static int __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_24_asyncio_future_blocking_2__set__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_8__reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_10__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_17__reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_19__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_7Receive___reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_7Receive_2__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_4Send___reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Send *__pyx_v_self); /* proto */
@@ -3667,6 +3799,12 @@ static PyObject *__pyx_tp_new_7wsframe_7asyncio_9_stream_c_Waiter(PyTypeObject *
 #if CYTHON_VECTORCALL_TPNEW
 static PyObject *__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c_Waiter(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames); /*proto*/
 #endif
+#if CYTHON_VECTORCALL_TPNEW
+static int __pyx_tp_init_7wsframe_7asyncio_9_stream_c_Waiter(PyObject *o, PyObject *args, PyObject *kwds); /*proto*/
+#endif
+#if !CYTHON_VECTORCALL_TPNEW
+#define __pyx_tp_init_7wsframe_7asyncio_9_stream_c_Waiter __pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1__init__
+#endif
 static PyObject *__pyx_tp_new__initialisation_7wsframe_7asyncio_9_stream_c_Receive(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -3713,6 +3851,29 @@ static PyObject *__pyx_tp_new_7wsframe_7asyncio_9_stream_c_Send(PyTypeObject *t,
 #if CYTHON_VECTORCALL_TPNEW
 static PyObject *__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c_Send(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames); /*proto*/
 #endif
+static PyObject *__pyx_tp_new__initialisation_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *o, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+); /*proto*/
+static PyObject *__pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyTypeObject *t, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+); /*proto*/
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyTypeObject *t, PyObject *a, PyObject *k); /*proto*/
+#endif
+#if !CYTHON_VECTORCALL_TPNEW
+#define __pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ __pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__
+#endif
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames); /*proto*/
+#endif
 /* #### Code section: late_includes ### */
 /* #### Code section: module_state ### */
 /* SmallCodeConfig */
@@ -3749,6 +3910,7 @@ namespace {
     PyObject *__pyx_type_7wsframe_7asyncio_9_stream_c_Waiter;
     PyObject *__pyx_type_7wsframe_7asyncio_9_stream_c_Receive;
     PyObject *__pyx_type_7wsframe_7asyncio_9_stream_c_Send;
+    PyObject *__pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__;
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_Stream;
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_CallbackStream;
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_QueueStream;
@@ -3756,14 +3918,15 @@ namespace {
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter;
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive;
     PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send;
+    PyTypeObject *__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_items;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_pop;
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     __Pyx_CachedCFunction __pyx_umethod_PyList_Type_pop;
     __Pyx_CachedCFunction __pyx_umethod_PyList_Type__clear;
     PyObject *__pyx_tuple[6];
-    PyObject *__pyx_codeobj_tab[43];
-    PyObject *__pyx_string_tab[250];
+    PyObject *__pyx_codeobj_tab[46];
+    PyObject *__pyx_string_tab[263];
     PyObject *__pyx_number_tab[5];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
@@ -3775,6 +3938,11 @@ PyObject *__Pyx_PyFrozenDictType;
 #if CYTHON_USE_FREELISTS
 struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_freelist_7wsframe_7asyncio_9_stream_c_Waiter[64];
 int __pyx_freecount_7wsframe_7asyncio_9_stream_c_Waiter;
+#endif
+
+#if CYTHON_USE_FREELISTS
+struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *__pyx_freelist_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__[8];
+int __pyx_freecount_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__;
 #endif
 /* CommonTypesMetaclass.module_state_decls */
 PyTypeObject *__pyx_CommonTypesMetaclassType;
@@ -3789,6 +3957,14 @@ PyTypeObject *__pyx_CyFunctionType;
 
 /* CodeObjectCache.module_state_decls */
 struct __Pyx_CodeObjectCache __pyx_code_cache;
+
+/* IterNextPlain.module_state_decls */
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+PyObject *__Pyx_GetBuiltinNext_LimitedAPI_cache;
+#endif
+
+/* Generator.module_state_decls */
+PyTypeObject *__pyx_GeneratorType;
 
 /* #### Code section: module_state_end ### */
 } __pyx_mstatetype;
@@ -3821,253 +3997,266 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_u_tree_fragment __pyx_string_tab[0]
 #define __pyx_kp_u__3 __pyx_string_tab[1]
 #define __pyx_kp_u_ __pyx_string_tab[2]
-#define __pyx_kp_u_Coroutine_Any_Any_None __pyx_string_tab[3]
-#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[4]
-#define __pyx_kp_u_add_note __pyx_string_tab[5]
-#define __pyx_kp_u_asyncio_AbstractEventLoop __pyx_string_tab[6]
-#define __pyx_kp_u_asyncio_Transport __pyx_string_tab[7]
-#define __pyx_kp_u_asyncio_selector_events __pyx_string_tab[8]
-#define __pyx_kp_u_bool_None __pyx_string_tab[9]
-#define __pyx_kp_u_bytes_memoryview __pyx_string_tab[10]
-#define __pyx_kp_u_called_from_another_thread_than __pyx_string_tab[11]
-#define __pyx_kp_u_cannot_call_recv_while_another_c __pyx_string_tab[12]
-#define __pyx_kp_u_cannot_reuse_already_awaited_cor __pyx_string_tab[13]
-#define __pyx_kp_u_disable __pyx_string_tab[14]
-#define __pyx_kp_u_enable __pyx_string_tab[15]
-#define __pyx_kp_u_gc __pyx_string_tab[16]
-#define __pyx_kp_u_isenabled __pyx_string_tab[17]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[18]
-#define __pyx_kp_u_src_asyncio__stream_c_pyx __pyx_string_tab[19]
-#define __pyx_kp_u_str_Buffer_PreparedMessage __pyx_string_tab[20]
-#define __pyx_kp_u_str_Buffer_PreparedMessage_Itera __pyx_string_tab[21]
-#define __pyx_kp_u_str_bytes __pyx_string_tab[22]
-#define __pyx_kp_u_uvloop_loop __pyx_string_tab[23]
-#define __pyx_n_u_Awaitable __pyx_string_tab[24]
-#define __pyx_n_u_Awaitable___reduce_cython __pyx_string_tab[25]
-#define __pyx_n_u_Awaitable___setstate_cython __pyx_string_tab[26]
-#define __pyx_n_u_Awaitable_close __pyx_string_tab[27]
-#define __pyx_n_u_Awaitable_send __pyx_string_tab[28]
-#define __pyx_n_u_Awaitable_throw __pyx_string_tab[29]
-#define __pyx_n_u_CLOSED __pyx_string_tab[30]
-#define __pyx_n_u_CLOSING __pyx_string_tab[31]
-#define __pyx_n_u_CONNECTING __pyx_string_tab[32]
-#define __pyx_n_u_CallbackStream __pyx_string_tab[33]
-#define __pyx_n_u_CallbackStream___reduce_cython __pyx_string_tab[34]
-#define __pyx_n_u_CallbackStream___setstate_cython __pyx_string_tab[35]
-#define __pyx_n_u_CallbackStream_message_received __pyx_string_tab[36]
-#define __pyx_n_u_CallbackStream_send __pyx_string_tab[37]
-#define __pyx_n_u_CancelledError __pyx_string_tab[38]
-#define __pyx_n_u_ConcurrencyError __pyx_string_tab[39]
-#define __pyx_n_u_ConnectionClosedOK __pyx_string_tab[40]
-#define __pyx_n_u_JOINED_BYTES __pyx_string_tab[41]
-#define __pyx_n_u_None __pyx_string_tab[42]
-#define __pyx_n_u_OPEN __pyx_string_tab[43]
-#define __pyx_n_u_QueueStream __pyx_string_tab[44]
-#define __pyx_n_u_QueueStream___reduce_cython __pyx_string_tab[45]
-#define __pyx_n_u_QueueStream___setstate_cython __pyx_string_tab[46]
-#define __pyx_n_u_QueueStream__has_answers_to_come __pyx_string_tab[47]
-#define __pyx_n_u_QueueStream__wake_receiver __pyx_string_tab[48]
-#define __pyx_n_u_QueueStream_recv __pyx_string_tab[49]
-#define __pyx_n_u_QueueStream_send __pyx_string_tab[50]
-#define __pyx_n_u_READ_SIZE __pyx_string_tab[51]
-#define __pyx_n_u_Receive __pyx_string_tab[52]
-#define __pyx_n_u_Receive___reduce_cython __pyx_string_tab[53]
-#define __pyx_n_u_Receive___setstate_cython __pyx_string_tab[54]
-#define __pyx_n_u_SENDS_IN_A_ROW __pyx_string_tab[55]
-#define __pyx_n_u_Send __pyx_string_tab[56]
-#define __pyx_n_u_Send___reduce_cython __pyx_string_tab[57]
-#define __pyx_n_u_Send___setstate_cython __pyx_string_tab[58]
-#define __pyx_n_u_State __pyx_string_tab[59]
-#define __pyx_n_u_Stream __pyx_string_tab[60]
-#define __pyx_n_u_Stream___reduce_cython __pyx_string_tab[61]
-#define __pyx_n_u_Stream___setstate_cython __pyx_string_tab[62]
-#define __pyx_n_u_Stream__attach __pyx_string_tab[63]
-#define __pyx_n_u_Stream__check_thread __pyx_string_tab[64]
-#define __pyx_n_u_Stream__detach __pyx_string_tab[65]
-#define __pyx_n_u_Stream__flush __pyx_string_tab[66]
-#define __pyx_n_u_Stream__flush_joined __pyx_string_tab[67]
-#define __pyx_n_u_Stream__has_answers_to_come __pyx_string_tab[68]
-#define __pyx_n_u_Stream__join __pyx_string_tab[69]
-#define __pyx_n_u_Stream__receive __pyx_string_tab[70]
-#define __pyx_n_u_Stream_buffer_updated __pyx_string_tab[71]
-#define __pyx_n_u_Stream_get_buffer __pyx_string_tab[72]
-#define __pyx_n_u_Stream_pause_reading __pyx_string_tab[73]
-#define __pyx_n_u_Stream_resume_reading __pyx_string_tab[74]
-#define __pyx_n_u_TCPTransport __pyx_string_tab[75]
-#define __pyx_n_u_UnixTransport __pyx_string_tab[76]
-#define __pyx_n_u_Waiter __pyx_string_tab[77]
-#define __pyx_n_u_Waiter___reduce_cython __pyx_string_tab[78]
-#define __pyx_n_u_Waiter___setstate_cython __pyx_string_tab[79]
-#define __pyx_n_u_Waiter_add_done_callback __pyx_string_tab[80]
-#define __pyx_n_u_Waiter_cancel __pyx_string_tab[81]
-#define __pyx_n_u_Waiter_get_loop __pyx_string_tab[82]
-#define __pyx_n_u_Waiter_result __pyx_string_tab[83]
-#define __pyx_n_u_WeakKeyDictionary __pyx_string_tab[84]
-#define __pyx_n_u_SelectorSocketTransport __pyx_string_tab[85]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[86]
-#define __pyx_n_u_all __pyx_string_tab[87]
-#define __pyx_n_u_annotate __pyx_string_tab[88]
-#define __pyx_n_u_dict __pyx_string_tab[89]
-#define __pyx_n_u_func __pyx_string_tab[90]
-#define __pyx_n_u_getstate __pyx_string_tab[91]
-#define __pyx_n_u_init __pyx_string_tab[92]
-#define __pyx_n_u_main __pyx_string_tab[93]
-#define __pyx_n_u_module __pyx_string_tab[94]
-#define __pyx_n_u_name __pyx_string_tab[95]
-#define __pyx_n_u_new __pyx_string_tab[96]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[97]
-#define __pyx_n_u_pyx_result __pyx_string_tab[98]
-#define __pyx_n_u_pyx_state __pyx_string_tab[99]
-#define __pyx_n_u_pyx_type __pyx_string_tab[100]
-#define __pyx_n_u_pyx_unpickle_Awaitable __pyx_string_tab[101]
-#define __pyx_n_u_pyx_unpickle_Receive __pyx_string_tab[102]
-#define __pyx_n_u_pyx_unpickle_Send __pyx_string_tab[103]
-#define __pyx_n_u_pyx_unpickle_Waiter __pyx_string_tab[104]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[105]
-#define __pyx_n_u_qualname __pyx_string_tab[106]
-#define __pyx_n_u_reduce __pyx_string_tab[107]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[108]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[109]
-#define __pyx_n_u_set_name __pyx_string_tab[110]
-#define __pyx_n_u_setstate __pyx_string_tab[111]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[112]
-#define __pyx_n_u_test __pyx_string_tab[113]
-#define __pyx_n_u_application_failed __pyx_string_tab[114]
-#define __pyx_n_u_attach __pyx_string_tab[115]
-#define __pyx_n_u_check_thread __pyx_string_tab[116]
-#define __pyx_n_u_detach __pyx_string_tab[117]
-#define __pyx_n_u_dict_2 __pyx_string_tab[118]
-#define __pyx_n_u_drain __pyx_string_tab[119]
-#define __pyx_n_u_end __pyx_string_tab[120]
-#define __pyx_n_u_flush __pyx_string_tab[121]
-#define __pyx_n_u_flush_joined __pyx_string_tab[122]
-#define __pyx_n_u_has_answers_to_come __pyx_string_tab[123]
-#define __pyx_n_u_hold_failure __pyx_string_tab[124]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[125]
-#define __pyx_n_u_join __pyx_string_tab[126]
-#define __pyx_n_u_on_event __pyx_string_tab[127]
-#define __pyx_n_u_on_handshake_data __pyx_string_tab[128]
-#define __pyx_n_u_receive __pyx_string_tab[129]
-#define __pyx_n_u_refuse_text __pyx_string_tab[130]
-#define __pyx_n_u_release_failure __pyx_string_tab[131]
-#define __pyx_n_u_send_2 __pyx_string_tab[132]
-#define __pyx_n_u_send_other __pyx_string_tab[133]
-#define __pyx_n_u_wake_receiver __pyx_string_tab[134]
-#define __pyx_n_u_watch_idleness __pyx_string_tab[135]
-#define __pyx_n_u_add_done_callback __pyx_string_tab[136]
-#define __pyx_n_u_asyncio __pyx_string_tab[137]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[138]
-#define __pyx_n_u_bool __pyx_string_tab[139]
-#define __pyx_n_u_buffer_updated __pyx_string_tab[140]
-#define __pyx_n_u_call_soon __pyx_string_tab[141]
-#define __pyx_n_u_callback __pyx_string_tab[142]
-#define __pyx_n_u_cancel __pyx_string_tab[143]
-#define __pyx_n_u_clear __pyx_string_tab[144]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[145]
-#define __pyx_n_u_close __pyx_string_tab[146]
-#define __pyx_n_u_close_exc __pyx_string_tab[147]
-#define __pyx_n_u_compress __pyx_string_tab[148]
-#define __pyx_n_u_context __pyx_string_tab[149]
-#define __pyx_n_u_copy __pyx_string_tab[150]
-#define __pyx_n_u_current_task __pyx_string_tab[151]
-#define __pyx_n_u_data __pyx_string_tab[152]
-#define __pyx_n_u_decode __pyx_string_tab[153]
-#define __pyx_n_u_failure_held __pyx_string_tab[154]
-#define __pyx_n_u_fileno __pyx_string_tab[155]
-#define __pyx_n_u_get __pyx_string_tab[156]
-#define __pyx_n_u_get_buffer __pyx_string_tab[157]
-#define __pyx_n_u_get_extra_info __pyx_string_tab[158]
-#define __pyx_n_u_get_loop __pyx_string_tab[159]
-#define __pyx_n_u_get_write_buffer_size __pyx_string_tab[160]
-#define __pyx_n_u_hold_pongs __pyx_string_tab[161]
-#define __pyx_n_u_int __pyx_string_tab[162]
-#define __pyx_n_u_is_closing __pyx_string_tab[163]
-#define __pyx_n_u_items __pyx_string_tab[164]
-#define __pyx_n_u_join_2 __pyx_string_tab[165]
-#define __pyx_n_u_joined __pyx_string_tab[166]
-#define __pyx_n_u_kind __pyx_string_tab[167]
-#define __pyx_n_u_loop __pyx_string_tab[168]
-#define __pyx_n_u_memoryview __pyx_string_tab[169]
-#define __pyx_n_u_message __pyx_string_tab[170]
-#define __pyx_n_u_message_received __pyx_string_tab[171]
-#define __pyx_n_u_msg __pyx_string_tab[172]
-#define __pyx_n_u_nbytes __pyx_string_tab[173]
-#define __pyx_n_u_obj __pyx_string_tab[174]
-#define __pyx_n_u_outcome __pyx_string_tab[175]
-#define __pyx_n_u_pause_reading __pyx_string_tab[176]
-#define __pyx_n_u_pop __pyx_string_tab[177]
-#define __pyx_n_u_protocol __pyx_string_tab[178]
-#define __pyx_n_u_queue_high __pyx_string_tab[179]
-#define __pyx_n_u_queue_low __pyx_string_tab[180]
-#define __pyx_n_u_receive_2 __pyx_string_tab[181]
-#define __pyx_n_u_recv __pyx_string_tab[182]
-#define __pyx_n_u_result __pyx_string_tab[183]
-#define __pyx_n_u_resume_reading __pyx_string_tab[184]
-#define __pyx_n_u_return __pyx_string_tab[185]
-#define __pyx_n_u_self __pyx_string_tab[186]
-#define __pyx_n_u_send __pyx_string_tab[187]
-#define __pyx_n_u_setdefault __pyx_string_tab[188]
-#define __pyx_n_u_size __pyx_string_tab[189]
-#define __pyx_n_u_sizehint __pyx_string_tab[190]
-#define __pyx_n_u_socket __pyx_string_tab[191]
-#define __pyx_n_u_state __pyx_string_tab[192]
-#define __pyx_n_u_text __pyx_string_tab[193]
-#define __pyx_n_u_throw __pyx_string_tab[194]
-#define __pyx_n_u_traceback __pyx_string_tab[195]
-#define __pyx_n_u_transport __pyx_string_tab[196]
-#define __pyx_n_u_update __pyx_string_tab[197]
-#define __pyx_n_u_use_setstate __pyx_string_tab[198]
-#define __pyx_n_u_value __pyx_string_tab[199]
-#define __pyx_n_u_values __pyx_string_tab[200]
-#define __pyx_n_u_weakref __pyx_string_tab[201]
-#define __pyx_n_u_with_traceback __pyx_string_tab[202]
-#define __pyx_n_u_write __pyx_string_tab[203]
-#define __pyx_n_u_write_high __pyx_string_tab[204]
-#define __pyx_n_u_wsframe_asyncio__stream_c __pyx_string_tab[205]
-#define __pyx_n_u_wsframe_constants __pyx_string_tab[206]
-#define __pyx_n_u_wsframe_exceptions __pyx_string_tab[207]
-#define __pyx_n_u_wsframe_limits __pyx_string_tab[208]
-#define __pyx_kp_b__2 __pyx_string_tab[209]
-#define __pyx_kp_b_PyObject_struct___pyx_obj_7wsfra __pyx_string_tab[210]
-#define __pyx_kp_b_utf8_kernel_kernel __pyx_string_tab[211]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[212]
-#define __pyx_kp_b_iso88591_6 __pyx_string_tab[213]
-#define __pyx_kp_b_iso88591_AV1 __pyx_string_tab[214]
-#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[215]
-#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[216]
-#define __pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1 __pyx_string_tab[217]
-#define __pyx_kp_b_iso88591_q_0_kQR_6_7_1 __pyx_string_tab[218]
-#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[219]
-#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[220]
-#define __pyx_kp_b_iso88591_L_Jd_iW_bbffg_q_l_vWE_Q_q_t_WE __pyx_string_tab[221]
-#define __pyx_kp_b_iso88591_XT_a_q_l_vWE_Q_q_t_gU_T_SPTT_bb __pyx_string_tab[222]
-#define __pyx_kp_b_iso88591_Yd_T_YVZZbbffg_q_l_vWE_Q_q_t_gU __pyx_string_tab[223]
-#define __pyx_kp_b_iso88591_0_KtCTTXXddhhrrvv_B_B_C_q_l_vWE __pyx_string_tab[224]
-#define __pyx_kp_b_iso88591_A_4wc_HA __pyx_string_tab[225]
-#define __pyx_kp_b_iso88591_A_4uAQ_t9D_83a_q_q __pyx_string_tab[226]
-#define __pyx_kp_b_iso88591_A_L_Kq __pyx_string_tab[227]
-#define __pyx_kp_b_iso88591_A_t1 __pyx_string_tab[228]
-#define __pyx_kp_b_iso88591_A_A_XQa_Ja_Kq_HA_L_q __pyx_string_tab[229]
-#define __pyx_kp_b_iso88591_A_F __pyx_string_tab[230]
-#define __pyx_kp_b_iso88591_q_4_b_a_7_d_7_a __pyx_string_tab[231]
-#define __pyx_kp_b_iso88591_F __pyx_string_tab[232]
-#define __pyx_kp_b_iso88591_4q_1_M_a_Ja_q __pyx_string_tab[233]
-#define __pyx_kp_b_iso88591_HA __pyx_string_tab[234]
-#define __pyx_kp_b_iso88591_FnT_M_1_avV6_axvV1_AQ_F __pyx_string_tab[235]
-#define __pyx_kp_b_iso88591_whaq_z_z_q __pyx_string_tab[236]
-#define __pyx_kp_b_iso88591_4A_q_HA_QgEUUVVW __pyx_string_tab[237]
-#define __pyx_kp_b_iso88591_q_4t_4t4_Q __pyx_string_tab[238]
-#define __pyx_kp_b_iso88591_q_M __pyx_string_tab[239]
-#define __pyx_kp_b_iso88591_4q_t4_Q_K_a __pyx_string_tab[240]
-#define __pyx_kp_b_iso88591_4_A __pyx_string_tab[241]
-#define __pyx_kp_b_iso88591_0_4wc_4z_q_c_1_HA_QfA_D_fCz_AWL __pyx_string_tab[242]
-#define __pyx_kp_b_iso88591_XXY_M_HA_K_0_K_1_J_AT __pyx_string_tab[243]
-#define __pyx_kp_b_iso88591_M __pyx_string_tab[244]
-#define __pyx_kp_b_iso88591_81_t1 __pyx_string_tab[245]
-#define __pyx_kp_b_iso88591_XQ_q_IQ_4y_s_t4q_q_HBa_Ya __pyx_string_tab[246]
-#define __pyx_kp_b_iso88591_5Q __pyx_string_tab[247]
-#define __pyx_kp_b_iso88591_a_t6_Bb_4q __pyx_string_tab[248]
-#define __pyx_kp_b_iso88591_a_q __pyx_string_tab[249]
+#define __pyx_kp_u_Callable_Waiter_object __pyx_string_tab[3]
+#define __pyx_kp_u_Coroutine_Any_Any_None __pyx_string_tab[4]
+#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[5]
+#define __pyx_kp_u_add_note __pyx_string_tab[6]
+#define __pyx_kp_u_asyncio_AbstractEventLoop __pyx_string_tab[7]
+#define __pyx_kp_u_asyncio_Transport __pyx_string_tab[8]
+#define __pyx_kp_u_asyncio_selector_events __pyx_string_tab[9]
+#define __pyx_kp_u_bool_None __pyx_string_tab[10]
+#define __pyx_kp_u_bytes_memoryview __pyx_string_tab[11]
+#define __pyx_kp_u_called_from_another_thread_than __pyx_string_tab[12]
+#define __pyx_kp_u_cannot_call_recv_while_another_c __pyx_string_tab[13]
+#define __pyx_kp_u_cannot_reuse_already_awaited_cor __pyx_string_tab[14]
+#define __pyx_kp_u_contextvars_Context __pyx_string_tab[15]
+#define __pyx_kp_u_disable __pyx_string_tab[16]
+#define __pyx_kp_u_enable __pyx_string_tab[17]
+#define __pyx_kp_u_gc __pyx_string_tab[18]
+#define __pyx_kp_u_isenabled __pyx_string_tab[19]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[20]
+#define __pyx_kp_u_src_asyncio__stream_c_pyx __pyx_string_tab[21]
+#define __pyx_kp_u_str_Buffer_PreparedMessage __pyx_string_tab[22]
+#define __pyx_kp_u_str_Buffer_PreparedMessage_Itera __pyx_string_tab[23]
+#define __pyx_kp_u_str_bytes __pyx_string_tab[24]
+#define __pyx_kp_u_uvloop_loop __pyx_string_tab[25]
+#define __pyx_n_u_Any __pyx_string_tab[26]
+#define __pyx_n_u_Awaitable __pyx_string_tab[27]
+#define __pyx_n_u_Awaitable___reduce_cython __pyx_string_tab[28]
+#define __pyx_n_u_Awaitable___setstate_cython __pyx_string_tab[29]
+#define __pyx_n_u_Awaitable_close __pyx_string_tab[30]
+#define __pyx_n_u_Awaitable_send __pyx_string_tab[31]
+#define __pyx_n_u_Awaitable_throw __pyx_string_tab[32]
+#define __pyx_n_u_CLOSED __pyx_string_tab[33]
+#define __pyx_n_u_CLOSING __pyx_string_tab[34]
+#define __pyx_n_u_CONNECTING __pyx_string_tab[35]
+#define __pyx_n_u_CallbackStream __pyx_string_tab[36]
+#define __pyx_n_u_CallbackStream___reduce_cython __pyx_string_tab[37]
+#define __pyx_n_u_CallbackStream___setstate_cython __pyx_string_tab[38]
+#define __pyx_n_u_CallbackStream_message_received __pyx_string_tab[39]
+#define __pyx_n_u_CallbackStream_send __pyx_string_tab[40]
+#define __pyx_n_u_CancelledError __pyx_string_tab[41]
+#define __pyx_n_u_ConcurrencyError __pyx_string_tab[42]
+#define __pyx_n_u_ConnectionClosedOK __pyx_string_tab[43]
+#define __pyx_n_u_JOINED_BYTES __pyx_string_tab[44]
+#define __pyx_n_u_None __pyx_string_tab[45]
+#define __pyx_n_u_OPEN __pyx_string_tab[46]
+#define __pyx_n_u_QueueStream __pyx_string_tab[47]
+#define __pyx_n_u_QueueStream___reduce_cython __pyx_string_tab[48]
+#define __pyx_n_u_QueueStream___setstate_cython __pyx_string_tab[49]
+#define __pyx_n_u_QueueStream__has_answers_to_come __pyx_string_tab[50]
+#define __pyx_n_u_QueueStream__wake_receiver __pyx_string_tab[51]
+#define __pyx_n_u_QueueStream_recv __pyx_string_tab[52]
+#define __pyx_n_u_QueueStream_send __pyx_string_tab[53]
+#define __pyx_n_u_READ_SIZE __pyx_string_tab[54]
+#define __pyx_n_u_Receive __pyx_string_tab[55]
+#define __pyx_n_u_Receive___reduce_cython __pyx_string_tab[56]
+#define __pyx_n_u_Receive___setstate_cython __pyx_string_tab[57]
+#define __pyx_n_u_SENDS_IN_A_ROW __pyx_string_tab[58]
+#define __pyx_n_u_Send __pyx_string_tab[59]
+#define __pyx_n_u_Send___reduce_cython __pyx_string_tab[60]
+#define __pyx_n_u_Send___setstate_cython __pyx_string_tab[61]
+#define __pyx_n_u_State __pyx_string_tab[62]
+#define __pyx_n_u_Stream __pyx_string_tab[63]
+#define __pyx_n_u_Stream___reduce_cython __pyx_string_tab[64]
+#define __pyx_n_u_Stream___setstate_cython __pyx_string_tab[65]
+#define __pyx_n_u_Stream__attach __pyx_string_tab[66]
+#define __pyx_n_u_Stream__check_thread __pyx_string_tab[67]
+#define __pyx_n_u_Stream__detach __pyx_string_tab[68]
+#define __pyx_n_u_Stream__flush __pyx_string_tab[69]
+#define __pyx_n_u_Stream__flush_joined __pyx_string_tab[70]
+#define __pyx_n_u_Stream__has_answers_to_come __pyx_string_tab[71]
+#define __pyx_n_u_Stream__join __pyx_string_tab[72]
+#define __pyx_n_u_Stream__receive __pyx_string_tab[73]
+#define __pyx_n_u_Stream_buffer_updated __pyx_string_tab[74]
+#define __pyx_n_u_Stream_get_buffer __pyx_string_tab[75]
+#define __pyx_n_u_Stream_pause_reading __pyx_string_tab[76]
+#define __pyx_n_u_Stream_resume_reading __pyx_string_tab[77]
+#define __pyx_n_u_TCPTransport __pyx_string_tab[78]
+#define __pyx_n_u_UnixTransport __pyx_string_tab[79]
+#define __pyx_n_u_Waiter __pyx_string_tab[80]
+#define __pyx_n_u_Waiter___await __pyx_string_tab[81]
+#define __pyx_n_u_Waiter___reduce_cython __pyx_string_tab[82]
+#define __pyx_n_u_Waiter___setstate_cython __pyx_string_tab[83]
+#define __pyx_n_u_Waiter_add_done_callback __pyx_string_tab[84]
+#define __pyx_n_u_Waiter_cancel __pyx_string_tab[85]
+#define __pyx_n_u_Waiter_get_loop __pyx_string_tab[86]
+#define __pyx_n_u_Waiter_result __pyx_string_tab[87]
+#define __pyx_n_u_Waiter_wake __pyx_string_tab[88]
+#define __pyx_n_u_Waiter_wake_soon __pyx_string_tab[89]
+#define __pyx_n_u_WeakKeyDictionary __pyx_string_tab[90]
+#define __pyx_n_u_SelectorSocketTransport __pyx_string_tab[91]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[92]
+#define __pyx_n_u_all __pyx_string_tab[93]
+#define __pyx_n_u_annotate __pyx_string_tab[94]
+#define __pyx_n_u_await __pyx_string_tab[95]
+#define __pyx_n_u_dict __pyx_string_tab[96]
+#define __pyx_n_u_func __pyx_string_tab[97]
+#define __pyx_n_u_getstate __pyx_string_tab[98]
+#define __pyx_n_u_init __pyx_string_tab[99]
+#define __pyx_n_u_main __pyx_string_tab[100]
+#define __pyx_n_u_module __pyx_string_tab[101]
+#define __pyx_n_u_name __pyx_string_tab[102]
+#define __pyx_n_u_new __pyx_string_tab[103]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[104]
+#define __pyx_n_u_pyx_result __pyx_string_tab[105]
+#define __pyx_n_u_pyx_state __pyx_string_tab[106]
+#define __pyx_n_u_pyx_type __pyx_string_tab[107]
+#define __pyx_n_u_pyx_unpickle_Awaitable __pyx_string_tab[108]
+#define __pyx_n_u_pyx_unpickle_Receive __pyx_string_tab[109]
+#define __pyx_n_u_pyx_unpickle_Send __pyx_string_tab[110]
+#define __pyx_n_u_pyx_unpickle_Waiter __pyx_string_tab[111]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[112]
+#define __pyx_n_u_qualname __pyx_string_tab[113]
+#define __pyx_n_u_reduce __pyx_string_tab[114]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[115]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[116]
+#define __pyx_n_u_set_name __pyx_string_tab[117]
+#define __pyx_n_u_setstate __pyx_string_tab[118]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[119]
+#define __pyx_n_u_test __pyx_string_tab[120]
+#define __pyx_n_u_application_failed __pyx_string_tab[121]
+#define __pyx_n_u_attach __pyx_string_tab[122]
+#define __pyx_n_u_check_thread __pyx_string_tab[123]
+#define __pyx_n_u_detach __pyx_string_tab[124]
+#define __pyx_n_u_dict_2 __pyx_string_tab[125]
+#define __pyx_n_u_drain __pyx_string_tab[126]
+#define __pyx_n_u_end __pyx_string_tab[127]
+#define __pyx_n_u_flush __pyx_string_tab[128]
+#define __pyx_n_u_flush_joined __pyx_string_tab[129]
+#define __pyx_n_u_has_answers_to_come __pyx_string_tab[130]
+#define __pyx_n_u_hold_failure __pyx_string_tab[131]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[132]
+#define __pyx_n_u_join __pyx_string_tab[133]
+#define __pyx_n_u_on_event __pyx_string_tab[134]
+#define __pyx_n_u_on_handshake_data __pyx_string_tab[135]
+#define __pyx_n_u_receive __pyx_string_tab[136]
+#define __pyx_n_u_refuse_text __pyx_string_tab[137]
+#define __pyx_n_u_release_failure __pyx_string_tab[138]
+#define __pyx_n_u_send_2 __pyx_string_tab[139]
+#define __pyx_n_u_send_other __pyx_string_tab[140]
+#define __pyx_n_u_wake_receiver __pyx_string_tab[141]
+#define __pyx_n_u_watch_idleness __pyx_string_tab[142]
+#define __pyx_n_u_add_done_callback __pyx_string_tab[143]
+#define __pyx_n_u_asyncio __pyx_string_tab[144]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[145]
+#define __pyx_n_u_bool __pyx_string_tab[146]
+#define __pyx_n_u_buffer_updated __pyx_string_tab[147]
+#define __pyx_n_u_call_soon __pyx_string_tab[148]
+#define __pyx_n_u_callback __pyx_string_tab[149]
+#define __pyx_n_u_cancel __pyx_string_tab[150]
+#define __pyx_n_u_clear __pyx_string_tab[151]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[152]
+#define __pyx_n_u_close __pyx_string_tab[153]
+#define __pyx_n_u_close_exc __pyx_string_tab[154]
+#define __pyx_n_u_compress __pyx_string_tab[155]
+#define __pyx_n_u_context __pyx_string_tab[156]
+#define __pyx_n_u_copy __pyx_string_tab[157]
+#define __pyx_n_u_current_task __pyx_string_tab[158]
+#define __pyx_n_u_data __pyx_string_tab[159]
+#define __pyx_n_u_decode __pyx_string_tab[160]
+#define __pyx_n_u_failure_held __pyx_string_tab[161]
+#define __pyx_n_u_fileno __pyx_string_tab[162]
+#define __pyx_n_u_get __pyx_string_tab[163]
+#define __pyx_n_u_get_buffer __pyx_string_tab[164]
+#define __pyx_n_u_get_extra_info __pyx_string_tab[165]
+#define __pyx_n_u_get_loop __pyx_string_tab[166]
+#define __pyx_n_u_get_write_buffer_size __pyx_string_tab[167]
+#define __pyx_n_u_hold_pongs __pyx_string_tab[168]
+#define __pyx_n_u_int __pyx_string_tab[169]
+#define __pyx_n_u_is_closing __pyx_string_tab[170]
+#define __pyx_n_u_items __pyx_string_tab[171]
+#define __pyx_n_u_join_2 __pyx_string_tab[172]
+#define __pyx_n_u_joined __pyx_string_tab[173]
+#define __pyx_n_u_kind __pyx_string_tab[174]
+#define __pyx_n_u_loop __pyx_string_tab[175]
+#define __pyx_n_u_memoryview __pyx_string_tab[176]
+#define __pyx_n_u_message __pyx_string_tab[177]
+#define __pyx_n_u_message_received __pyx_string_tab[178]
+#define __pyx_n_u_msg __pyx_string_tab[179]
+#define __pyx_n_u_nbytes __pyx_string_tab[180]
+#define __pyx_n_u_next __pyx_string_tab[181]
+#define __pyx_n_u_obj __pyx_string_tab[182]
+#define __pyx_n_u_outcome __pyx_string_tab[183]
+#define __pyx_n_u_pause_reading __pyx_string_tab[184]
+#define __pyx_n_u_pop __pyx_string_tab[185]
+#define __pyx_n_u_protocol __pyx_string_tab[186]
+#define __pyx_n_u_queue_high __pyx_string_tab[187]
+#define __pyx_n_u_queue_low __pyx_string_tab[188]
+#define __pyx_n_u_receive_2 __pyx_string_tab[189]
+#define __pyx_n_u_recv __pyx_string_tab[190]
+#define __pyx_n_u_result __pyx_string_tab[191]
+#define __pyx_n_u_resume_reading __pyx_string_tab[192]
+#define __pyx_n_u_return __pyx_string_tab[193]
+#define __pyx_n_u_self __pyx_string_tab[194]
+#define __pyx_n_u_send __pyx_string_tab[195]
+#define __pyx_n_u_setdefault __pyx_string_tab[196]
+#define __pyx_n_u_size __pyx_string_tab[197]
+#define __pyx_n_u_sizehint __pyx_string_tab[198]
+#define __pyx_n_u_socket __pyx_string_tab[199]
+#define __pyx_n_u_state __pyx_string_tab[200]
+#define __pyx_n_u_text __pyx_string_tab[201]
+#define __pyx_n_u_throw __pyx_string_tab[202]
+#define __pyx_n_u_traceback __pyx_string_tab[203]
+#define __pyx_n_u_transport __pyx_string_tab[204]
+#define __pyx_n_u_update __pyx_string_tab[205]
+#define __pyx_n_u_use_setstate __pyx_string_tab[206]
+#define __pyx_n_u_value __pyx_string_tab[207]
+#define __pyx_n_u_values __pyx_string_tab[208]
+#define __pyx_n_u_wake __pyx_string_tab[209]
+#define __pyx_n_u_wake_soon __pyx_string_tab[210]
+#define __pyx_n_u_weakref __pyx_string_tab[211]
+#define __pyx_n_u_with_traceback __pyx_string_tab[212]
+#define __pyx_n_u_write __pyx_string_tab[213]
+#define __pyx_n_u_write_high __pyx_string_tab[214]
+#define __pyx_n_u_wsframe_asyncio__stream_c __pyx_string_tab[215]
+#define __pyx_n_u_wsframe_constants __pyx_string_tab[216]
+#define __pyx_n_u_wsframe_exceptions __pyx_string_tab[217]
+#define __pyx_n_u_wsframe_limits __pyx_string_tab[218]
+#define __pyx_kp_b__2 __pyx_string_tab[219]
+#define __pyx_kp_b_PyObject_struct___pyx_obj_7wsfra __pyx_string_tab[220]
+#define __pyx_kp_b_utf8_kernel_kernel __pyx_string_tab[221]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[222]
+#define __pyx_kp_b_iso88591_6 __pyx_string_tab[223]
+#define __pyx_kp_b_iso88591_AV1 __pyx_string_tab[224]
+#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[225]
+#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[226]
+#define __pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1 __pyx_string_tab[227]
+#define __pyx_kp_b_iso88591_q_0_kQR_6_7_1 __pyx_string_tab[228]
+#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[229]
+#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[230]
+#define __pyx_kp_b_iso88591_L_Jd_iW_bbffg_q_l_vWE_Q_q_t_WE __pyx_string_tab[231]
+#define __pyx_kp_b_iso88591_XT_a_q_l_vWE_Q_q_t_gU_T_SPTT_bb __pyx_string_tab[232]
+#define __pyx_kp_b_iso88591_Yd_T_YVZZbbffg_q_l_vWE_Q_q_t_gU __pyx_string_tab[233]
+#define __pyx_kp_b_iso88591_0_KtCTTXXddhhrrvv_B_B_C_q_l_vWE __pyx_string_tab[234]
+#define __pyx_kp_b_iso88591_A __pyx_string_tab[235]
+#define __pyx_kp_b_iso88591_A_4wc_HA __pyx_string_tab[236]
+#define __pyx_kp_b_iso88591_A_4uAQ_t9D_83a_q_q __pyx_string_tab[237]
+#define __pyx_kp_b_iso88591_A_A_XQa_Ja_Kq_HA_L_q __pyx_string_tab[238]
+#define __pyx_kp_b_iso88591_a_G1 __pyx_string_tab[239]
+#define __pyx_kp_b_iso88591_q_4_b_a_7_d_7_a __pyx_string_tab[240]
+#define __pyx_kp_b_iso88591_F __pyx_string_tab[241]
+#define __pyx_kp_b_iso88591_F_2 __pyx_string_tab[242]
+#define __pyx_kp_b_iso88591_HA __pyx_string_tab[243]
+#define __pyx_kp_b_iso88591_FnT_M_1_avV6_axvV1_AQ_F __pyx_string_tab[244]
+#define __pyx_kp_b_iso88591_t1 __pyx_string_tab[245]
+#define __pyx_kp_b_iso88591_4q_1_M_a_L_q __pyx_string_tab[246]
+#define __pyx_kp_b_iso88591_1_L __pyx_string_tab[247]
+#define __pyx_kp_b_iso88591_whaq_z_z_q __pyx_string_tab[248]
+#define __pyx_kp_b_iso88591_4A_q_HA_QgEUUVVW __pyx_string_tab[249]
+#define __pyx_kp_b_iso88591_q_4t_4t4_Q __pyx_string_tab[250]
+#define __pyx_kp_b_iso88591_q_M __pyx_string_tab[251]
+#define __pyx_kp_b_iso88591_4q_t4_Q_K_a __pyx_string_tab[252]
+#define __pyx_kp_b_iso88591_4_a __pyx_string_tab[253]
+#define __pyx_kp_b_iso88591_0_4wc_4z_q_c_1_HA_QfA_D_fCz_AWL __pyx_string_tab[254]
+#define __pyx_kp_b_iso88591_XXY_M_HA_K_0_K_1_J_AT __pyx_string_tab[255]
+#define __pyx_kp_b_iso88591_M __pyx_string_tab[256]
+#define __pyx_kp_b_iso88591_81_t1 __pyx_string_tab[257]
+#define __pyx_kp_b_iso88591_XQ_q_IQ_4y_s_t4q_q_HBa_Ya __pyx_string_tab[258]
+#define __pyx_kp_b_iso88591_5Q __pyx_string_tab[259]
+#define __pyx_kp_b_iso88591_a_t6_Bb_4q __pyx_string_tab[260]
+#define __pyx_kp_b_iso88591_a_q __pyx_string_tab[261]
+#define __pyx_kp_b_iso88591_RRjjk_L_Kq __pyx_string_tab[262]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_14642789 __pyx_number_tab[1]
 #define __pyx_int_94590492 __pyx_number_tab[2]
@@ -4107,14 +4296,16 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c_Receive);
   Py_CLEAR(clear_module_state->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send);
   Py_CLEAR(clear_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c_Send);
+  Py_CLEAR(clear_module_state->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__);
+  Py_CLEAR(clear_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_items.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyList_Type_pop.method);
   Py_CLEAR(clear_module_state->__pyx_umethod_PyList_Type__clear.method);
   for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<43; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<250; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<46; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<263; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<5; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
@@ -4122,6 +4313,9 @@ Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
 
 /* CythonFunctionPerModule.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CyFunctionType);
+
+/* Generator.module_state_clear */
+Py_CLEAR(clear_module_state->__pyx_GeneratorType);
 
 /* #### Code section: module_state_clear_end ### */
 return 0;
@@ -4158,14 +4352,16 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c_Receive);
   Py_VISIT(traverse_module_state->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send);
   Py_VISIT(traverse_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c_Send);
+  Py_VISIT(traverse_module_state->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__);
+  Py_VISIT(traverse_module_state->__pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_items.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_pop.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyList_Type_pop.method);
   Py_VISIT(traverse_module_state->__pyx_umethod_PyList_Type__clear.method);
   for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<43; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<250; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<46; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<263; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<5; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
@@ -4173,6 +4369,9 @@ Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
 
 /* CythonFunctionPerModule.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CyFunctionType);
+
+/* Generator.module_state_traverse */
+Py_VISIT(traverse_module_state->__pyx_GeneratorType);
 
 /* #### Code section: module_state_traverse_end ### */
 return 0;
@@ -11060,7 +11259,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_handle(struct __py
  *                     self._others.append(event)
  *         if self.depth():             # <<<<<<<<<<<<<<
  *             if self._receiver is not None:
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
 */
   __pyx_t_4 = (__pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_depth(__pyx_v_self) != 0);
 
@@ -11071,7 +11270,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_handle(struct __py
  *                     self._others.append(event)
  *         if self.depth():
  *             if self._receiver is not None:             # <<<<<<<<<<<<<<
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
  *             # Nor does reading pause while the connection is closing: see above.
 */
     __pyx_t_4 = (((PyObject *)__pyx_v_self->_receiver) != Py_None);
@@ -11081,24 +11280,24 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_handle(struct __py
       /* "src/asyncio/_stream_c.pyx":481
  *         if self.depth():
  *             if self._receiver is not None:
- *                 self._receiver.wake()             # <<<<<<<<<<<<<<
+ *                 self._receiver.resume()             # <<<<<<<<<<<<<<
  *             # Nor does reading pause while the connection is closing: see above.
  *             if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:
 */
-      __pyx_t_9 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(__pyx_v_self->_receiver); if (unlikely(__pyx_t_9 == ((int)-1))) __PYX_ERR(0, 481, __pyx_L1_error)
+      __pyx_t_9 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume(__pyx_v_self->_receiver); if (unlikely(__pyx_t_9 == ((int)-1))) __PYX_ERR(0, 481, __pyx_L1_error)
 
 
       /* "src/asyncio/_stream_c.pyx":480
  *                     self._others.append(event)
  *         if self.depth():
  *             if self._receiver is not None:             # <<<<<<<<<<<<<<
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
  *             # Nor does reading pause while the connection is closing: see above.
 */
     }
 
     /* "src/asyncio/_stream_c.pyx":483
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
  *             # Nor does reading pause while the connection is closing: see above.
  *             if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:             # <<<<<<<<<<<<<<
  *                 self.pause_reading()
@@ -11152,7 +11351,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_handle(struct __py
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
       /* "src/asyncio/_stream_c.pyx":483
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
  *             # Nor does reading pause while the connection is closing: see above.
  *             if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:             # <<<<<<<<<<<<<<
  *                 self.pause_reading()
@@ -11165,7 +11364,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_11QueueStream_handle(struct __py
  *                     self._others.append(event)
  *         if self.depth():             # <<<<<<<<<<<<<<
  *             if self._receiver is not None:
- *                 self._receiver.wake()
+ *                 self._receiver.resume()
 */
   }
 
@@ -11385,7 +11584,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_11QueueStream_8_wake_rece
  *     def _wake_receiver(self) -> None:
  *         """Have recv() look again, in the next turn of the event loop."""
  *         if self._receiver is not None:             # <<<<<<<<<<<<<<
- *             self._receiver.wake_soon()
+ *             self._receiver.resume_soon()
  * 
 */
   __pyx_t_1 = (((PyObject *)__pyx_v_self->_receiver) != Py_None);
@@ -11395,18 +11594,18 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_11QueueStream_8_wake_rece
     /* "src/asyncio/_stream_c.pyx":493
  *         """Have recv() look again, in the next turn of the event loop."""
  *         if self._receiver is not None:
- *             self._receiver.wake_soon()             # <<<<<<<<<<<<<<
+ *             self._receiver.resume_soon()             # <<<<<<<<<<<<<<
  * 
  *     # Sending
 */
-    __pyx_t_2 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(__pyx_v_self->_receiver); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 493, __pyx_L1_error)
+    __pyx_t_2 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(__pyx_v_self->_receiver); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 493, __pyx_L1_error)
 
 
     /* "src/asyncio/_stream_c.pyx":492
  *     def _wake_receiver(self) -> None:
  *         """Have recv() look again, in the next turn of the event loop."""
  *         if self._receiver is not None:             # <<<<<<<<<<<<<<
- *             self._receiver.wake_soon()
+ *             self._receiver.resume_soon()
  * 
 */
   }
@@ -14572,25 +14771,319 @@ static PyObject *__pyx_f_7wsframe_7asyncio_9_stream_c_awaitable_iternext(PyObjec
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":662
+/* "src/asyncio/_stream_c.pyx":669
  *     cdef public bint _asyncio_future_blocking
  * 
- *     def get_loop(self):             # <<<<<<<<<<<<<<
+ *     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:             # <<<<<<<<<<<<<<
+ *         self.loop = loop
+ * 
+*/
+
+/* Python wrapper */
+static int __pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1__init__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL_TPNEW
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+static int __pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1__init__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL_TPNEW
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v_loop = 0;
+  #if !CYTHON_VECTORCALL_TPNEW
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__init__ (wrapper)", 0);
+  #if !CYTHON_VECTORCALL_TPNEW
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return -1;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL_TPNEW(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_loop,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 669, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 669, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 669, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, i); __PYX_ERR(0, 669, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 669, __pyx_L3_error)
+    }
+    __pyx_v_loop = values[0];
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 669, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.__init__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return -1;
+  __pyx_L4_argument_unpacking_done:;
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter___init__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v_loop);
+
+  /* function exit code */
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter___init__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_loop) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__init__", 0);
+
+  /* "src/asyncio/_stream_c.pyx":670
+ * 
+ *     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+ *         self.loop = loop             # <<<<<<<<<<<<<<
+ * 
+ *     def __await__(self):
+*/
+  __Pyx_INCREF(__pyx_v_loop);
+  __Pyx_GIVEREF(__pyx_v_loop);
+  __Pyx_GOTREF(__pyx_v_self->loop);
+  __Pyx_DECREF_SET(__pyx_v_self->loop, __pyx_v_loop);
+
+  /* "src/asyncio/_stream_c.pyx":669
+ *     cdef public bint _asyncio_future_blocking
+ * 
+ *     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:             # <<<<<<<<<<<<<<
+ *         self.loop = loop
+ * 
+*/
+
+  /* function exit code */
+  __pyx_r = 0;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+static PyObject *__pyx_gb_7wsframe_7asyncio_9_stream_c_6Waiter_4generator(__pyx_CoroutineObject *__pyx_generator, CYTHON_UNUSED PyThreadState *__pyx_tstate, PyObject *__pyx_sent_value); /* proto */
+
+/* "src/asyncio/_stream_c.pyx":672
+ *         self.loop = loop
+ * 
+ *     def __await__(self):             # <<<<<<<<<<<<<<
+ *         if not self.done:
+ *             self._asyncio_future_blocking = True
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__await__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2__await__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2__await__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+  struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *__pyx_cur_scope;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__await__", 0);
+  __pyx_cur_scope = (struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)__pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, __pyx_mstate_global->__pyx_empty_tuple, NULL);
+  if (unlikely(!__pyx_cur_scope)) {
+    __pyx_cur_scope = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)Py_None);
+    __Pyx_INCREF(Py_None);
+    __PYX_ERR(0, 672, __pyx_L1_error)
+  } else {
+    __Pyx_GOTREF((PyObject *)__pyx_cur_scope);
+  }
+  __pyx_cur_scope->__pyx_v_self = __pyx_v_self;
+  __Pyx_INCREF((PyObject *)__pyx_cur_scope->__pyx_v_self);
+  __Pyx_GIVEREF((PyObject *)__pyx_cur_scope->__pyx_v_self);
+  {
+    __pyx_CoroutineObject *gen = __Pyx_Generator_New((__pyx_coroutine_body_t) __pyx_gb_7wsframe_7asyncio_9_stream_c_6Waiter_4generator, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0]), (PyObject *) __pyx_cur_scope, __pyx_mstate_global->__pyx_n_u_await, __pyx_mstate_global->__pyx_n_u_Waiter___await, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c); if (unlikely(!gen)) __PYX_ERR(0, 672, __pyx_L1_error)
+    __Pyx_DECREF(__pyx_cur_scope);
+    __Pyx_RefNannyFinishContext();
+    return (PyObject *) gen;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.__await__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __Pyx_DECREF((PyObject *)__pyx_cur_scope);
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_gb_7wsframe_7asyncio_9_stream_c_6Waiter_4generator(__pyx_CoroutineObject *__pyx_generator, CYTHON_UNUSED PyThreadState *__pyx_tstate, PyObject *__pyx_sent_value) /* generator body */
+{
+  struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *__pyx_cur_scope = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)__pyx_generator->closure);
+  PyObject *__pyx_r = NULL;
+  int __pyx_t_1;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__await__", 0);
+  switch (__pyx_generator->resume_label) {
+    case 0: goto __pyx_L3_first_run;
+    case 1: goto __pyx_L5_resume_from_yield;
+    default: /* CPython raises the right error here */
+    __Pyx_RefNannyFinishContext();
+    return NULL;
+  }
+  __pyx_L3_first_run:;
+  if (unlikely(__pyx_sent_value != Py_None)) {
+    if (unlikely(__pyx_sent_value)) PyErr_SetString(PyExc_TypeError, "can't send non-None value to a just-started generator");
+    __PYX_ERR(0, 672, __pyx_L1_error)
+  }
+
+  /* "src/asyncio/_stream_c.pyx":673
+ * 
+ *     def __await__(self):
+ *         if not self.done:             # <<<<<<<<<<<<<<
+ *             self._asyncio_future_blocking = True
+ *             yield self
+*/
+  __pyx_t_1 = (!__pyx_cur_scope->__pyx_v_self->done);
+
+  if (__pyx_t_1) {
+
+
+    /* "src/asyncio/_stream_c.pyx":674
+ *     def __await__(self):
+ *         if not self.done:
+ *             self._asyncio_future_blocking = True             # <<<<<<<<<<<<<<
+ *             yield self
+ *         self.check()
+*/
+    __pyx_cur_scope->__pyx_v_self->_asyncio_future_blocking = 1;
+
+    /* "src/asyncio/_stream_c.pyx":675
+ *         if not self.done:
+ *             self._asyncio_future_blocking = True
+ *             yield self             # <<<<<<<<<<<<<<
+ *         self.check()
+ * 
+*/
+    __Pyx_INCREF((PyObject *)__pyx_cur_scope->__pyx_v_self);
+    __pyx_r = ((PyObject *)__pyx_cur_scope->__pyx_v_self);
+    __Pyx_XGIVEREF(__pyx_r);
+    __Pyx_RefNannyFinishContext();
+    __Pyx_Coroutine_ResetAndClearException(__pyx_generator);
+    /* return from generator, yielding value */
+    __pyx_generator->resume_label = 1;
+    return __pyx_r;
+    __pyx_L5_resume_from_yield:;
+    if (unlikely(!__pyx_sent_value)) __PYX_ERR(0, 675, __pyx_L1_error)
+
+    /* "src/asyncio/_stream_c.pyx":673
+ * 
+ *     def __await__(self):
+ *         if not self.done:             # <<<<<<<<<<<<<<
+ *             self._asyncio_future_blocking = True
+ *             yield self
+*/
+  }
+
+  /* "src/asyncio/_stream_c.pyx":676
+ *             self._asyncio_future_blocking = True
+ *             yield self
+ *         self.check()             # <<<<<<<<<<<<<<
+ * 
+ *     def get_loop(self) -> asyncio.AbstractEventLoop:
+*/
+  __pyx_t_2 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(__pyx_cur_scope->__pyx_v_self); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 676, __pyx_L1_error)
+
+  CYTHON_MAYBE_UNUSED_VAR(__pyx_cur_scope);
+
+  /* "src/asyncio/_stream_c.pyx":672
+ *         self.loop = loop
+ * 
+ *     def __await__(self):             # <<<<<<<<<<<<<<
+ *         if not self.done:
+ *             self._asyncio_future_blocking = True
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  if (__Pyx_PyErr_Occurred()) {
+    __Pyx_Generator_Replace_StopIteration(0);
+    __Pyx_AddTraceback("__await__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  }
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  #if !CYTHON_USE_EXC_INFO_STACK
+  __Pyx_Coroutine_ResetAndClearException(__pyx_generator);
+  #endif
+  __pyx_generator->resume_label = -1;
+  __Pyx_Coroutine_clear((PyObject*)__pyx_generator);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "src/asyncio/_stream_c.pyx":678
+ *         self.check()
+ * 
+ *     def get_loop(self) -> asyncio.AbstractEventLoop:             # <<<<<<<<<<<<<<
  *         """Return the event loop; a task checks that it is its own."""
  *         return self.loop
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop, "Return the event loop; a task checks that it is its own.");
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop = {"get_loop", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop, "Return the event loop; a task checks that it is its own.");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop = {"get_loop", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -14616,24 +15109,24 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("get_loop", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("get_loop", 0);
 
-  /* "src/asyncio/_stream_c.pyx":664
- *     def get_loop(self):
+  /* "src/asyncio/_stream_c.pyx":680
+ *     def get_loop(self) -> asyncio.AbstractEventLoop:
  *         """Return the event loop; a task checks that it is its own."""
  *         return self.loop             # <<<<<<<<<<<<<<
  * 
- *     def add_done_callback(self, callback, *, context):
+ *     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:
 */
   {
     PyObject *__pyx_temp;
@@ -14646,10 +15139,10 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop(struct _
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":662
- *     cdef public bint _asyncio_future_blocking
+  /* "src/asyncio/_stream_c.pyx":678
+ *         self.check()
  * 
- *     def get_loop(self):             # <<<<<<<<<<<<<<
+ *     def get_loop(self) -> asyncio.AbstractEventLoop:             # <<<<<<<<<<<<<<
  *         """Return the event loop; a task checks that it is its own."""
  *         return self.loop
 */
@@ -14661,25 +15154,25 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop(struct _
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":666
+/* "src/asyncio/_stream_c.pyx":682
  *         return self.loop
  * 
- *     def add_done_callback(self, callback, *, context):             # <<<<<<<<<<<<<<
+ *     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:             # <<<<<<<<<<<<<<
  *         """Take the one callback that resumes the task."""
  *         self.callback = callback
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback, "Take the one callback that resumes the task.");
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback = {"add_done_callback", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback, "Take the one callback that resumes the task.");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback = {"add_done_callback", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -14710,35 +15203,35 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_callback,&__pyx_mstate_global->__pyx_n_u_context,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 666, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 682, __pyx_L3_error)
     if (likely(__pyx_kwds_len > 0)) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 666, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 682, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "add_done_callback", 0) < (0)) __PYX_ERR(0, 666, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "add_done_callback", 0) < (0)) __PYX_ERR(0, 682, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("add_done_callback", 1, 1, 1, i); __PYX_ERR(0, 666, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("add_done_callback", 1, 1, 1, i); __PYX_ERR(0, 682, __pyx_L3_error) }
       }
       for (Py_ssize_t i = 1; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseKeywordRequired("add_done_callback", *(__pyx_pyargnames[i - 0])); __PYX_ERR(0, 666, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseKeywordRequired("add_done_callback", *(__pyx_pyargnames[i - 0])); __PYX_ERR(0, 682, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
-      __Pyx_RaiseKeywordRequired("add_done_callback", __pyx_mstate_global->__pyx_n_u_context); __PYX_ERR(0, 666, __pyx_L3_error)
+      __Pyx_RaiseKeywordRequired("add_done_callback", __pyx_mstate_global->__pyx_n_u_context); __PYX_ERR(0, 682, __pyx_L3_error)
     }
     __pyx_v_callback = values[0];
     __pyx_v_context = values[1];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("add_done_callback", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 666, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("add_done_callback", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 682, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -14749,7 +15242,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v_callback, __pyx_v_context);
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v_callback, __pyx_v_context);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -14759,13 +15252,13 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_callback, PyObject *__pyx_v_context) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_callback, PyObject *__pyx_v_context) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("add_done_callback", 0);
 
-  /* "src/asyncio/_stream_c.pyx":668
- *     def add_done_callback(self, callback, *, context):
+  /* "src/asyncio/_stream_c.pyx":684
+ *     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:
  *         """Take the one callback that resumes the task."""
  *         self.callback = callback             # <<<<<<<<<<<<<<
  *         self.context = context
@@ -14776,22 +15269,22 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callbac
   __Pyx_GOTREF(__pyx_v_self->callback);
   __Pyx_DECREF_SET(__pyx_v_self->callback, __pyx_v_callback);
 
-  /* "src/asyncio/_stream_c.pyx":669
+  /* "src/asyncio/_stream_c.pyx":685
  *         """Take the one callback that resumes the task."""
  *         self.callback = callback
  *         self.context = context             # <<<<<<<<<<<<<<
  * 
- *     def result(self):
+ *     def result(self) -> None:
 */
   __Pyx_INCREF(__pyx_v_context);
   __Pyx_GIVEREF(__pyx_v_context);
   __Pyx_GOTREF(__pyx_v_self->context);
   __Pyx_DECREF_SET(__pyx_v_self->context, __pyx_v_context);
 
-  /* "src/asyncio/_stream_c.pyx":666
+  /* "src/asyncio/_stream_c.pyx":682
  *         return self.loop
  * 
- *     def add_done_callback(self, callback, *, context):             # <<<<<<<<<<<<<<
+ *     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:             # <<<<<<<<<<<<<<
  *         """Take the one callback that resumes the task."""
  *         self.callback = callback
 */
@@ -14803,25 +15296,25 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callbac
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":671
+/* "src/asyncio/_stream_c.pyx":687
  *         self.context = context
  * 
- *     def result(self):             # <<<<<<<<<<<<<<
+ *     def result(self) -> None:             # <<<<<<<<<<<<<<
  *         """Return if the task was woken.
  * 
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_5result(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_10result(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_4result, "Return if the task was woken.\n\n        Raises:\n            CancelledError: If it was cancelled.\n        ");
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_5result = {"result", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_5result, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_4result};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_5result(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_9result, "Return if the task was woken.\n\n        Raises:\n            CancelledError: If it was cancelled.\n        ");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_10result = {"result", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_10result, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_9result};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_10result(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -14847,14 +15340,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("result", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_4result(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_9result(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_4result(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_9result(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -14863,20 +15356,20 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_4result(struct __
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("result", 0);
 
-  /* "src/asyncio/_stream_c.pyx":677
+  /* "src/asyncio/_stream_c.pyx":693
  *             CancelledError: If it was cancelled.
  *         """
  *         self.check()             # <<<<<<<<<<<<<<
  * 
  *     cdef int check(self) except -1:
 */
-  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 677, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 693, __pyx_L1_error)
 
 
-  /* "src/asyncio/_stream_c.pyx":671
+  /* "src/asyncio/_stream_c.pyx":687
  *         self.context = context
  * 
- *     def result(self):             # <<<<<<<<<<<<<<
+ *     def result(self) -> None:             # <<<<<<<<<<<<<<
  *         """Return if the task was woken.
  * 
 */
@@ -14893,7 +15386,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_4result(struct __
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":679
+/* "src/asyncio/_stream_c.pyx":695
  *         self.check()
  * 
  *     cdef int check(self) except -1:             # <<<<<<<<<<<<<<
@@ -14913,7 +15406,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("check", 0);
 
-  /* "src/asyncio/_stream_c.pyx":680
+  /* "src/asyncio/_stream_c.pyx":696
  * 
  *     cdef int check(self) except -1:
  *         if self.cancelled:             # <<<<<<<<<<<<<<
@@ -14922,46 +15415,46 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7
 */
   if (unlikely(__pyx_v_self->cancelled)) {
 
-    /* "src/asyncio/_stream_c.pyx":681
+    /* "src/asyncio/_stream_c.pyx":697
  *     cdef int check(self) except -1:
  *         if self.cancelled:
  *             raise asyncio.CancelledError(*([] if self.cancel_message is None else [self.cancel_message]))             # <<<<<<<<<<<<<<
  *         return 0
  * 
 */
-    __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_asyncio); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 681, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_asyncio); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 697, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_CancelledError); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 681, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_CancelledError); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 697, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
     __pyx_t_3 = (__pyx_v_self->cancel_message == Py_None);
     if (__pyx_t_3) {
-      __pyx_t_4 = PyList_New(0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 681, __pyx_L1_error)
+      __pyx_t_4 = PyList_New(0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 697, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __pyx_t_1 = __pyx_t_4;
       __pyx_t_4 = 0;
     } else {
-      __pyx_t_4 = PyList_New(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 681, __pyx_L1_error)
+      __pyx_t_4 = PyList_New(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 697, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __Pyx_INCREF(__pyx_v_self->cancel_message);
       __Pyx_GIVEREF(__pyx_v_self->cancel_message);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_4, 0, __pyx_v_self->cancel_message) != (0)) __PYX_ERR(0, 681, __pyx_L1_error);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_4, 0, __pyx_v_self->cancel_message) != (0)) __PYX_ERR(0, 697, __pyx_L1_error);
       __pyx_t_1 = __pyx_t_4;
       __pyx_t_4 = 0;
     }
 
-    __pyx_t_4 = PySequence_Tuple(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 681, __pyx_L1_error)
+    __pyx_t_4 = PySequence_Tuple(__pyx_t_1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 697, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __pyx_t_1 = __Pyx_PyObject_Call(__pyx_t_2, __pyx_t_4, NULL); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 681, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_Call(__pyx_t_2, __pyx_t_4, NULL); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 697, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_Raise(__pyx_t_1, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __PYX_ERR(0, 681, __pyx_L1_error)
+    __PYX_ERR(0, 697, __pyx_L1_error)
 
-    /* "src/asyncio/_stream_c.pyx":680
+    /* "src/asyncio/_stream_c.pyx":696
  * 
  *     cdef int check(self) except -1:
  *         if self.cancelled:             # <<<<<<<<<<<<<<
@@ -14970,12 +15463,12 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":682
+  /* "src/asyncio/_stream_c.pyx":698
  *         if self.cancelled:
  *             raise asyncio.CancelledError(*([] if self.cancel_message is None else [self.cancel_message]))
  *         return 0             # <<<<<<<<<<<<<<
  * 
- *     def cancel(self, msg=None):
+ *     def cancel(self, msg: Any = None) -> bool:
 */
   {
 
@@ -14983,7 +15476,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":679
+  /* "src/asyncio/_stream_c.pyx":695
  *         self.check()
  * 
  *     cdef int check(self) except -1:             # <<<<<<<<<<<<<<
@@ -15004,25 +15497,25 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(struct __pyx_obj_7
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":684
+/* "src/asyncio/_stream_c.pyx":700
  *         return 0
  * 
- *     def cancel(self, msg=None):             # <<<<<<<<<<<<<<
+ *     def cancel(self, msg: Any = None) -> bool:             # <<<<<<<<<<<<<<
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel, "Have the task resumed with CancelledError; return whether it was still waiting.");
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel = {"cancel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel, "Have the task resumed with CancelledError; return whether it was still waiting.");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel = {"cancel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -15052,24 +15545,24 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_msg,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 684, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 700, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 684, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 700, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "cancel", 0) < (0)) __PYX_ERR(0, 684, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "cancel", 0) < (0)) __PYX_ERR(0, 700, __pyx_L3_error)
       if (!values[0]) values[0] = __Pyx_NewRef(((PyObject *)Py_None));
     } else {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 684, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 700, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
@@ -15080,7 +15573,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("cancel", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 684, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("cancel", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 700, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -15091,7 +15584,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v_msg);
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v_msg);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -15101,7 +15594,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_msg) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v_msg) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -15110,8 +15603,8 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("cancel", 0);
 
-  /* "src/asyncio/_stream_c.pyx":686
- *     def cancel(self, msg=None):
+  /* "src/asyncio/_stream_c.pyx":702
+ *     def cancel(self, msg: Any = None) -> bool:
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:             # <<<<<<<<<<<<<<
  *             return False
@@ -15119,7 +15612,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
 */
   if (__pyx_v_self->done) {
 
-    /* "src/asyncio/_stream_c.pyx":687
+    /* "src/asyncio/_stream_c.pyx":703
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:
  *             return False             # <<<<<<<<<<<<<<
@@ -15137,8 +15630,8 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
     }
     goto __pyx_L0;
 
-    /* "src/asyncio/_stream_c.pyx":686
- *     def cancel(self, msg=None):
+    /* "src/asyncio/_stream_c.pyx":702
+ *     def cancel(self, msg: Any = None) -> bool:
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:             # <<<<<<<<<<<<<<
  *             return False
@@ -15146,20 +15639,20 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":688
+  /* "src/asyncio/_stream_c.pyx":704
  *         if self.done:
  *             return False
  *         self.cancelled = True             # <<<<<<<<<<<<<<
  *         self.cancel_message = msg
- *         self.wake_soon()
+ *         self.resume_soon()
 */
   __pyx_v_self->cancelled = 1;
 
-  /* "src/asyncio/_stream_c.pyx":689
+  /* "src/asyncio/_stream_c.pyx":705
  *             return False
  *         self.cancelled = True
  *         self.cancel_message = msg             # <<<<<<<<<<<<<<
- *         self.wake_soon()
+ *         self.resume_soon()
  *         return True
 */
   __Pyx_INCREF(__pyx_v_msg);
@@ -15167,22 +15660,22 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
   __Pyx_GOTREF(__pyx_v_self->cancel_message);
   __Pyx_DECREF_SET(__pyx_v_self->cancel_message, __pyx_v_msg);
 
-  /* "src/asyncio/_stream_c.pyx":690
+  /* "src/asyncio/_stream_c.pyx":706
  *         self.cancelled = True
  *         self.cancel_message = msg
- *         self.wake_soon()             # <<<<<<<<<<<<<<
+ *         self.resume_soon()             # <<<<<<<<<<<<<<
  *         return True
  * 
 */
-  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 690, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 706, __pyx_L1_error)
 
 
-  /* "src/asyncio/_stream_c.pyx":691
+  /* "src/asyncio/_stream_c.pyx":707
  *         self.cancel_message = msg
- *         self.wake_soon()
+ *         self.resume_soon()
  *         return True             # <<<<<<<<<<<<<<
  * 
- *     cdef int wake_soon(self) except -1:
+ *     def wake_soon(self) -> None:
 */
   {
     PyObject *__pyx_temp;
@@ -15195,10 +15688,10 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":684
+  /* "src/asyncio/_stream_c.pyx":700
  *         return 0
  * 
- *     def cancel(self, msg=None):             # <<<<<<<<<<<<<<
+ *     def cancel(self, msg: Any = None) -> bool:             # <<<<<<<<<<<<<<
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:
 */
@@ -15213,15 +15706,195 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel(struct __
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":693
+/* "src/asyncio/_stream_c.pyx":709
  *         return True
  * 
- *     cdef int wake_soon(self) except -1:             # <<<<<<<<<<<<<<
+ *     def wake_soon(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task in the next turn of the event loop."""
+ *         self.resume_soon()
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon, "Resume the task in the next turn of the event loop.");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon = {"wake_soon", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("wake_soon (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("wake_soon", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("wake_soon", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_t_1;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("wake_soon", 0);
+
+  /* "src/asyncio/_stream_c.pyx":711
+ *     def wake_soon(self) -> None:
+ *         """Resume the task in the next turn of the event loop."""
+ *         self.resume_soon()             # <<<<<<<<<<<<<<
+ * 
+ *     def wake(self) -> None:
+*/
+  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 711, __pyx_L1_error)
+
+
+  /* "src/asyncio/_stream_c.pyx":709
+ *         return True
+ * 
+ *     def wake_soon(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task in the next turn of the event loop."""
+ *         self.resume_soon()
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.wake_soon", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "src/asyncio/_stream_c.pyx":713
+ *         self.resume_soon()
+ * 
+ *     def wake(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task now if that can be, in the next turn of the event loop if not."""
+ *         self.resume()
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_16wake(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_15wake, "Resume the task now if that can be, in the next turn of the event loop if not.");
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_16wake = {"wake", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_16wake, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_15wake};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_16wake(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("wake (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("wake", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("wake", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_15wake(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_15wake(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_t_1;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("wake", 0);
+
+  /* "src/asyncio/_stream_c.pyx":715
+ *     def wake(self) -> None:
+ *         """Resume the task now if that can be, in the next turn of the event loop if not."""
+ *         self.resume()             # <<<<<<<<<<<<<<
+ * 
+ *     cdef int resume_soon(self) except -1:
+*/
+  __pyx_t_1 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 715, __pyx_L1_error)
+
+
+  /* "src/asyncio/_stream_c.pyx":713
+ *         self.resume_soon()
+ * 
+ *     def wake(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task now if that can be, in the next turn of the event loop if not."""
+ *         self.resume()
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.wake", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "src/asyncio/_stream_c.pyx":717
+ *         self.resume()
+ * 
+ *     cdef int resume_soon(self) except -1:             # <<<<<<<<<<<<<<
  *         if not self.done:
  *             self.done = True
 */
 
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
   int __pyx_r;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -15232,11 +15905,11 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("wake_soon", 0);
+  __Pyx_RefNannySetupContext("resume_soon", 0);
 
-  /* "src/asyncio/_stream_c.pyx":694
+  /* "src/asyncio/_stream_c.pyx":718
  * 
- *     cdef int wake_soon(self) except -1:
+ *     cdef int resume_soon(self) except -1:
  *         if not self.done:             # <<<<<<<<<<<<<<
  *             self.done = True
  *             if self.callback is not None:
@@ -15246,8 +15919,8 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
   if (__pyx_t_1) {
 
 
-    /* "src/asyncio/_stream_c.pyx":695
- *     cdef int wake_soon(self) except -1:
+    /* "src/asyncio/_stream_c.pyx":719
+ *     cdef int resume_soon(self) except -1:
  *         if not self.done:
  *             self.done = True             # <<<<<<<<<<<<<<
  *             if self.callback is not None:
@@ -15255,7 +15928,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
 */
     __pyx_v_self->done = 1;
 
-    /* "src/asyncio/_stream_c.pyx":696
+    /* "src/asyncio/_stream_c.pyx":720
  *         if not self.done:
  *             self.done = True
  *             if self.callback is not None:             # <<<<<<<<<<<<<<
@@ -15266,7 +15939,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
     if (__pyx_t_1) {
 
 
-      /* "src/asyncio/_stream_c.pyx":697
+      /* "src/asyncio/_stream_c.pyx":721
  *             self.done = True
  *             if self.callback is not None:
  *                 self.loop.call_soon(self.callback, self, context=self.context)             # <<<<<<<<<<<<<<
@@ -15282,13 +15955,13 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
         PyObject *__pyx_callargs[4] = {__pyx_t_3, __pyx_v_self->callback, ((PyObject *)__pyx_v_self), __pyx_v_self->context};
         #if CYTHON_VECTORCALL
         __pyx_t_5 = __pyx_mstate_global->__pyx_tuple[0];
-        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 697, __pyx_L1_error)
+        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 721, __pyx_L1_error)
         __Pyx_INCREF(__pyx_t_5);
         #else
         {
           PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_context};
           __pyx_t_5 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+3, 1);
-          if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 697, __pyx_L1_error)
+          if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 721, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_5);
         }
         #endif
@@ -15297,12 +15970,12 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
         #if CYTHON_VECTORCALL
         #endif
         __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 697, __pyx_L1_error)
+        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 721, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_2);
       }
       __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-      /* "src/asyncio/_stream_c.pyx":696
+      /* "src/asyncio/_stream_c.pyx":720
  *         if not self.done:
  *             self.done = True
  *             if self.callback is not None:             # <<<<<<<<<<<<<<
@@ -15311,21 +15984,21 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
 */
     }
 
-    /* "src/asyncio/_stream_c.pyx":694
+    /* "src/asyncio/_stream_c.pyx":718
  * 
- *     cdef int wake_soon(self) except -1:
+ *     cdef int resume_soon(self) except -1:
  *         if not self.done:             # <<<<<<<<<<<<<<
  *             self.done = True
  *             if self.callback is not None:
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":698
+  /* "src/asyncio/_stream_c.pyx":722
  *             if self.callback is not None:
  *                 self.loop.call_soon(self.callback, self, context=self.context)
  *         return 0             # <<<<<<<<<<<<<<
  * 
- *     cdef int wake(self) except -1:
+ *     cdef int resume(self) except -1:
 */
   {
 
@@ -15333,10 +16006,10 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":693
- *         return True
+  /* "src/asyncio/_stream_c.pyx":717
+ *         self.resume()
  * 
- *     cdef int wake_soon(self) except -1:             # <<<<<<<<<<<<<<
+ *     cdef int resume_soon(self) except -1:             # <<<<<<<<<<<<<<
  *         if not self.done:
  *             self.done = True
 */
@@ -15346,7 +16019,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_3);
   __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.wake_soon", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.resume_soon", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = -1;
   __pyx_L0:;
 
@@ -15354,15 +16027,15 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(struct __pyx_o
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":700
+/* "src/asyncio/_stream_c.pyx":724
  *         return 0
  * 
- *     cdef int wake(self) except -1:             # <<<<<<<<<<<<<<
+ *     cdef int resume(self) except -1:             # <<<<<<<<<<<<<<
  *         cdef object callback = self.callback
  *         cdef object context = self.context
 */
 
-static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
   PyObject *__pyx_v_callback = 0;
   PyObject *__pyx_v_context = 0;
   int __pyx_r;
@@ -15386,11 +16059,11 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("wake", 0);
+  __Pyx_RefNannySetupContext("resume", 0);
 
-  /* "src/asyncio/_stream_c.pyx":701
+  /* "src/asyncio/_stream_c.pyx":725
  * 
- *     cdef int wake(self) except -1:
+ *     cdef int resume(self) except -1:
  *         cdef object callback = self.callback             # <<<<<<<<<<<<<<
  *         cdef object context = self.context
  *         if self.done or callback is None or current_task(self.loop) is not None:
@@ -15400,23 +16073,23 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   __pyx_v_callback = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":702
- *     cdef int wake(self) except -1:
+  /* "src/asyncio/_stream_c.pyx":726
+ *     cdef int resume(self) except -1:
  *         cdef object callback = self.callback
  *         cdef object context = self.context             # <<<<<<<<<<<<<<
  *         if self.done or callback is None or current_task(self.loop) is not None:
- *             return self.wake_soon()
+ *             return self.resume_soon()
 */
   __pyx_t_1 = __pyx_v_self->context;
   __Pyx_INCREF(__pyx_t_1);
   __pyx_v_context = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":703
+  /* "src/asyncio/_stream_c.pyx":727
  *         cdef object callback = self.callback
  *         cdef object context = self.context
  *         if self.done or callback is None or current_task(self.loop) is not None:             # <<<<<<<<<<<<<<
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         try:
 */
   if (!__pyx_v_self->done) {
@@ -15435,7 +16108,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     goto __pyx_L4_bool_binop_done;
   }
   __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_current_task); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 703, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_current_task); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 727, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __pyx_t_6 = 1;
   #if CYTHON_UNPACK_METHODS
@@ -15454,7 +16127,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 703, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 727, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __pyx_t_3 = (__pyx_t_1 != Py_None);
@@ -15466,31 +16139,31 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":704
+    /* "src/asyncio/_stream_c.pyx":728
  *         cdef object context = self.context
  *         if self.done or callback is None or current_task(self.loop) is not None:
- *             return self.wake_soon()             # <<<<<<<<<<<<<<
+ *             return self.resume_soon()             # <<<<<<<<<<<<<<
  *         try:
  *             PyContext_Enter(context)
 */
-    __pyx_t_7 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(__pyx_v_self); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 704, __pyx_L1_error)
+    __pyx_t_7 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(__pyx_v_self); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 728, __pyx_L1_error)
     {
       __pyx_r = __pyx_t_7;
     }
     goto __pyx_L0;
 
-    /* "src/asyncio/_stream_c.pyx":703
+    /* "src/asyncio/_stream_c.pyx":727
  *         cdef object callback = self.callback
  *         cdef object context = self.context
  *         if self.done or callback is None or current_task(self.loop) is not None:             # <<<<<<<<<<<<<<
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         try:
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":705
+  /* "src/asyncio/_stream_c.pyx":729
  *         if self.done or callback is None or current_task(self.loop) is not None:
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         try:             # <<<<<<<<<<<<<<
  *             PyContext_Enter(context)
  *         except RuntimeError:
@@ -15504,19 +16177,19 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     __Pyx_XGOTREF(__pyx_t_10);
     /*try:*/ {
 
-      /* "src/asyncio/_stream_c.pyx":706
- *             return self.wake_soon()
+      /* "src/asyncio/_stream_c.pyx":730
+ *             return self.resume_soon()
  *         try:
  *             PyContext_Enter(context)             # <<<<<<<<<<<<<<
  *         except RuntimeError:
  *             # A context cannot be entered twice: we are running in the task's own.
 */
-      __pyx_t_7 = PyContext_Enter(__pyx_v_context); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 706, __pyx_L7_error)
+      __pyx_t_7 = PyContext_Enter(__pyx_v_context); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 730, __pyx_L7_error)
 
 
-      /* "src/asyncio/_stream_c.pyx":705
+      /* "src/asyncio/_stream_c.pyx":729
  *         if self.done or callback is None or current_task(self.loop) is not None:
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         try:             # <<<<<<<<<<<<<<
  *             PyContext_Enter(context)
  *         except RuntimeError:
@@ -15531,29 +16204,29 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":707
+    /* "src/asyncio/_stream_c.pyx":731
  *         try:
  *             PyContext_Enter(context)
  *         except RuntimeError:             # <<<<<<<<<<<<<<
  *             # A context cannot be entered twice: we are running in the task's own.
- *             return self.wake_soon()
+ *             return self.resume_soon()
 */
     __pyx_t_7 = __Pyx_PyErr_ExceptionMatches(((PyObject *)(((PyTypeObject*)PyExc_RuntimeError))));
     if (__pyx_t_7) {
-      __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.wake", __pyx_clineno, __pyx_lineno, __pyx_filename);
-      if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_5, &__pyx_t_4) < 0) __PYX_ERR(0, 707, __pyx_L9_except_error)
+      __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.resume", __pyx_clineno, __pyx_lineno, __pyx_filename);
+      if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_5, &__pyx_t_4) < 0) __PYX_ERR(0, 731, __pyx_L9_except_error)
       __Pyx_XGOTREF(__pyx_t_1);
       __Pyx_XGOTREF(__pyx_t_5);
       __Pyx_XGOTREF(__pyx_t_4);
 
-      /* "src/asyncio/_stream_c.pyx":709
+      /* "src/asyncio/_stream_c.pyx":733
  *         except RuntimeError:
  *             # A context cannot be entered twice: we are running in the task's own.
- *             return self.wake_soon()             # <<<<<<<<<<<<<<
+ *             return self.resume_soon()             # <<<<<<<<<<<<<<
  *         self.done = True
  *         try:
 */
-      __pyx_t_7 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon(__pyx_v_self); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 709, __pyx_L9_except_error)
+      __pyx_t_7 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon(__pyx_v_self); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 733, __pyx_L9_except_error)
       {
         __pyx_r = __pyx_t_7;
       }
@@ -15564,9 +16237,9 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     }
     goto __pyx_L9_except_error;
 
-    /* "src/asyncio/_stream_c.pyx":705
+    /* "src/asyncio/_stream_c.pyx":729
  *         if self.done or callback is None or current_task(self.loop) is not None:
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         try:             # <<<<<<<<<<<<<<
  *             PyContext_Enter(context)
  *         except RuntimeError:
@@ -15586,17 +16259,17 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     __pyx_L12_try_end:;
   }
 
-  /* "src/asyncio/_stream_c.pyx":710
+  /* "src/asyncio/_stream_c.pyx":734
  *             # A context cannot be entered twice: we are running in the task's own.
- *             return self.wake_soon()
+ *             return self.resume_soon()
  *         self.done = True             # <<<<<<<<<<<<<<
  *         try:
  *             callback(self)
 */
   __pyx_v_self->done = 1;
 
-  /* "src/asyncio/_stream_c.pyx":711
- *             return self.wake_soon()
+  /* "src/asyncio/_stream_c.pyx":735
+ *             return self.resume_soon()
  *         self.done = True
  *         try:             # <<<<<<<<<<<<<<
  *             callback(self)
@@ -15604,7 +16277,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
 */
   /*try:*/ {
 
-    /* "src/asyncio/_stream_c.pyx":712
+    /* "src/asyncio/_stream_c.pyx":736
  *         self.done = True
  *         try:
  *             callback(self)             # <<<<<<<<<<<<<<
@@ -15631,13 +16304,13 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
       __pyx_t_4 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_1, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 712, __pyx_L16_error)
+      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 736, __pyx_L16_error)
       __Pyx_GOTREF(__pyx_t_4);
     }
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   }
 
-  /* "src/asyncio/_stream_c.pyx":714
+  /* "src/asyncio/_stream_c.pyx":738
  *             callback(self)
  *         finally:
  *             PyContext_Exit(context)             # <<<<<<<<<<<<<<
@@ -15646,7 +16319,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
 */
   /*finally:*/ {
     /*normal exit:*/{
-      __pyx_t_7 = PyContext_Exit(__pyx_v_context); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 714, __pyx_L1_error)
+      __pyx_t_7 = PyContext_Exit(__pyx_v_context); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 738, __pyx_L1_error)
 
       goto __pyx_L17;
     }
@@ -15668,7 +16341,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
       __Pyx_XGOTREF(__pyx_t_15);
       __pyx_t_7 = __pyx_lineno; __pyx_t_11 = __pyx_clineno; __pyx_t_12 = __pyx_filename;
       {
-        __pyx_t_16 = PyContext_Exit(__pyx_v_context); if (unlikely(__pyx_t_16 == ((int)-1))) __PYX_ERR(0, 714, __pyx_L19_error)
+        __pyx_t_16 = PyContext_Exit(__pyx_v_context); if (unlikely(__pyx_t_16 == ((int)-1))) __PYX_ERR(0, 738, __pyx_L19_error)
 
       }
       __Pyx_XGIVEREF(__pyx_t_13);
@@ -15696,7 +16369,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
     __pyx_L17:;
   }
 
-  /* "src/asyncio/_stream_c.pyx":715
+  /* "src/asyncio/_stream_c.pyx":739
  *         finally:
  *             PyContext_Exit(context)
  *         return 0             # <<<<<<<<<<<<<<
@@ -15709,10 +16382,10 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":700
+  /* "src/asyncio/_stream_c.pyx":724
  *         return 0
  * 
- *     cdef int wake(self) except -1:             # <<<<<<<<<<<<<<
+ *     cdef int resume(self) except -1:             # <<<<<<<<<<<<<<
  *         cdef object callback = self.callback
  *         cdef object context = self.context
 */
@@ -15722,7 +16395,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.wake", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_AddTraceback("wsframe.asyncio._stream_c.Waiter.resume", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = -1;
   __pyx_L0:;
   __Pyx_XDECREF(__pyx_v_callback);
@@ -15732,12 +16405,12 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake(struct __pyx_obj_7w
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":660
+/* "src/asyncio/_stream_c.pyx":667
  *     cdef object cancel_message
  *     # Tasks look for this attribute on what they are given to wait for.
  *     cdef public bint _asyncio_future_blocking             # <<<<<<<<<<<<<<
  * 
- *     def get_loop(self):
+ *     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
 */
 
 /* Python wrapper */
@@ -15771,7 +16444,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_24_asyncio_future
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->_asyncio_future_blocking); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 660, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->_asyncio_future_blocking); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 667, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -15844,7 +16517,7 @@ static int __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_24_asyncio_future_block
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 660, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 667, __pyx_L4_error)
         __pyx_v_self->_asyncio_future_blocking = __pyx_t_2;
       }
       /*finally:*/ {
@@ -15881,15 +16554,15 @@ static int __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_24_asyncio_future_block
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -15915,14 +16588,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_8__reduce_cython__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_17__reduce_cython__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_8__reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_17__reduce_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self) {
   PyObject *__pyx_v_state = 0;
   PyObject *__pyx_v__dict = 0;
   int __pyx_v_use_setstate;
@@ -16265,15 +16938,15 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_8__reduce_cython_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -16339,7 +17012,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_10__setstate_cython__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_19__setstate_cython__(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -16349,7 +17022,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_10__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_19__setstate_cython__(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -16387,7 +17060,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_6Waiter_10__setstate_cyth
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":727
+/* "src/asyncio/_stream_c.pyx":751
  *     cdef Waiter waiter
  * 
  *     cdef const char *name(self) noexcept:             # <<<<<<<<<<<<<<
@@ -16399,7 +17072,7 @@ static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_name(struct __p
   char const *__pyx_r;
   char const *__pyx_t_1;
 
-  /* "src/asyncio/_stream_c.pyx":728
+  /* "src/asyncio/_stream_c.pyx":752
  * 
  *     cdef const char *name(self) noexcept:
  *         return b"Connection.__anext__" if self.iterates else b"Connection.recv"             # <<<<<<<<<<<<<<
@@ -16418,7 +17091,7 @@ static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_name(struct __p
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":727
+  /* "src/asyncio/_stream_c.pyx":751
  *     cdef Waiter waiter
  * 
  *     cdef const char *name(self) noexcept:             # <<<<<<<<<<<<<<
@@ -16432,7 +17105,7 @@ static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_name(struct __p
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":730
+/* "src/asyncio/_stream_c.pyx":754
  *         return b"Connection.__anext__" if self.iterates else b"Connection.recv"
  * 
  *     cdef int run(self) except -1:             # <<<<<<<<<<<<<<
@@ -16458,7 +17131,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("run", 0);
 
-  /* "src/asyncio/_stream_c.pyx":731
+  /* "src/asyncio/_stream_c.pyx":755
  * 
  *     cdef int run(self) except -1:
  *         cdef QueueStream stream = self.stream             # <<<<<<<<<<<<<<
@@ -16470,7 +17143,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   __pyx_v_stream = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":732
+  /* "src/asyncio/_stream_c.pyx":756
  *     cdef int run(self) except -1:
  *         cdef QueueStream stream = self.stream
  *         cdef Waiter waiter = self.waiter             # <<<<<<<<<<<<<<
@@ -16482,7 +17155,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   __pyx_v_waiter = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":734
+  /* "src/asyncio/_stream_c.pyx":758
  *         cdef Waiter waiter = self.waiter
  *         # Until it waits, and if anything goes wrong.
  *         self.phase = DONE             # <<<<<<<<<<<<<<
@@ -16491,7 +17164,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   __pyx_v_self->__pyx_base.phase = __pyx_e_7wsframe_7asyncio_9_stream_c_DONE;
 
-  /* "src/asyncio/_stream_c.pyx":735
+  /* "src/asyncio/_stream_c.pyx":759
  *         # Until it waits, and if anything goes wrong.
  *         self.phase = DONE
  *         if waiter is not None:             # <<<<<<<<<<<<<<
@@ -16502,7 +17175,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":736
+    /* "src/asyncio/_stream_c.pyx":760
  *         self.phase = DONE
  *         if waiter is not None:
  *             stream._receiver = self.waiter = None             # <<<<<<<<<<<<<<
@@ -16518,17 +17191,17 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
     __Pyx_GOTREF((PyObject *)__pyx_v_self->waiter);
     __Pyx_DECREF_SET(__pyx_v_self->waiter, ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)Py_None));
 
-    /* "src/asyncio/_stream_c.pyx":737
+    /* "src/asyncio/_stream_c.pyx":761
  *         if waiter is not None:
  *             stream._receiver = self.waiter = None
  *             waiter.check()             # <<<<<<<<<<<<<<
  *         else:
  *             stream.check_thread()
 */
-    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(__pyx_v_waiter); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 737, __pyx_L1_error)
+    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check(__pyx_v_waiter); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 761, __pyx_L1_error)
 
 
-    /* "src/asyncio/_stream_c.pyx":735
+    /* "src/asyncio/_stream_c.pyx":759
  *         # Until it waits, and if anything goes wrong.
  *         self.phase = DONE
  *         if waiter is not None:             # <<<<<<<<<<<<<<
@@ -16538,7 +17211,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
     goto __pyx_L3;
   }
 
-  /* "src/asyncio/_stream_c.pyx":739
+  /* "src/asyncio/_stream_c.pyx":763
  *             waiter.check()
  *         else:
  *             stream.check_thread()             # <<<<<<<<<<<<<<
@@ -16546,10 +17219,10 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
  *                 raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
 */
   /*else*/ {
-    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Stream_check_thread(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 739, __pyx_L1_error)
+    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Stream_check_thread(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 763, __pyx_L1_error)
 
 
-    /* "src/asyncio/_stream_c.pyx":740
+    /* "src/asyncio/_stream_c.pyx":764
  *         else:
  *             stream.check_thread()
  *             if stream._receiver is not None:             # <<<<<<<<<<<<<<
@@ -16560,7 +17233,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "src/asyncio/_stream_c.pyx":741
+      /* "src/asyncio/_stream_c.pyx":765
  *             stream.check_thread()
  *             if stream._receiver is not None:
  *                 raise ConcurrencyError("cannot call recv while another coroutine is already running recv")             # <<<<<<<<<<<<<<
@@ -16568,7 +17241,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
  *             return self.take(stream.pop())
 */
       __pyx_t_4 = NULL;
-      __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_ConcurrencyError); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 741, __pyx_L1_error)
+      __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_ConcurrencyError); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 765, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
       __pyx_t_6 = 1;
       #if CYTHON_UNPACK_METHODS
@@ -16587,14 +17260,14 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
         __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
         __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 741, __pyx_L1_error)
+        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 765, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_1);
       }
       __Pyx_Raise(__pyx_t_1, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-      __PYX_ERR(0, 741, __pyx_L1_error)
+      __PYX_ERR(0, 765, __pyx_L1_error)
 
-      /* "src/asyncio/_stream_c.pyx":740
+      /* "src/asyncio/_stream_c.pyx":764
  *         else:
  *             stream.check_thread()
  *             if stream._receiver is not None:             # <<<<<<<<<<<<<<
@@ -16605,7 +17278,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   }
   __pyx_L3:;
 
-  /* "src/asyncio/_stream_c.pyx":742
+  /* "src/asyncio/_stream_c.pyx":766
  *             if stream._receiver is not None:
  *                 raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
  *         if stream.depth():             # <<<<<<<<<<<<<<
@@ -16617,23 +17290,23 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":743
+    /* "src/asyncio/_stream_c.pyx":767
  *                 raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
  *         if stream.depth():
  *             return self.take(stream.pop())             # <<<<<<<<<<<<<<
  *         if stream.protocol.state is CLOSED:
  *             exc = stream.close_exc
 */
-    __pyx_t_1 = ((PyObject *)((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_v_stream->__pyx_base.__pyx_vtab)->pop(__pyx_v_stream)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 743, __pyx_L1_error)
+    __pyx_t_1 = ((PyObject *)((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_v_stream->__pyx_base.__pyx_vtab)->pop(__pyx_v_stream)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 767, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(__pyx_v_self, ((struct __pyx_obj_7wsframe_9_events_c_Message *)__pyx_t_1)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 743, __pyx_L1_error)
+    __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(__pyx_v_self, ((struct __pyx_obj_7wsframe_9_events_c_Message *)__pyx_t_1)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 767, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
     {
       __pyx_r = __pyx_t_3;
     }
     goto __pyx_L0;
 
-    /* "src/asyncio/_stream_c.pyx":742
+    /* "src/asyncio/_stream_c.pyx":766
  *             if stream._receiver is not None:
  *                 raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
  *         if stream.depth():             # <<<<<<<<<<<<<<
@@ -16642,7 +17315,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":744
+  /* "src/asyncio/_stream_c.pyx":768
  *         if stream.depth():
  *             return self.take(stream.pop())
  *         if stream.protocol.state is CLOSED:             # <<<<<<<<<<<<<<
@@ -16653,19 +17326,19 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":745
+    /* "src/asyncio/_stream_c.pyx":769
  *             return self.take(stream.pop())
  *         if stream.protocol.state is CLOSED:
  *             exc = stream.close_exc             # <<<<<<<<<<<<<<
  *             if self.iterates and isinstance(exc, ConnectionClosedOK):
  *                 raise StopAsyncIteration
 */
-    __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_stream), __pyx_mstate_global->__pyx_n_u_close_exc); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 745, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_stream), __pyx_mstate_global->__pyx_n_u_close_exc); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 769, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __pyx_v_exc = __pyx_t_1;
     __pyx_t_1 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":746
+    /* "src/asyncio/_stream_c.pyx":770
  *         if stream.protocol.state is CLOSED:
  *             exc = stream.close_exc
  *             if self.iterates and isinstance(exc, ConnectionClosedOK):             # <<<<<<<<<<<<<<
@@ -16678,9 +17351,9 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
       __pyx_t_2 = __pyx_v_self->iterates;
       goto __pyx_L8_bool_binop_done;
     }
-    __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_ConnectionClosedOK); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 746, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_ConnectionClosedOK); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 770, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_7 = PyObject_IsInstance(__pyx_v_exc, __pyx_t_1); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 746, __pyx_L1_error)
+    __pyx_t_7 = PyObject_IsInstance(__pyx_v_exc, __pyx_t_1); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 770, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
     __pyx_t_2 = __pyx_t_7;
@@ -16689,7 +17362,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "src/asyncio/_stream_c.pyx":747
+      /* "src/asyncio/_stream_c.pyx":771
  *             exc = stream.close_exc
  *             if self.iterates and isinstance(exc, ConnectionClosedOK):
  *                 raise StopAsyncIteration             # <<<<<<<<<<<<<<
@@ -16697,9 +17370,9 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
  *         # The application has come back for more: what there was to answer is answered.
 */
       __Pyx_Raise(((PyObject *)(((PyTypeObject*)PyExc_StopAsyncIteration))), 0, 0, 0);
-      __PYX_ERR(0, 747, __pyx_L1_error)
+      __PYX_ERR(0, 771, __pyx_L1_error)
 
-      /* "src/asyncio/_stream_c.pyx":746
+      /* "src/asyncio/_stream_c.pyx":770
  *         if stream.protocol.state is CLOSED:
  *             exc = stream.close_exc
  *             if self.iterates and isinstance(exc, ConnectionClosedOK):             # <<<<<<<<<<<<<<
@@ -16708,7 +17381,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
     }
 
-    /* "src/asyncio/_stream_c.pyx":748
+    /* "src/asyncio/_stream_c.pyx":772
  *             if self.iterates and isinstance(exc, ConnectionClosedOK):
  *                 raise StopAsyncIteration
  *             raise exc             # <<<<<<<<<<<<<<
@@ -16716,9 +17389,9 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
  *         stream._answering = False
 */
     __Pyx_Raise(__pyx_v_exc, 0, 0, 0);
-    __PYX_ERR(0, 748, __pyx_L1_error)
+    __PYX_ERR(0, 772, __pyx_L1_error)
 
-    /* "src/asyncio/_stream_c.pyx":744
+    /* "src/asyncio/_stream_c.pyx":768
  *         if stream.depth():
  *             return self.take(stream.pop())
  *         if stream.protocol.state is CLOSED:             # <<<<<<<<<<<<<<
@@ -16727,7 +17400,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":750
+  /* "src/asyncio/_stream_c.pyx":774
  *             raise exc
  *         # The application has come back for more: what there was to answer is answered.
  *         stream._answering = False             # <<<<<<<<<<<<<<
@@ -16736,7 +17409,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   __pyx_v_stream->_answering = 0;
 
-  /* "src/asyncio/_stream_c.pyx":751
+  /* "src/asyncio/_stream_c.pyx":775
  *         # The application has come back for more: what there was to answer is answered.
  *         stream._answering = False
  *         if stream.protocol.hold_failure:             # <<<<<<<<<<<<<<
@@ -16745,7 +17418,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   if (__pyx_v_stream->__pyx_base.protocol->hold_failure) {
 
-    /* "src/asyncio/_stream_c.pyx":752
+    /* "src/asyncio/_stream_c.pyx":776
  *         stream._answering = False
  *         if stream.protocol.hold_failure:
  *             stream._release_failure()             # <<<<<<<<<<<<<<
@@ -16759,12 +17432,12 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
       PyObject *__pyx_callargs[2] = {__pyx_t_5, NULL};
       __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_release_failure, __pyx_callargs+__pyx_t_6, (1-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 752, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 776, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
     }
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":751
+    /* "src/asyncio/_stream_c.pyx":775
  *         # The application has come back for more: what there was to answer is answered.
  *         stream._answering = False
  *         if stream.protocol.hold_failure:             # <<<<<<<<<<<<<<
@@ -16773,7 +17446,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":753
+  /* "src/asyncio/_stream_c.pyx":777
  *         if stream.protocol.hold_failure:
  *             stream._release_failure()
  *         stream._sent_in_a_row = 0             # <<<<<<<<<<<<<<
@@ -16782,19 +17455,19 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   __pyx_v_stream->_sent_in_a_row = 0;
 
-  /* "src/asyncio/_stream_c.pyx":754
+  /* "src/asyncio/_stream_c.pyx":778
  *             stream._release_failure()
  *         stream._sent_in_a_row = 0
  *         waiter = Waiter.__new__(Waiter)             # <<<<<<<<<<<<<<
  *         waiter.loop = stream.loop
  *         waiter._asyncio_future_blocking = True
 */
-  __pyx_t_1 = ((PyObject *)__pyx_tp_new_7wsframe_7asyncio_9_stream_c_Waiter(((PyTypeObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter), __pyx_mstate_global->__pyx_empty_tuple, NULL)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 754, __pyx_L1_error)
+  __pyx_t_1 = ((PyObject *)__pyx_tp_new_7wsframe_7asyncio_9_stream_c_Waiter(((PyTypeObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter), __pyx_mstate_global->__pyx_empty_tuple, NULL)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 778, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_DECREF_SET(__pyx_v_waiter, ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)__pyx_t_1));
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":755
+  /* "src/asyncio/_stream_c.pyx":779
  *         stream._sent_in_a_row = 0
  *         waiter = Waiter.__new__(Waiter)
  *         waiter.loop = stream.loop             # <<<<<<<<<<<<<<
@@ -16808,7 +17481,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   __Pyx_DECREF_SET(__pyx_v_waiter->loop, __pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":756
+  /* "src/asyncio/_stream_c.pyx":780
  *         waiter = Waiter.__new__(Waiter)
  *         waiter.loop = stream.loop
  *         waiter._asyncio_future_blocking = True             # <<<<<<<<<<<<<<
@@ -16817,7 +17490,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   __pyx_v_waiter->_asyncio_future_blocking = 1;
 
-  /* "src/asyncio/_stream_c.pyx":757
+  /* "src/asyncio/_stream_c.pyx":781
  *         waiter.loop = stream.loop
  *         waiter._asyncio_future_blocking = True
  *         stream._receiver = self.waiter = self.value = waiter             # <<<<<<<<<<<<<<
@@ -16837,7 +17510,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   __Pyx_GOTREF(__pyx_v_self->__pyx_base.value);
   __Pyx_DECREF_SET(__pyx_v_self->__pyx_base.value, ((PyObject *)__pyx_v_waiter));
 
-  /* "src/asyncio/_stream_c.pyx":758
+  /* "src/asyncio/_stream_c.pyx":782
  *         waiter._asyncio_future_blocking = True
  *         stream._receiver = self.waiter = self.value = waiter
  *         self.phase = WAITING             # <<<<<<<<<<<<<<
@@ -16846,7 +17519,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
 */
   __pyx_v_self->__pyx_base.phase = __pyx_e_7wsframe_7asyncio_9_stream_c_WAITING;
 
-  /* "src/asyncio/_stream_c.pyx":759
+  /* "src/asyncio/_stream_c.pyx":783
  *         stream._receiver = self.waiter = self.value = waiter
  *         self.phase = WAITING
  *         return WAIT             # <<<<<<<<<<<<<<
@@ -16859,7 +17532,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":730
+  /* "src/asyncio/_stream_c.pyx":754
  *         return b"Connection.__anext__" if self.iterates else b"Connection.recv"
  * 
  *     cdef int run(self) except -1:             # <<<<<<<<<<<<<<
@@ -16883,7 +17556,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_run(struct __pyx_obj_7w
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":761
+/* "src/asyncio/_stream_c.pyx":785
  *         return WAIT
  * 
  *     cdef int take(self, Message message) except -1:             # <<<<<<<<<<<<<<
@@ -16921,7 +17594,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("take", 0);
 
-  /* "src/asyncio/_stream_c.pyx":762
+  /* "src/asyncio/_stream_c.pyx":786
  * 
  *     cdef int take(self, Message message) except -1:
  *         cdef QueueStream stream = self.stream             # <<<<<<<<<<<<<<
@@ -16933,7 +17606,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   __pyx_v_stream = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":763
+  /* "src/asyncio/_stream_c.pyx":787
  *     cdef int take(self, Message message) except -1:
  *         cdef QueueStream stream = self.stream
  *         stream._answering = True             # <<<<<<<<<<<<<<
@@ -16942,7 +17615,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
 */
   __pyx_v_stream->_answering = 1;
 
-  /* "src/asyncio/_stream_c.pyx":764
+  /* "src/asyncio/_stream_c.pyx":788
  *         cdef QueueStream stream = self.stream
  *         stream._answering = True
  *         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):             # <<<<<<<<<<<<<<
@@ -16974,7 +17647,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":765
+    /* "src/asyncio/_stream_c.pyx":789
  *         stream._answering = True
  *         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
  *             stream.resume_reading()             # <<<<<<<<<<<<<<
@@ -16988,12 +17661,12 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
       PyObject *__pyx_callargs[2] = {__pyx_t_4, NULL};
       __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_resume_reading, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 765, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 789, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
     }
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":764
+    /* "src/asyncio/_stream_c.pyx":788
  *         cdef QueueStream stream = self.stream
  *         stream._answering = True
  *         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):             # <<<<<<<<<<<<<<
@@ -17002,7 +17675,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":766
+  /* "src/asyncio/_stream_c.pyx":790
  *         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
  *             stream.resume_reading()
  *         if self.decode is None:             # <<<<<<<<<<<<<<
@@ -17013,21 +17686,21 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":767
+    /* "src/asyncio/_stream_c.pyx":791
  *             stream.resume_reading()
  *         if self.decode is None:
  *             self.value = message_data(message)             # <<<<<<<<<<<<<<
  *         elif not self.decode:
  *             self.value = message.payload
 */
-    __pyx_t_1 = __pyx_f_7wsframe_9_events_c_message_data(__pyx_v_message); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 767, __pyx_L1_error)
+    __pyx_t_1 = __pyx_f_7wsframe_9_events_c_message_data(__pyx_v_message); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 791, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_GIVEREF(__pyx_t_1);
     __Pyx_GOTREF(__pyx_v_self->__pyx_base.value);
     __Pyx_DECREF_SET(__pyx_v_self->__pyx_base.value, __pyx_t_1);
     __pyx_t_1 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":766
+    /* "src/asyncio/_stream_c.pyx":790
  *         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
  *             stream.resume_reading()
  *         if self.decode is None:             # <<<<<<<<<<<<<<
@@ -17037,21 +17710,21 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
     goto __pyx_L7;
   }
 
-  /* "src/asyncio/_stream_c.pyx":768
+  /* "src/asyncio/_stream_c.pyx":792
  *         if self.decode is None:
  *             self.value = message_data(message)
  *         elif not self.decode:             # <<<<<<<<<<<<<<
  *             self.value = message.payload
  *         else:
 */
-  __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_self->decode); if (unlikely((__pyx_t_2 < 0))) __PYX_ERR(0, 768, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_self->decode); if (unlikely((__pyx_t_2 < 0))) __PYX_ERR(0, 792, __pyx_L1_error)
   __pyx_t_3 = (!__pyx_t_2);
 
 
   if (__pyx_t_3) {
 
 
-    /* "src/asyncio/_stream_c.pyx":769
+    /* "src/asyncio/_stream_c.pyx":793
  *             self.value = message_data(message)
  *         elif not self.decode:
  *             self.value = message.payload             # <<<<<<<<<<<<<<
@@ -17065,7 +17738,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
     __Pyx_DECREF_SET(__pyx_v_self->__pyx_base.value, __pyx_t_1);
     __pyx_t_1 = 0;
 
-    /* "src/asyncio/_stream_c.pyx":768
+    /* "src/asyncio/_stream_c.pyx":792
  *         if self.decode is None:
  *             self.value = message_data(message)
  *         elif not self.decode:             # <<<<<<<<<<<<<<
@@ -17075,7 +17748,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
     goto __pyx_L7;
   }
 
-  /* "src/asyncio/_stream_c.pyx":771
+  /* "src/asyncio/_stream_c.pyx":795
  *             self.value = message.payload
  *         else:
  *             try:             # <<<<<<<<<<<<<<
@@ -17092,7 +17765,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
       __Pyx_XGOTREF(__pyx_t_8);
       /*try:*/ {
 
-        /* "src/asyncio/_stream_c.pyx":772
+        /* "src/asyncio/_stream_c.pyx":796
  *         else:
  *             try:
  *                 self.value = message.payload.decode()             # <<<<<<<<<<<<<<
@@ -17101,16 +17774,16 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
 */
         if (unlikely(__pyx_v_message->payload == Py_None)) {
           PyErr_Format(PyExc_AttributeError, "\047NoneType\047 object has no attribute \047%.30s\047", "decode");
-          __PYX_ERR(0, 772, __pyx_L8_error)
+          __PYX_ERR(0, 796, __pyx_L8_error)
         }
-        __pyx_t_1 = __Pyx_decode_bytes(__pyx_v_message->payload, 0, PY_SSIZE_T_MAX, NULL, NULL, NULL); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 772, __pyx_L8_error)
+        __pyx_t_1 = __Pyx_decode_bytes(__pyx_v_message->payload, 0, PY_SSIZE_T_MAX, NULL, NULL, NULL); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 796, __pyx_L8_error)
         __Pyx_GOTREF(__pyx_t_1);
         __Pyx_GIVEREF(__pyx_t_1);
         __Pyx_GOTREF(__pyx_v_self->__pyx_base.value);
         __Pyx_DECREF_SET(__pyx_v_self->__pyx_base.value, __pyx_t_1);
         __pyx_t_1 = 0;
 
-        /* "src/asyncio/_stream_c.pyx":771
+        /* "src/asyncio/_stream_c.pyx":795
  *             self.value = message.payload
  *         else:
  *             try:             # <<<<<<<<<<<<<<
@@ -17126,7 +17799,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
       __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
       __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-      /* "src/asyncio/_stream_c.pyx":773
+      /* "src/asyncio/_stream_c.pyx":797
  *             try:
  *                 self.value = message.payload.decode()
  *             except UnicodeDecodeError as exc:             # <<<<<<<<<<<<<<
@@ -17136,7 +17809,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
       __pyx_t_9 = __Pyx_PyErr_ExceptionMatches(((PyObject *)(((PyTypeObject*)PyExc_UnicodeDecodeError))));
       if (__pyx_t_9) {
         __Pyx_AddTraceback("wsframe.asyncio._stream_c.Receive.take", __pyx_clineno, __pyx_lineno, __pyx_filename);
-        if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_4, &__pyx_t_10) < 0) __PYX_ERR(0, 773, __pyx_L10_except_error)
+        if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_4, &__pyx_t_10) < 0) __PYX_ERR(0, 797, __pyx_L10_except_error)
         __Pyx_XGOTREF(__pyx_t_1);
         __Pyx_XGOTREF(__pyx_t_4);
         __Pyx_XGOTREF(__pyx_t_10);
@@ -17144,7 +17817,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
         __pyx_v_exc = __pyx_t_4;
         /*try:*/ {
 
-          /* "src/asyncio/_stream_c.pyx":774
+          /* "src/asyncio/_stream_c.pyx":798
  *                 self.value = message.payload.decode()
  *             except UnicodeDecodeError as exc:
  *                 return self.delegate(stream._refuse_text(exc))             # <<<<<<<<<<<<<<
@@ -17158,10 +17831,10 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
             PyObject *__pyx_callargs[2] = {__pyx_t_12, __pyx_v_exc};
             __pyx_t_11 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_refuse_text, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
             __Pyx_XDECREF(__pyx_t_12); __pyx_t_12 = 0;
-            if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 774, __pyx_L19_error)
+            if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 798, __pyx_L19_error)
             __Pyx_GOTREF(__pyx_t_11);
           }
-          __pyx_t_9 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Receive *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_11); if (unlikely(__pyx_t_9 == ((int)-1))) __PYX_ERR(0, 774, __pyx_L19_error)
+          __pyx_t_9 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Receive *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_11); if (unlikely(__pyx_t_9 == ((int)-1))) __PYX_ERR(0, 798, __pyx_L19_error)
           __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
           {
             __pyx_r = __pyx_t_9;
@@ -17172,7 +17845,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
           goto __pyx_L18_return;
         }
 
-        /* "src/asyncio/_stream_c.pyx":773
+        /* "src/asyncio/_stream_c.pyx":797
  *             try:
  *                 self.value = message.payload.decode()
  *             except UnicodeDecodeError as exc:             # <<<<<<<<<<<<<<
@@ -17221,7 +17894,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
       }
       goto __pyx_L10_except_error;
 
-      /* "src/asyncio/_stream_c.pyx":771
+      /* "src/asyncio/_stream_c.pyx":795
  *             self.value = message.payload
  *         else:
  *             try:             # <<<<<<<<<<<<<<
@@ -17245,7 +17918,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   }
   __pyx_L7:;
 
-  /* "src/asyncio/_stream_c.pyx":775
+  /* "src/asyncio/_stream_c.pyx":799
  *             except UnicodeDecodeError as exc:
  *                 return self.delegate(stream._refuse_text(exc))
  *         return RESULT             # <<<<<<<<<<<<<<
@@ -17258,7 +17931,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":761
+  /* "src/asyncio/_stream_c.pyx":785
  *         return WAIT
  * 
  *     cdef int take(self, Message message) except -1:             # <<<<<<<<<<<<<<
@@ -17283,7 +17956,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take(struct __pyx_obj_7
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":777
+/* "src/asyncio/_stream_c.pyx":801
  *         return RESULT
  * 
  *     cdef int abandon(self) except -1:             # <<<<<<<<<<<<<<
@@ -17301,7 +17974,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_abandon(struct __pyx_ob
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("abandon", 0);
 
-  /* "src/asyncio/_stream_c.pyx":778
+  /* "src/asyncio/_stream_c.pyx":802
  * 
  *     cdef int abandon(self) except -1:
  *         if self.waiter is not None:             # <<<<<<<<<<<<<<
@@ -17312,7 +17985,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_abandon(struct __pyx_ob
   if (__pyx_t_1) {
 
 
-    /* "src/asyncio/_stream_c.pyx":779
+    /* "src/asyncio/_stream_c.pyx":803
  *     cdef int abandon(self) except -1:
  *         if self.waiter is not None:
  *             self.stream._receiver = self.waiter = None             # <<<<<<<<<<<<<<
@@ -17328,7 +18001,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_abandon(struct __pyx_ob
     __Pyx_GOTREF((PyObject *)__pyx_v_self->waiter);
     __Pyx_DECREF_SET(__pyx_v_self->waiter, ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *)Py_None));
 
-    /* "src/asyncio/_stream_c.pyx":778
+    /* "src/asyncio/_stream_c.pyx":802
  * 
  *     cdef int abandon(self) except -1:
  *         if self.waiter is not None:             # <<<<<<<<<<<<<<
@@ -17337,20 +18010,20 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_abandon(struct __pyx_ob
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":780
+  /* "src/asyncio/_stream_c.pyx":804
  *         if self.waiter is not None:
  *             self.stream._receiver = self.waiter = None
  *         return Awaitable.abandon(self)             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_2 = __pyx_f_7wsframe_7asyncio_9_stream_c_9Awaitable_abandon(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self)); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 780, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_7wsframe_7asyncio_9_stream_c_9Awaitable_abandon(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self)); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 804, __pyx_L1_error)
   {
     __pyx_r = __pyx_t_2;
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":777
+  /* "src/asyncio/_stream_c.pyx":801
  *         return RESULT
  * 
  *     cdef int abandon(self) except -1:             # <<<<<<<<<<<<<<
@@ -17886,7 +18559,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_7Receive_2__setstate_cyth
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":791
+/* "src/asyncio/_stream_c.pyx":815
  *     cdef object compress
  * 
  *     cdef const char *name(self) noexcept:             # <<<<<<<<<<<<<<
@@ -17897,7 +18570,7 @@ static PyObject *__pyx_pf_7wsframe_7asyncio_9_stream_c_7Receive_2__setstate_cyth
 static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_4Send_name(CYTHON_UNUSED struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Send *__pyx_v_self) {
   char const *__pyx_r;
 
-  /* "src/asyncio/_stream_c.pyx":792
+  /* "src/asyncio/_stream_c.pyx":816
  * 
  *     cdef const char *name(self) noexcept:
  *         return b"Connection.send"             # <<<<<<<<<<<<<<
@@ -17910,7 +18583,7 @@ static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_4Send_name(CYTHON_UNUSED
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":791
+  /* "src/asyncio/_stream_c.pyx":815
  *     cdef object compress
  * 
  *     cdef const char *name(self) noexcept:             # <<<<<<<<<<<<<<
@@ -17924,7 +18597,7 @@ static char const *__pyx_f_7wsframe_7asyncio_9_stream_c_4Send_name(CYTHON_UNUSED
   return __pyx_r;
 }
 
-/* "src/asyncio/_stream_c.pyx":794
+/* "src/asyncio/_stream_c.pyx":818
  *         return b"Connection.send"
  * 
  *     cdef int run(self) except -1:             # <<<<<<<<<<<<<<
@@ -17951,7 +18624,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("run", 0);
 
-  /* "src/asyncio/_stream_c.pyx":795
+  /* "src/asyncio/_stream_c.pyx":819
  * 
  *     cdef int run(self) except -1:
  *         cdef QueueStream stream = self.stream             # <<<<<<<<<<<<<<
@@ -17963,7 +18636,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   __pyx_v_stream = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":796
+  /* "src/asyncio/_stream_c.pyx":820
  *     cdef int run(self) except -1:
  *         cdef QueueStream stream = self.stream
  *         cdef object message = self.message             # <<<<<<<<<<<<<<
@@ -17975,7 +18648,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   __pyx_v_message = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":797
+  /* "src/asyncio/_stream_c.pyx":821
  *         cdef QueueStream stream = self.stream
  *         cdef object message = self.message
  *         cdef bint is_text = type(message) is str             # <<<<<<<<<<<<<<
@@ -17985,7 +18658,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   __pyx_t_2 = (((PyObject *)Py_TYPE(__pyx_v_message)) == ((PyObject *)(&PyUnicode_Type)));
   __pyx_v_is_text = __pyx_t_2;
 
-  /* "src/asyncio/_stream_c.pyx":798
+  /* "src/asyncio/_stream_c.pyx":822
  *         cdef object message = self.message
  *         cdef bint is_text = type(message) is str
  *         self.phase = DONE             # <<<<<<<<<<<<<<
@@ -17994,7 +18667,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 */
   __pyx_v_self->__pyx_base.phase = __pyx_e_7wsframe_7asyncio_9_stream_c_DONE;
 
-  /* "src/asyncio/_stream_c.pyx":799
+  /* "src/asyncio/_stream_c.pyx":823
  *         cdef bint is_text = type(message) is str
  *         self.phase = DONE
  *         self.message = None             # <<<<<<<<<<<<<<
@@ -18006,17 +18679,17 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   __Pyx_GOTREF(__pyx_v_self->message);
   __Pyx_DECREF_SET(__pyx_v_self->message, Py_None);
 
-  /* "src/asyncio/_stream_c.pyx":800
+  /* "src/asyncio/_stream_c.pyx":824
  *         self.phase = DONE
  *         self.message = None
  *         stream.check_thread()             # <<<<<<<<<<<<<<
  *         if (
  *             (is_text or type(message) is bytes)
 */
-  __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Stream_check_thread(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 800, __pyx_L1_error)
+  __pyx_t_3 = __pyx_f_7wsframe_7asyncio_9_stream_c_6Stream_check_thread(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 824, __pyx_L1_error)
 
 
-  /* "src/asyncio/_stream_c.pyx":802
+  /* "src/asyncio/_stream_c.pyx":826
  *         stream.check_thread()
  *         if (
  *             (is_text or type(message) is bytes)             # <<<<<<<<<<<<<<
@@ -18038,7 +18711,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   }
   __pyx_L5_next_and:;
 
-  /* "src/asyncio/_stream_c.pyx":803
+  /* "src/asyncio/_stream_c.pyx":827
  *         if (
  *             (is_text or type(message) is bytes)
  *             and stream.protocol.state is OPEN             # <<<<<<<<<<<<<<
@@ -18055,7 +18728,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
     goto __pyx_L4_bool_binop_done;
   }
 
-  /* "src/asyncio/_stream_c.pyx":804
+  /* "src/asyncio/_stream_c.pyx":828
  *             (is_text or type(message) is bytes)
  *             and stream.protocol.state is OPEN
  *             and stream._fragments_sent is None             # <<<<<<<<<<<<<<
@@ -18068,7 +18741,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 
   __pyx_L4_bool_binop_done:;
 
-  /* "src/asyncio/_stream_c.pyx":801
+  /* "src/asyncio/_stream_c.pyx":825
  *         self.message = None
  *         stream.check_thread()
  *         if (             # <<<<<<<<<<<<<<
@@ -18078,7 +18751,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
   if (__pyx_t_2) {
 
 
-    /* "src/asyncio/_stream_c.pyx":807
+    /* "src/asyncio/_stream_c.pyx":831
  *         ):
  *             stream.protocol.send_message(
  *                 TEXT if (is_text if self.text is None else self.text) else BINARY, message, True, self.compress             # <<<<<<<<<<<<<<
@@ -18087,7 +18760,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 */
     __pyx_t_2 = (__pyx_v_self->text == Py_None);
     if (__pyx_t_2) {
-      __pyx_t_6 = __Pyx_PyBool_FromLong(__pyx_v_is_text); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 807, __pyx_L1_error)
+      __pyx_t_6 = __Pyx_PyBool_FromLong(__pyx_v_is_text); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 831, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_6);
       __pyx_t_1 = __pyx_t_6;
       __pyx_t_6 = 0;
@@ -18096,7 +18769,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
       __pyx_t_1 = __pyx_v_self->text;
     }
 
-    __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_2 < 0))) __PYX_ERR(0, 807, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_2 < 0))) __PYX_ERR(0, 831, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
     if (__pyx_t_2) {
 
@@ -18109,31 +18782,31 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
     __pyx_t_1 = __pyx_v_self->compress;
     __Pyx_INCREF(__pyx_t_1);
 
-    /* "src/asyncio/_stream_c.pyx":806
+    /* "src/asyncio/_stream_c.pyx":830
  *             and stream._fragments_sent is None
  *         ):
  *             stream.protocol.send_message(             # <<<<<<<<<<<<<<
  *                 TEXT if (is_text if self.text is None else self.text) else BINARY, message, True, self.compress
  *             )
 */
-    __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7_core_c_Core *)__pyx_v_stream->__pyx_base.protocol->__pyx_vtab)->send_message(__pyx_v_stream->__pyx_base.protocol, __pyx_t_5, __pyx_v_message, 1, __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 806, __pyx_L1_error)
+    __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7_core_c_Core *)__pyx_v_stream->__pyx_base.protocol->__pyx_vtab)->send_message(__pyx_v_stream->__pyx_base.protocol, __pyx_t_5, __pyx_v_message, 1, __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 830, __pyx_L1_error)
 
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
 
-    /* "src/asyncio/_stream_c.pyx":809
+    /* "src/asyncio/_stream_c.pyx":833
  *                 TEXT if (is_text if self.text is None else self.text) else BINARY, message, True, self.compress
  *             )
  *             stream.flush_joined(len(message))             # <<<<<<<<<<<<<<
  *             stream._sent_in_a_row += 1
  *             if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
 */
-    __pyx_t_7 = PyObject_Length(__pyx_v_message); if (unlikely(__pyx_t_7 == ((Py_ssize_t)-1))) __PYX_ERR(0, 809, __pyx_L1_error)
-    __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_v_stream->__pyx_base.__pyx_vtab)->__pyx_base.flush_joined(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream), __pyx_t_7); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 809, __pyx_L1_error)
+    __pyx_t_7 = PyObject_Length(__pyx_v_message); if (unlikely(__pyx_t_7 == ((Py_ssize_t)-1))) __PYX_ERR(0, 833, __pyx_L1_error)
+    __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_QueueStream *)__pyx_v_stream->__pyx_base.__pyx_vtab)->__pyx_base.flush_joined(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Stream *)__pyx_v_stream), __pyx_t_7); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 833, __pyx_L1_error)
 
 
 
-    /* "src/asyncio/_stream_c.pyx":810
+    /* "src/asyncio/_stream_c.pyx":834
  *             )
  *             stream.flush_joined(len(message))
  *             stream._sent_in_a_row += 1             # <<<<<<<<<<<<<<
@@ -18142,7 +18815,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 */
     __pyx_v_stream->_sent_in_a_row = (__pyx_v_stream->_sent_in_a_row + 1);
 
-    /* "src/asyncio/_stream_c.pyx":811
+    /* "src/asyncio/_stream_c.pyx":835
  *             stream.flush_joined(len(message))
  *             stream._sent_in_a_row += 1
  *             if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:             # <<<<<<<<<<<<<<
@@ -18171,7 +18844,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
     if (__pyx_t_2) {
 
 
-      /* "src/asyncio/_stream_c.pyx":812
+      /* "src/asyncio/_stream_c.pyx":836
  *             stream._sent_in_a_row += 1
  *             if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
  *                 return self.delegate(stream._drain())             # <<<<<<<<<<<<<<
@@ -18185,17 +18858,17 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
         PyObject *__pyx_callargs[2] = {__pyx_t_6, NULL};
         __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_drain, __pyx_callargs+__pyx_t_8, (1-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
-        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 812, __pyx_L1_error)
+        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 836, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_1);
       }
-      __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Send *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 812, __pyx_L1_error)
+      __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Send *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 836, __pyx_L1_error)
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
       {
         __pyx_r = __pyx_t_3;
       }
       goto __pyx_L0;
 
-      /* "src/asyncio/_stream_c.pyx":811
+      /* "src/asyncio/_stream_c.pyx":835
  *             stream.flush_joined(len(message))
  *             stream._sent_in_a_row += 1
  *             if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:             # <<<<<<<<<<<<<<
@@ -18204,7 +18877,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 */
     }
 
-    /* "src/asyncio/_stream_c.pyx":813
+    /* "src/asyncio/_stream_c.pyx":837
  *             if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
  *                 return self.delegate(stream._drain())
  *             return RESULT             # <<<<<<<<<<<<<<
@@ -18217,7 +18890,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
     }
     goto __pyx_L0;
 
-    /* "src/asyncio/_stream_c.pyx":801
+    /* "src/asyncio/_stream_c.pyx":825
  *         self.message = None
  *         stream.check_thread()
  *         if (             # <<<<<<<<<<<<<<
@@ -18226,7 +18899,7 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
 */
   }
 
-  /* "src/asyncio/_stream_c.pyx":814
+  /* "src/asyncio/_stream_c.pyx":838
  *                 return self.delegate(stream._drain())
  *             return RESULT
  *         return self.delegate(stream._send(message, self.text, self.compress))             # <<<<<<<<<<<<<<
@@ -18240,17 +18913,17 @@ static int __pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run(struct __pyx_obj_7wsfr
     PyObject *__pyx_callargs[4] = {__pyx_t_6, __pyx_v_message, __pyx_v_self->text, __pyx_v_self->compress};
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_send_2, __pyx_callargs+__pyx_t_8, (4-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 814, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 838, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Send *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 814, __pyx_L1_error)
+  __pyx_t_3 = ((struct __pyx_vtabstruct_7wsframe_7asyncio_9_stream_c_Send *)__pyx_v_self->__pyx_base.__pyx_vtab)->__pyx_base.delegate(((struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *)__pyx_v_self), __pyx_t_1); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 838, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   {
     __pyx_r = __pyx_t_3;
   }
   goto __pyx_L0;
 
-  /* "src/asyncio/_stream_c.pyx":794
+  /* "src/asyncio/_stream_c.pyx":818
  *         return b"Connection.send"
  * 
  *     cdef int run(self) except -1:             # <<<<<<<<<<<<<<
@@ -21137,7 +21810,19 @@ static PyObject *__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c_Waiter(PyObjec
   }
   Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
   PyObject *o = __pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c_Waiter((PyTypeObject*)t, args, nargs, kwnames);
+  if (likely(o)) {
+    assert(Py_TYPE(o) == (PyTypeObject*)t);
+    if (unlikely(__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1__init__(o, args, nargs, kwnames) < 0)) {
+      Py_CLEAR(o);
+    }
+  }
   return o;
+}
+#endif
+
+#if CYTHON_VECTORCALL_TPNEW
+static int __pyx_tp_init_7wsframe_7asyncio_9_stream_c_Waiter(PyObject *o, PyObject *args, PyObject *kwds) {
+  return __Pyx_CallTpinitAsVectorcall(__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1__init__, o, args, kwds);
 }
 #endif
 
@@ -21224,13 +21909,20 @@ static int __pyx_setprop_7wsframe_7asyncio_9_stream_c_6Waiter__asyncio_future_bl
   }
 }
 
+static PyObject *__pyx_specialmethod___pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__(PyObject *self, CYTHON_UNUSED PyObject *arg) {
+  return __pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__(self);
+}
+
 static PyMethodDef __pyx_methods_7wsframe_7asyncio_9_stream_c_Waiter[] = {
-  {"get_loop", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_get_loop},
-  {"add_done_callback", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_2add_done_callback},
-  {"result", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_5result, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_4result},
-  {"cancel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_6cancel},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__await__", (PyCFunction)__pyx_specialmethod___pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__, METH_NOARGS|METH_COEXIST, 0},
+  {"get_loop", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_5get_loop},
+  {"add_done_callback", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_7add_done_callback},
+  {"result", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_10result, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_9result},
+  {"cancel", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_11cancel},
+  {"wake_soon", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_13wake_soon},
+  {"wake", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_16wake, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_7wsframe_7asyncio_9_stream_c_6Waiter_15wake},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {0, 0, 0, 0}
 };
 
@@ -21241,11 +21933,15 @@ static struct PyGetSetDef __pyx_getsets_7wsframe_7asyncio_9_stream_c_Waiter[] = 
 #if CYTHON_USE_TYPE_SPECS
 static PyType_Slot __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter_slots[] = {
   {Py_tp_dealloc, (void *)__pyx_tp_dealloc_7wsframe_7asyncio_9_stream_c_Waiter},
-  {Py_tp_doc, (void *)PyDoc_STR("What a task waits for in ``recv``; compatible with ``asyncio.Future`` as far as tasks need it.\n\n    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that context is\n    the one that is running already, the task is resumed by the event loop in its next turn.\n    ")},
+  #if defined(Py_am_await)
+  {Py_am_await, (void *)__pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__},
+  #endif
+  {Py_tp_doc, (void *)PyDoc_STR("Waiter(loop)\n--\n\nWhat one task waits for; compatible with ``asyncio.Future`` as far as tasks need it.\n\n    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that\n    context is the one that is running already, the task is resumed by the event loop in its next turn.\n\n    Args:\n        loop: The event loop of the task.\n    ")},
   {Py_tp_traverse, (void *)__pyx_tp_traverse_7wsframe_7asyncio_9_stream_c_Waiter},
   {Py_tp_clear, (void *)__pyx_tp_clear_7wsframe_7asyncio_9_stream_c_Waiter},
   {Py_tp_methods, (void *)__pyx_methods_7wsframe_7asyncio_9_stream_c_Waiter},
   {Py_tp_getset, (void *)__pyx_getsets_7wsframe_7asyncio_9_stream_c_Waiter},
+  {Py_tp_init, (void *)__pyx_tp_init_7wsframe_7asyncio_9_stream_c_Waiter},
   {Py_tp_new, (void *)__pyx_tp_new_7wsframe_7asyncio_9_stream_c_Waiter},
   #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
   #if CYTHON_VECTORCALL_TPNEW
@@ -21263,6 +21959,13 @@ static PyType_Spec __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter_spec = {
 };
 #else
 
+static __Pyx_PyAsyncMethodsStruct __pyx_tp_as_async_Waiter = {
+  __pyx_pw_7wsframe_7asyncio_9_stream_c_6Waiter_3__await__, /*am_await*/
+  0, /*am_aiter*/
+  0, /*am_anext*/
+  0, /*am_send*/
+};
+
 static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter = {
   PyVarObject_HEAD_INIT(0, 0)
   "wsframe.asyncio._stream_c.""Waiter", /*tp_name*/
@@ -21272,7 +21975,7 @@ static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter = {
   0, /*tp_vectorcall_offset*/
   0, /*tp_getattr*/
   0, /*tp_setattr*/
-  0, /*tp_as_async*/
+  (PyAsyncMethods*)&__pyx_tp_as_async_Waiter, /*tp_as_async*/
   0, /*tp_repr*/
   0, /*tp_as_number*/
   0, /*tp_as_sequence*/
@@ -21284,7 +21987,7 @@ static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter = {
   0, /*tp_setattro*/
   0, /*tp_as_buffer*/
   Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
-  PyDoc_STR("What a task waits for in ``recv``; compatible with ``asyncio.Future`` as far as tasks need it.\n\n    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that context is\n    the one that is running already, the task is resumed by the event loop in its next turn.\n    "), /*tp_doc*/
+  PyDoc_STR("Waiter(loop)\n--\n\nWhat one task waits for; compatible with ``asyncio.Future`` as far as tasks need it.\n\n    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that\n    context is the one that is running already, the task is resumed by the event loop in its next turn.\n\n    Args:\n        loop: The event loop of the task.\n    "), /*tp_doc*/
   __pyx_tp_traverse_7wsframe_7asyncio_9_stream_c_Waiter, /*tp_traverse*/
   __pyx_tp_clear_7wsframe_7asyncio_9_stream_c_Waiter, /*tp_clear*/
   0, /*tp_richcompare*/
@@ -21301,7 +22004,7 @@ static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c_Waiter = {
   #if !CYTHON_USE_TYPE_SPECS
   0, /*tp_dictoffset*/
   #endif
-  0, /*tp_init*/
+  __pyx_tp_init_7wsframe_7asyncio_9_stream_c_Waiter, /*tp_init*/
   0, /*tp_alloc*/
   __pyx_tp_new_7wsframe_7asyncio_9_stream_c_Waiter, /*tp_new*/
   0, /*tp_free*/
@@ -21752,6 +22455,213 @@ static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c_Send = {
 };
 #endif
 
+static PyObject *__pyx_tp_new__initialisation_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *o, 
+#if CYTHON_VECTORCALL_TPNEW
+    CYTHON_UNUSED PyObject *const *args, CYTHON_UNUSED Py_ssize_t nargs, CYTHON_UNUSED PyObject *kwnames
+#else
+    CYTHON_UNUSED PyObject *a, CYTHON_UNUSED PyObject *k
+#endif
+) {
+  return o;
+}
+
+static PyObject *__pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyTypeObject *t, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+) {
+  PyObject *o;
+  #if CYTHON_USE_FREELISTS
+  if (likely((int)(__pyx_mstate_global->__pyx_freecount_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ > 0) & __PYX_CHECK_FINAL_TYPE_FOR_FREELISTS(t, __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, sizeof(struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__))))
+  {
+    o = (PyObject*)__pyx_mstate_global->__pyx_freelist_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__[--__pyx_mstate_global->__pyx_freecount_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__];
+    #if CYTHON_USE_TYPE_SPECS
+    Py_DECREF(Py_TYPE(o));
+    #endif
+    memset(o, 0, sizeof(struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__));
+    #if CYTHON_COMPILING_IN_LIMITED_API
+    (void) PyObject_Init(o, t);
+    #else
+    (void) PyObject_INIT(o, t);
+    #endif
+    PyObject_GC_Track(o);
+  } else
+  #endif
+  {
+    o = __Pyx_AllocateExtensionType(t, 1);
+  }
+  if (unlikely(!o)) return 0;
+  return __pyx_tp_new__initialisation_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(o, 
+#if CYTHON_VECTORCALL_TPNEW
+    args, nargs, kwnames
+#else
+    a, k
+#endif
+);
+}
+
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyTypeObject *t, PyObject *a, PyObject *k) {
+  return __Pyx_CallTpnewAsVectorcall(__pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, t, a, k);
+}
+#endif
+
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+  if (unlikely((PyTypeObject*)t != __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ || __Pyx_PyType_HasFeature((PyTypeObject*)t, Py_TPFLAGS_IS_ABSTRACT))) {
+    return __Pyx_CallNewInitFromVectorcall((PyTypeObject*)t, args, nargsf, kwnames);
+  }
+  Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  PyObject *o = __pyx_tp_new_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__((PyTypeObject*)t, args, nargs, kwnames);
+  return o;
+}
+#endif
+
+static void __pyx_tp_dealloc_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *o) {
+  struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *p = (struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)o;
+  #if CYTHON_USE_TP_FINALIZE
+  if (unlikely(__Pyx_PyObject_GetSlot(o, tp_finalize, destructor)) && !__Pyx_PyObject_GC_IsFinalized(o)) {
+    if (__Pyx_PyObject_GetSlot(o, tp_dealloc, destructor) == __pyx_tp_dealloc_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__) {
+      if (PyObject_CallFinalizerFromDealloc(o)) return;
+    }
+  }
+  #endif
+  PyObject_GC_UnTrack(o);
+  Py_CLEAR(p->__pyx_v_self);
+  #if CYTHON_USE_FREELISTS
+  if (likely((int)(__pyx_mstate_global->__pyx_freecount_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ < 8) & __PYX_CHECK_FINAL_TYPE_FOR_FREELISTS(Py_TYPE(o), __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, sizeof(struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__))))
+  {
+    __pyx_mstate_global->__pyx_freelist_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__[__pyx_mstate_global->__pyx_freecount_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__++] = ((struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)o);
+  } else
+  #endif
+  {
+    PyTypeObject *tp = Py_TYPE(o);
+    #if CYTHON_USE_TYPE_SLOTS
+    (*tp->tp_free)(o);
+    #else
+    {
+      freefunc tp_free = (freefunc)PyType_GetSlot(tp, Py_tp_free);
+      if (tp_free) tp_free(o);
+    }
+    #endif
+    #if CYTHON_USE_TYPE_SPECS
+    Py_DECREF(tp);
+    #endif
+  }
+}
+
+static int __pyx_tp_traverse_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(PyObject *o, visitproc v, void *a) {
+  int e;
+  struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *p = (struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ *)o;
+  {
+    e = __Pyx_call_type_traverse(o, 1, v, a);
+    if (e) return e;
+  }
+  if (p->__pyx_v_self) {
+    e = (*v)(((PyObject *)p->__pyx_v_self), a); if (e) return e;
+  }
+  return 0;
+}
+#if CYTHON_USE_TYPE_SPECS
+static PyType_Slot __pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await___slots[] = {
+  {Py_tp_dealloc, (void *)__pyx_tp_dealloc_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__},
+  {Py_tp_traverse, (void *)__pyx_tp_traverse_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__},
+  {Py_tp_new, (void *)__pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__},
+  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
+  #if CYTHON_VECTORCALL_TPNEW
+  {Py_tp_vectorcall, (void *)__pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__},
+  #endif
+  #endif
+  {0, 0},
+};
+static PyType_Spec __pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await___spec = {
+  "wsframe.asyncio._stream_c.__pyx_scope_struct____await__",
+  sizeof(struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__),
+  0,
+  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_HAVE_GC,
+  __pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await___slots,
+};
+#else
+
+static PyTypeObject __pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ = {
+  PyVarObject_HEAD_INIT(0, 0)
+  "wsframe.asyncio._stream_c.""__pyx_scope_struct____await__", /*tp_name*/
+  sizeof(struct __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__), /*tp_basicsize*/
+  0, /*tp_itemsize*/
+  __pyx_tp_dealloc_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, /*tp_dealloc*/
+  0, /*tp_vectorcall_offset*/
+  0, /*tp_getattr*/
+  0, /*tp_setattr*/
+  0, /*tp_as_async*/
+  0, /*tp_repr*/
+  0, /*tp_as_number*/
+  0, /*tp_as_sequence*/
+  0, /*tp_as_mapping*/
+  0, /*tp_hash*/
+  0, /*tp_call*/
+  0, /*tp_str*/
+  0, /*tp_getattro*/
+  0, /*tp_setattro*/
+  0, /*tp_as_buffer*/
+  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
+  0, /*tp_doc*/
+  __pyx_tp_traverse_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, /*tp_traverse*/
+  0, /*tp_clear*/
+  0, /*tp_richcompare*/
+  0, /*tp_weaklistoffset*/
+  0, /*tp_iter*/
+  0, /*tp_iternext*/
+  0, /*tp_methods*/
+  0, /*tp_members*/
+  0, /*tp_getset*/
+  0, /*tp_base*/
+  0, /*tp_dict*/
+  0, /*tp_descr_get*/
+  0, /*tp_descr_set*/
+  #if !CYTHON_USE_TYPE_SPECS
+  0, /*tp_dictoffset*/
+  #endif
+  0, /*tp_init*/
+  0, /*tp_alloc*/
+  __pyx_tp_new_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, /*tp_new*/
+  0, /*tp_free*/
+  0, /*tp_is_gc*/
+  0, /*tp_bases*/
+  0, /*tp_mro*/
+  0, /*tp_cache*/
+  0, /*tp_subclasses*/
+  0, /*tp_weaklist*/
+  0, /*tp_del*/
+  0, /*tp_version_tag*/
+  #if CYTHON_USE_TP_FINALIZE
+  0, /*tp_finalize*/
+  #else
+  NULL, /*tp_finalize*/
+  #endif
+  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
+  #if CYTHON_VECTORCALL_TPNEW
+  __pyx_tp_vectorcall_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__, /*tp_vectorcall*/
+  #else
+  NULL, /*tp_vectorcall*/
+  #endif
+  #endif
+  #if __PYX_NEED_TP_PRINT_SLOT == 1
+  0, /*tp_print*/
+  #endif
+  #if PY_VERSION_HEX >= 0x030C0000
+  0, /*tp_watched*/
+  #endif
+  #if PY_VERSION_HEX >= 0x030d00A4
+  0, /*tp_versions_used*/
+  #endif
+  #if CYTHON_COMPILING_IN_PYPY && PY_VERSION_HEX < 0x030a0000
+  0, /*tp_pypy_flags*/
+  #endif
+};
+#endif
+
 static PyMethodDef __pyx_methods[] = {
   {0, 0, 0, 0}
 };
@@ -21771,6 +22681,7 @@ static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Receive(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Send(__pyx_mstatetype *__pyx_mstate); /*proto*/
+static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Variable_import_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Function_import_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
@@ -22000,8 +22911,8 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter(_
   /*--- Exttype __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter ---*/
   __pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Waiter = &__pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter;
   __pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter.check = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *))__pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_check;
-  __pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter.wake_soon = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *))__pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake_soon;
-  __pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter.wake = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *))__pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_wake;
+  __pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter.resume_soon = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *))__pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume_soon;
+  __pyx_vtable_7wsframe_7asyncio_9_stream_c_Waiter.resume = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter *))__pyx_f_7wsframe_7asyncio_9_stream_c_6Waiter_resume;
   #if CYTHON_USE_TYPE_SPECS
   __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7wsframe_7asyncio_9_stream_c_Waiter_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter)) __PYX_ERR(0, 644, __pyx_L1_error)
   #else
@@ -22046,11 +22957,11 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Receive(
   __pyx_vtable_7wsframe_7asyncio_9_stream_c_Receive.__pyx_base.abandon = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *))__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_abandon;
   __pyx_vtable_7wsframe_7asyncio_9_stream_c_Receive.take = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Receive *, struct __pyx_obj_7wsframe_9_events_c_Message *))__pyx_f_7wsframe_7asyncio_9_stream_c_7Receive_take;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_t_1 = PyTuple_Pack(1, (PyObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 718, __pyx_L1_error)
+  __pyx_t_1 = PyTuple_Pack(1, (PyObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 742, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7wsframe_7asyncio_9_stream_c_Receive_spec, __pyx_t_1);
   __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-  if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive)) __PYX_ERR(0, 718, __pyx_L1_error)
+  if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive)) __PYX_ERR(0, 742, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive = &__pyx_type_7wsframe_7asyncio_9_stream_c_Receive;
   #endif
@@ -22058,7 +22969,7 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Receive(
   __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive->tp_base = __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable;
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 718, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 742, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive);
@@ -22068,9 +22979,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Receive(
     __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive, __pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 718, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Receive, (PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 718, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 718, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive, __pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 742, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Receive, (PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 742, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive) < (0)) __PYX_ERR(0, 742, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -22093,11 +23004,11 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Send(__p
   __pyx_vtable_7wsframe_7asyncio_9_stream_c_Send.__pyx_base.name = (char const *(*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *))__pyx_f_7wsframe_7asyncio_9_stream_c_4Send_name;
   __pyx_vtable_7wsframe_7asyncio_9_stream_c_Send.__pyx_base.run = (int (*)(struct __pyx_obj_7wsframe_7asyncio_9_stream_c_Awaitable *))__pyx_f_7wsframe_7asyncio_9_stream_c_4Send_run;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_t_1 = PyTuple_Pack(1, (PyObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 783, __pyx_L1_error)
+  __pyx_t_1 = PyTuple_Pack(1, (PyObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 807, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7wsframe_7asyncio_9_stream_c_Send_spec, __pyx_t_1);
   __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-  if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send)) __PYX_ERR(0, 783, __pyx_L1_error)
+  if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send)) __PYX_ERR(0, 807, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send = &__pyx_type_7wsframe_7asyncio_9_stream_c_Send;
   #endif
@@ -22105,7 +23016,7 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Send(__p
   __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send->tp_base = __pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable;
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 783, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 807, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send);
@@ -22115,13 +23026,46 @@ static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Send(__p
     __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send, __pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 783, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Send, (PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 783, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 783, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send, __pyx_vtabptr_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 807, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Send, (PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 807, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send) < (0)) __PYX_ERR(0, 807, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_RefNannyFinishContext();
+  return -1;
+}
+
+static int __Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(__pyx_mstatetype *__pyx_mstate) {
+  __Pyx_RefNannyDeclarations
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  CYTHON_UNUSED_VAR(__pyx_mstate);
+  __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__", 0);
+  /*--- Exttype __pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ ---*/
+  #if CYTHON_USE_TYPE_SPECS
+  __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await___spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__)) __PYX_ERR(0, 672, __pyx_L1_error)
+  #else
+  __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__ = &__pyx_type_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__;
+  #endif
+  #if !CYTHON_COMPILING_IN_LIMITED_API
+  #endif
+  #if !CYTHON_USE_TYPE_SPECS
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__) < (0)) __PYX_ERR(0, 672, __pyx_L1_error)
+  #endif
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__);
+  #endif
+  #if !CYTHON_COMPILING_IN_LIMITED_API
+  if ((CYTHON_USE_TYPE_SLOTS && CYTHON_USE_PYTYPE_LOOKUP) && likely(!__pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__->tp_dictoffset && __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__->tp_getattro == PyObject_GenericGetAttr)) {
+    __pyx_mstate->__pyx_ptype_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__->tp_getattro = PyObject_GenericGetAttr;
+  }
+  #endif
+  __Pyx_RefNannyFinishContext();
+  return 0;
+  __pyx_L1_error:;
   __Pyx_RefNannyFinishContext();
   return -1;
 }
@@ -22575,6 +23519,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Waiter(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Receive(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c_Send(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
+  if (unlikely((__Pyx_modinit_Exttype___pyx_obj_7wsframe_7asyncio_9_stream_c___pyx_scope_struct____await__(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Type_import_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Variable_import_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Function_import_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
@@ -22684,7 +23629,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
  * from wsframe.limits import JOINED_BYTES, READ_SIZE, SENDS_IN_A_ROW             # <<<<<<<<<<<<<<
  * 
- * __all__ = ["CallbackStream", "QueueStream", "Stream"]
+ * __all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]
 */
   {
     PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_JOINED_BYTES,__pyx_mstate_global->__pyx_n_u_READ_SIZE,__pyx_mstate_global->__pyx_n_u_SENDS_IN_A_ROW};
@@ -22706,13 +23651,13 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   /* "src/asyncio/_stream_c.pyx":23
  * from wsframe.limits import JOINED_BYTES, READ_SIZE, SENDS_IN_A_ROW
  * 
- * __all__ = ["CallbackStream", "QueueStream", "Stream"]             # <<<<<<<<<<<<<<
+ * __all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]             # <<<<<<<<<<<<<<
  * 
  * 
 */
   {
-    PyObject* __pyx_temp[3] = {__pyx_mstate_global->__pyx_n_u_CallbackStream, __pyx_mstate_global->__pyx_n_u_QueueStream, __pyx_mstate_global->__pyx_n_u_Stream};
-    __pyx_t_2 = __Pyx_PyList_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 23, __pyx_L1_error)
+    PyObject* __pyx_temp[4] = {__pyx_mstate_global->__pyx_n_u_CallbackStream, __pyx_mstate_global->__pyx_n_u_QueueStream, __pyx_mstate_global->__pyx_n_u_Stream, __pyx_mstate_global->__pyx_n_u_Waiter};
+    __pyx_t_2 = __Pyx_PyList_FromArray(__pyx_temp, 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 23, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_all, __pyx_t_2) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
@@ -22868,7 +23813,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_transport, __pyx_mstate_global->__pyx_kp_u_asyncio_Transport) < (0)) __PYX_ERR(0, 174, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_loop, __pyx_mstate_global->__pyx_kp_u_asyncio_AbstractEventLoop) < (0)) __PYX_ERR(0, 174, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 174, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_5_attach, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__attach, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 174, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_5_attach, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__attach, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 174, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -22888,7 +23833,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 182, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 182, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_7_detach, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__detach, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 182, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_7_detach, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__detach, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 182, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -22909,7 +23854,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_sizehint, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 188, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_memoryview) < (0)) __PYX_ERR(0, 188, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_9get_buffer, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_get_buffer, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 188, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_9get_buffer, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_get_buffer, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 188, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -22930,7 +23875,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_nbytes, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 191, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 191, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_11buffer_updated, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_buffer_updated, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 191, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_11buffer_updated, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_buffer_updated, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 191, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -22951,7 +23896,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_data, __pyx_mstate_global->__pyx_kp_u_bytes_memoryview) < (0)) __PYX_ERR(0, 200, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 200, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_13_receive, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__receive, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 200, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_13_receive, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__receive, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 200, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -22971,7 +23916,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 224, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bool) < (0)) __PYX_ERR(0, 224, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_15_has_answers_to_come, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__has_answers_to_come, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 224, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_15_has_answers_to_come, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__has_answers_to_come, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 224, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -22991,7 +23936,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_2 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 228, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 228, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_17pause_reading, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_pause_reading, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 228, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_17pause_reading, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_pause_reading, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 228, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23011,7 +23956,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 234, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_19resume_reading, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_resume_reading, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 234, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_19resume_reading, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream_resume_reading, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23031,7 +23976,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_2 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 243, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 243, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_21_check_thread, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__check_thread, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 243, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_21_check_thread, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__check_thread, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 243, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23052,7 +23997,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_size, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 255, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 255, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_23_flush_joined, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__flush_joined, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 255, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_23_flush_joined, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__flush_joined, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 255, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23072,7 +24017,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_2 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 273, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 273, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_25_join, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__join, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 273, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_25_join, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__join, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 273, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23092,7 +24037,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 279, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 279, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_27_flush, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__flush, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 279, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_27_flush, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream__flush, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 279, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23107,7 +24052,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
  * def __setstate_cython__(self, __pyx_state):
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_29__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_29__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23121,7 +24066,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
 */
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_31__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 3, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Stream_31__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Stream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[14])); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23140,7 +24085,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_data, __pyx_mstate_global->__pyx_kp_u_str_bytes) < (0)) __PYX_ERR(0, 339, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 339, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_1message_received, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream_message_received, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[14])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 339, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_1message_received, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream_message_received, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[15])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 339, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23165,7 +24110,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_data, __pyx_mstate_global->__pyx_kp_u_str_Buffer_PreparedMessage) < (0)) __PYX_ERR(0, 342, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_compress, __pyx_mstate_global->__pyx_kp_u_bool_None) < (0)) __PYX_ERR(0, 342, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 342, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_3send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[15])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 342, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_3send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[16])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 342, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
@@ -23182,7 +24127,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
  * def __setstate_cython__(self, __pyx_state):
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_5__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[16])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_5__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[17])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
@@ -23196,7 +24141,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_7__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[17])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 3, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_14CallbackStream_7__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_CallbackStream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[18])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
@@ -23215,7 +24160,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __Pyx_GOTREF(__pyx_t_4);
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_decode, __pyx_mstate_global->__pyx_kp_u_bool_None) < (0)) __PYX_ERR(0, 448, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_str_bytes) < (0)) __PYX_ERR(0, 448, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_5recv, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream_recv, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[18])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 448, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_5recv, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream_recv, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[19])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 448, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23236,7 +24181,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_2 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 487, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   if (PyDict_SetItem(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bool) < (0)) __PYX_ERR(0, 487, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_7_has_answers_to_come, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream__has_answers_to_come, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[19])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 487, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_7_has_answers_to_come, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream__has_answers_to_come, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[20])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 487, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
@@ -23256,7 +24201,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   __pyx_t_4 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 490, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 490, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_9_wake_receiver, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream__wake_receiver, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[20])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 490, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_9_wake_receiver, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream__wake_receiver, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[21])); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 490, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_2);
@@ -23298,7 +24243,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_text, __pyx_mstate_global->__pyx_kp_u_bool_None) < (0)) __PYX_ERR(0, 497, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_compress, __pyx_mstate_global->__pyx_kp_u_bool_None) < (0)) __PYX_ERR(0, 497, __pyx_L1_error)
   if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_Coroutine_Any_Any_None) < (0)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_11send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[21])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 497, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_11send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[22])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 497, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23316,7 +24261,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
  * def __setstate_cython__(self, __pyx_state):
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[22])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[23])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23330,7 +24275,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[23])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 3, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_11QueueStream_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_QueueStream___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[24])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23345,7 +24290,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *         cdef int outcome = self.step(value)
  *         value, self.value = self.value, None
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_7send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[24])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 558, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_7send, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[25])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 558, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23360,7 +24305,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *         if self.phase == DELEGATED:
  *             return self.coroutine.throw(kind if value is None else value)
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_9throw, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_throw, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[25])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 565, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_9throw, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_throw, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[26])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 565, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23376,7 +24321,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *         if self.phase == DELEGATED:
  *             self.coroutine.close()
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_11close, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_close, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[26])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 577, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_11close, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable_close, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[27])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 577, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23389,7 +24334,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[27])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_13__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[28])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23403,7 +24348,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Awaitable__set_state(self, __pyx_state)
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[28])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_9Awaitable_15__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Awaitable___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[29])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23411,65 +24356,128 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Awaitable, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_7) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":662
- *     cdef public bint _asyncio_future_blocking
+  /* "src/asyncio/_stream_c.pyx":678
+ *         self.check()
  * 
- *     def get_loop(self):             # <<<<<<<<<<<<<<
+ *     def get_loop(self) -> asyncio.AbstractEventLoop:             # <<<<<<<<<<<<<<
  *         """Return the event loop; a task checks that it is its own."""
  *         return self.loop
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_1get_loop, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_get_loop, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[29])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 662, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 678, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
+  if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_asyncio_AbstractEventLoop) < (0)) __PYX_ERR(0, 678, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_6get_loop, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_get_loop, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[30])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 678, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_get_loop, __pyx_t_7) < (0)) __PYX_ERR(0, 662, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_4, __pyx_t_7);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_get_loop, __pyx_t_4) < (0)) __PYX_ERR(0, 678, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":666
+  /* "src/asyncio/_stream_c.pyx":682
  *         return self.loop
  * 
- *     def add_done_callback(self, callback, *, context):             # <<<<<<<<<<<<<<
+ *     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:             # <<<<<<<<<<<<<<
  *         """Take the one callback that resumes the task."""
  *         self.callback = callback
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_3add_done_callback, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_add_done_callback, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[30])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 666, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 682, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_callback, __pyx_mstate_global->__pyx_kp_u_Callable_Waiter_object) < (0)) __PYX_ERR(0, 682, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_context, __pyx_mstate_global->__pyx_kp_u_contextvars_Context) < (0)) __PYX_ERR(0, 682, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 682, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_8add_done_callback, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_add_done_callback, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[31])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 682, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_add_done_callback, __pyx_t_7) < (0)) __PYX_ERR(0, 666, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_7, __pyx_t_4);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_add_done_callback, __pyx_t_7) < (0)) __PYX_ERR(0, 682, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":671
+  /* "src/asyncio/_stream_c.pyx":687
  *         self.context = context
  * 
- *     def result(self):             # <<<<<<<<<<<<<<
+ *     def result(self) -> None:             # <<<<<<<<<<<<<<
  *         """Return if the task was woken.
  * 
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_5result, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_result, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[31])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 671, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 687, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
+  if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 687, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_10result, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_result, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[32])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 687, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_result, __pyx_t_7) < (0)) __PYX_ERR(0, 671, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_4, __pyx_t_7);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_result, __pyx_t_4) < (0)) __PYX_ERR(0, 687, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":684
+  /* "src/asyncio/_stream_c.pyx":700
  *         return 0
  * 
- *     def cancel(self, msg=None):             # <<<<<<<<<<<<<<
+ *     def cancel(self, msg: Any = None) -> bool:             # <<<<<<<<<<<<<<
  *         """Have the task resumed with CancelledError; return whether it was still waiting."""
  *         if self.done:
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_7cancel, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_cancel, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[32])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 684, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 700, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_msg, __pyx_mstate_global->__pyx_n_u_Any) < (0)) __PYX_ERR(0, 700, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bool) < (0)) __PYX_ERR(0, 700, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_12cancel, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_cancel, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[33])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 700, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
   #endif
   __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_7, __pyx_mstate_global->__pyx_tuple[4]);
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_cancel, __pyx_t_7) < (0)) __PYX_ERR(0, 684, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_7, __pyx_t_4);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_cancel, __pyx_t_7) < (0)) __PYX_ERR(0, 700, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+
+  /* "src/asyncio/_stream_c.pyx":709
+ *         return True
+ * 
+ *     def wake_soon(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task in the next turn of the event loop."""
+ *         self.resume_soon()
+*/
+  __pyx_t_7 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 709, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  if (PyDict_SetItem(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 709, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_14wake_soon, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_wake_soon, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[34])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 709, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_4, __pyx_t_7);
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_wake_soon, __pyx_t_4) < (0)) __PYX_ERR(0, 709, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "src/asyncio/_stream_c.pyx":713
+ *         self.resume_soon()
+ * 
+ *     def wake(self) -> None:             # <<<<<<<<<<<<<<
+ *         """Resume the task now if that can be, in the next turn of the event loop if not."""
+ *         self.resume()
+*/
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 713, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 713, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_16wake, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter_wake, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[35])); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 713, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_7, __pyx_t_4);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Waiter, __pyx_mstate_global->__pyx_n_u_wake, __pyx_t_7) < (0)) __PYX_ERR(0, 713, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
   /* "(tree fragment)":1
@@ -23477,7 +24485,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_9__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[33])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_18__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[36])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23491,7 +24499,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Waiter__set_state(self, __pyx_state)
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_11__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[34])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_6Waiter_20__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Waiter___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[37])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23504,7 +24512,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7Receive_1__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Receive___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[35])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7Receive_1__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Receive___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[38])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23518,7 +24526,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Receive__set_state(self, __pyx_state)
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7Receive_3__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Receive___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[36])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7Receive_3__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Receive___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[39])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23531,7 +24539,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_4Send_1__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Send___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[37])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_4Send_1__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Send___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[40])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23545,7 +24553,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Send__set_state(self, __pyx_state)
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_4Send_3__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Send___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[38])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_4Send_3__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Send___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[41])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23553,7 +24561,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
   if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Send, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_7) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
-  /* "src/asyncio/_stream_c.pyx":817
+  /* "src/asyncio/_stream_c.pyx":841
  * 
  * 
  * set_iternext(Receive, <iternextfunc>awaitable_iternext)             # <<<<<<<<<<<<<<
@@ -23561,7 +24569,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
 */
   set_iternext(((PyObject *)__pyx_mstate_global->__pyx_ptype_7wsframe_7asyncio_9_stream_c_Receive), ((iternextfunc)__pyx_f_7wsframe_7asyncio_9_stream_c_awaitable_iternext));
 
-  /* "src/asyncio/_stream_c.pyx":818
+  /* "src/asyncio/_stream_c.pyx":842
  * 
  * set_iternext(Receive, <iternextfunc>awaitable_iternext)
  * set_iternext(Send, <iternextfunc>awaitable_iternext)             # <<<<<<<<<<<<<<
@@ -23575,7 +24583,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef object __pyx_result
  *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x0df6e65, 0x9515174, 0x0fb3d97, b'coroutine, phase, stream, value')
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_1__pyx_unpickle_Awaitable, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Awaitable, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[39])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_1__pyx_unpickle_Awaitable, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Awaitable, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[42])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23588,7 +24596,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_3__pyx_unpickle_Waiter, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Waiter, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[40])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_3__pyx_unpickle_Waiter, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Waiter, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[43])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23603,7 +24611,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     cdef object __pyx_result
  *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x5a3561c, 0xd06c53b, 0xbb93558, b'coroutine, decode, iterates, phase, stream, value, waiter')
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_5__pyx_unpickle_Receive, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Receive, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[41])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_5__pyx_unpickle_Receive, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Receive, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[44])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23616,7 +24624,7 @@ __Pyx_RefNannySetupContext("PyInit__stream_c", 0);
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
 */
-  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7__pyx_unpickle_Send, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[42])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_CyFunction_New(&__pyx_mdef_7wsframe_7asyncio_9_stream_c_7__pyx_unpickle_Send, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Send, NULL, __pyx_mstate_global->__pyx_n_u_wsframe_asyncio__stream_c, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[45])); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_7);
@@ -23697,7 +24705,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   CYTHON_UNUSED_VAR(__pyx_mstate);
   __Pyx_RefNannySetupContext("__Pyx_InitCachedConstants", 0);
 
-  /* "src/asyncio/_stream_c.pyx":697
+  /* "src/asyncio/_stream_c.pyx":721
  *             self.done = True
  *             if self.callback is not None:
  *                 self.loop.call_soon(self.callback, self, context=self.context)             # <<<<<<<<<<<<<<
@@ -23706,7 +24714,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_context};
-    __pyx_mstate_global->__pyx_tuple[0] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[0])) __PYX_ERR(0, 697, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[0] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[0])) __PYX_ERR(0, 721, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[0]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[0]);
@@ -23817,41 +24825,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{15},{1},{1},{25},{179},{8},{25},{17},{23},{11},{18},{119},{64},{38},{7},{6},{2},{9},{50},{25},{30},{85},{11},{11},{9},{27},{29},{15},{14},{15},{6},{7},{10},{14},{32},{34},{31},{19},{14},{16},{18},{12},{4},{4},{11},{29},{31},{32},{26},{16},{16},{9},{7},{25},{27},{14},{4},{22},{24},{5},{6},{24},{26},{14},{20},{14},{13},{20},{27},{12},{15},{21},{17},{20},{21},{12},{13},{6},{24},{26},{24},{13},{15},{13},{17},{24},{20},{7},{12},{8},{8},{12},{8},{8},{10},{8},{7},{14},{12},{11},{10},{24},{22},{19},{21},{14},{12},{10},{17},{13},{12},{12},{19},{8},{19},{7},{13},{7},{5},{6},{4},{6},{13},{20},{13},{13},{5},{9},{18},{8},{12},{16},{5},{11},{14},{15},{17},{7},{18},{4},{14},{9},{8},{6},{5},{18},{5},{9},{8},{7},{4},{12},{4},{6},{12},{6},{3},{10},{14},{8},{21},{10},{3},{10},{5},{4},{6},{4},{4},{10},{7},{16},{3},{6},{3},{7},{13},{3},{8},{10},{9},{7},{4},{6},{14},{6},{4},{4},{10},{4},{8},{6},{5},{4},{5},{9},{9},{6},{12},{5},{6},{7},{14},{5},{10},{25},{17},{18},{14}};
-    const struct { const unsigned int length: 8; } bytes_length_index[] = {{0},{71},{18},{9},{11},{11},{11},{11},{55},{55},{55},{55},{247},{138},{208},{193},{29},{49},{16},{9},{64},{11},{48},{12},{44},{12},{89},{41},{43},{44},{12},{42},{25},{121},{66},{16},{14},{70},{8},{24},{10}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{15},{1},{1},{26},{25},{179},{8},{25},{17},{23},{11},{18},{119},{64},{38},{19},{7},{6},{2},{9},{50},{25},{30},{85},{11},{11},{3},{9},{27},{29},{15},{14},{15},{6},{7},{10},{14},{32},{34},{31},{19},{14},{16},{18},{12},{4},{4},{11},{29},{31},{32},{26},{16},{16},{9},{7},{25},{27},{14},{4},{22},{24},{5},{6},{24},{26},{14},{20},{14},{13},{20},{27},{12},{15},{21},{17},{20},{21},{12},{13},{6},{16},{24},{26},{24},{13},{15},{13},{11},{16},{17},{24},{20},{7},{12},{9},{8},{8},{12},{8},{8},{10},{8},{7},{14},{12},{11},{10},{24},{22},{19},{21},{14},{12},{10},{17},{13},{12},{12},{19},{8},{19},{7},{13},{7},{5},{6},{4},{6},{13},{20},{13},{13},{5},{9},{18},{8},{12},{16},{5},{11},{14},{15},{17},{7},{18},{4},{14},{9},{8},{6},{5},{18},{5},{9},{8},{7},{4},{12},{4},{6},{12},{6},{3},{10},{14},{8},{21},{10},{3},{10},{5},{4},{6},{4},{4},{10},{7},{16},{3},{6},{4},{3},{7},{13},{3},{8},{10},{9},{7},{4},{6},{14},{6},{4},{4},{10},{4},{8},{6},{5},{4},{5},{9},{9},{6},{12},{5},{6},{4},{9},{7},{14},{5},{10},{25},{17},{18},{14}};
+    const struct { const unsigned int length: 8; } bytes_length_index[] = {{0},{71},{18},{9},{11},{11},{11},{11},{55},{55},{55},{55},{247},{138},{208},{193},{2},{29},{49},{64},{12},{48},{12},{14},{12},{89},{12},{48},{12},{41},{43},{44},{12},{42},{25},{121},{66},{16},{14},{70},{8},{24},{10},{26}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2550 bytes) */
-static const char cstring[] = "x\332\235VKw\023\311\025\266\025\007\014\366\000\006\317\360\n3m^6\006<\343\023\007\030H2G\226\005\0303\262e\013\033cHQ\352.I\215Z\335R?$\013H\302\322\313^\366\262\227\275\324RK-\275\254\245\226\376\t\374\204\334\333/K\026p\222\350\034u\275\356\275\365\335\357\336\272U3\246\316\230P\320i\261\302T\363\326\334o)M\327,SV\331NRm\336\021\374OFS\331\233\214f2\301,QSH5\315\222\246\n\262!HL\221\363L\247&S\232\202a\352\262h2\035\205Ta-\275vw\341\301\202@UI\320\331;&\232\206`XyQ\241\206\301\014A+\010yKV`#\301lV\2311\047,\027\204\246f\t*c\222`jB\025\344z\025\314\022S\005\203\231\330\021\246\251\252j&5eM%\240.\253\305iA\222u\330D\2563\324~L\025\203\315QI\" \307\250\321TEY\233K\346\001#\025\315t\035|}\256i\325h!\247S\325\250j\272\031M\030L\001c\232N\030\212\032yMS\204\217>\017\371\246\th>\n\025V\321\364f]f\r\221*\n`.\350Z\005\274\325\000\037R\2403*\005L `\337\214\240\300\226\323\306#\3012\230\337\237CUbh\350\205\257`\320\002\233\271%h\272\020\001\321-\225\210QH\372\244D\237\003\001M\000\301b]h\224d\205\305\010b%\214\023UP\257)\2005\025\310\362\345C}\235!\232H\2006\250l\2023\261\266$\0334\2570\246\342\267(\312F\320\223T\r\202_\240\226b\n\204\350L\262DF\210 Y>\373\252\246\336\205d\250\313T\201UQVe\223\020C\027\177\016\275\372\231@\034\030\255\020q\256\332\334\205>\360\271h\025\n\014;k:\253R\260\370;3\014Zd\337^\205\231eH9\204\264\323+\371\006zI\334\354\313\253\301\300\017\245U\367#\201\237$:\217\302qg.\366M\364s\236\220\336%\310F\003\222\360K\213\242\242\031=f\2005\351p\004Q\324\032\251\347\253\033\351%\374.g\236\244V3\231t*\207=\010g\236\212\345\r\237\240\376\321 \232\201\365\001HG$*\001m`GdpT\244#\313\2103EU\221aF\247u]\323S\232*Z\272\316T\261\031\215U<f\232\232B\027\245\325\225g\253\313\231\364\022Y\334\316\2457\360\200\254\256\2453Y\213Y,\260\331\323\035\304\337\2778\000\276o\271D\r\002\247\264\301t\203\230\032\034\212\n\353[o\320r\354\227\336\273\202\311\336;F\047\327\323\311%\262\261\374*\275\036(\204\315 \302\303\205\001t\033\351\314\322\006Y\316\220$Y_\335\332\000\253\370""\0374\021\316\016\352\343(\300\3645~\276NM\264BM\223\212\245h$\226\230X\016\253D4\047\261^\211\202b\031\375\003\362N\303s\376\r\232\243%\024\214\372!\321\3410\357\037+bU%\300\030\231*2\223\004\013\341D\225B\251!\210\rjP\034\034\303\252\304\223\271\324Z\\\212_\250\362n<\330\302\262\244\007\337A\232\342\371\001\232\302\025\274\010$\310M\"\206\371\036\316\213~\256\207\003\304\213e \034\"2\305\334b\264\274\302\232K\262\237\363ToB8\203\253aC\023\313\314\214\021\022\262\326\334\205?J\222\014\3335\327Y\201\020\254\357\360\013\257+\206}\t\005\340W\260T\021\333b\204\031~A\245$\244Be\325o5\311R\374\025\225V\202\2265\260\201\262\031\004\033\330\013F\001\334\240\037\332\303.^\256A\317R\253\262X\006kq!:2\037\246\372\221Y\314\336#S\001A\301d=\264DH\315\242J\2042\272\020\006\"\025O\260]\034@\274b\317\214\036\036\006\342H\010\224j\244\206V\253\212,\0067\177\201\302\205\047\205G\240/\367\303\244\017\270\226td\023\335\010\362\2757\353\277\224\356\244\244)\222o\334\322\031\221\215\236\373\027\225\010\354\354_\347\330\201\373]2JXy \363it*\240-`\252\233\220\006\320W\340\001\302b\203X~\202\217\177Q\367\327-\030\231\200[\226\024\246b\251>\232\267\341\005\032\275\016bd\376\013\245\377\024\306o\213H7Hv\021\320\350\242\202\336\200/\370\034b\376\"Vs\377\003\241\021\201\206*$\224!j*\372 j\325fp\013\230\004\236He\364Ub\242\206/\200\300\251\022S\244\002DC\325 \235\017\017>\366@_\247\260WA\213\016\030\266\r\035r(\224\"\206\374\236\371\244W5\265h\310\252\211\244\003\026\250\010 U1\220\366 ^eY\225\320\304\341\353+\274\321\216^l\025\243\250\372\367\273\226\177\007\024a\\\373\312OU\253Vu\315\324DM\251\341\335@Jr\261\024\364\024\255\021\205\003n\216\340\\\365\227)\235\231\226\256\302\033\261\200q\204d\r\237B\350\207\357\013\270`\370\345\301\317b\244\320\277\363c\266\315\250j\004\261B\\Q\312\327\251b\005\037HJZ\206Lj\310f\3510P>q\001{\010\271a\300\333\275\002O\3350#\342\227U\264\000!\004\273\200\047\232\200\360\262*\236\237xF\221+\262i\2545W\363\370L\027fg\300\206%\342\303\016O8\020H\356\207\242\344""\327\360ALD\022\275\300fo\rE\344c^Xf\341\001)3]e\312P\320|\032\356\216\234\334\273mg\261s\325\235r\357y\023\330\275\356&\335Mo\036\2737\334\254[\360\222\330\235vk\3361\217~\032>\030\371\311\251q\341\227\326X\373Q\247\314\263\353\335\221s\366\202\275\353\324\\\020;\376\351\243}\337\231\352\216\336t\251\333\360\324v\262;2\2667\377\025\265{\316\005w\302\235\352Q\233\361\206\275\213\255\271\316\360\267\324\356;3\000w\276G\355\2267\341\315\2662\235\251o\251\375\352<\005\327\262=j\267\275y\357y\373T\207\206j\237G\207N^\306\205\t{\322\336qG\334\347\255\221\326\263\266\324\231\331\277\276/\363\255\035\276\223\347\371\002/\024\273\243g\354\343v\3159\346(\236\217\277\276\267e\247\235I\047\333\035=k\203\205\363v\355\000>\246\363\320\335\362\322\255s\255\245\366X\347\376\376\215}\203\257o\362M\302\t\230)\363\262\312U\235\353\357?\017\r}\030^L@\263\230x\202\315\223\3043l\236%2\330d\0229lr\211\035lv\022o\261y\233\020\261\021\023El\212\t\025\0335aac%\352\t\204U\353\216\236\346\247o\2709 h\272u\271\375\2443\177\320?\223<\342\366kw\322}\351\345Z\027\333\327\333\364\277w\363\221[\364^\264\256\265r\355\013\235\363\373\177\334\337\340k9\236\013\010\023\017\221\314z\327=\3525Ze\020\032>\350\237\231\370\002\222mOj\335n\347:\027\366\047\367\267\371\346+\376\352\177\016\300\227\221\275\346\257E.\226x\tb\240q\255\316\353\377\004\332\3765\234B\366R\211\307\330<\216b\260\216\315zb\033\233\355\304\253\036fg\274\021/\351m\265V\332\215\016=\350\237\251\365\373\303\277\377\005\262i\245m\362\024\354\377\222\277\224\270\004\373C\364\343\315\303\004H%\376\217\364\342\017\236\356\037\337\267xn\313\317S0\016\236Uy\325\340F\2037\002\373i\264\237\006\347\016\035\230vM8\004OZ\217\332\305N\366\240\177\206~JvG\307\366\026\366\032\266\350Lt\307\317\330\047\235\233p\312G\307\367\236\332I\\\274\354,8\226\177\250FO\357\231p\302\226\334Qo\030\225\036\330\177\266iw\374\254}\327/\014\260\\\373\224<\000\315\347\216o`\305\366\307\2505\017\235\211\263\335S\177r\222\007g\005\020>q\362\363\315\241\023\227\300\335\227P""\200(\212?\263i\250\025\356\336\215L\371\206?\217\017\235\370n\357\261=\305G\316\243\010\342\372\267\227o\341V|\374G\207\"\244\373\366u[rn\271\367!\357}o\216\331\224\217\\p\206\021\226\257{\321\2318\360\035\256u\307\317\331\363\270\307\357\340xl#\304\001[\206\262>\024\350\363\213\217;*\317\275\341o\376\361\371G\204\342\253\215\355\375\346L9\363\270\325\t\347\n\024\304\272\267\331\272\327\236\350~7\345\227\275x~\327\253\2676\333\363\00701\356$1\310!\240\313\316\337\241\034N\241M\301i\270%8)\030\266\275\367h>n\000\315\025~e\241\005|^rn\004|\007\310\276\277\303\357\374\255\235m\027y\372\005\177\001ug\213ce\014\2344\371\271k\356\002D{\301\373\320\276\335\311\002\036~\346j\200k\0146\236\010e}\022\370\010D&&\047\022\304\360-\330\037\334\333^\266{f\322^\001\322i\217\344\007g\332\r\363f\326\005\236\004,\311\303}9\205w\307{\367\007\270]F[\307Zb\373Rg>\216\360\330\336C;k\027\234dw|\322^\202\303PpS\356{\250L\263\235dg\213?\177\313\337B\2323\316\n\007 \020*l\005\342i\347\047\270J\200\236S{\200h\212O=\344\017\341\314m\037\3041\215\262h\205\237\367Aav}\360\357\025\2143\377a\232O\377\265\235\364k\017x\177\325\235\361\246Be\007\"s\315}\340\315\007Y?\317\341\242|\t\014\214\002]\250\274lg\003\037\233\316q\3078\344\251\006\034\361I\274IG\274\247\255\305\026\305\200\217:\303\220\350\333.\240\274\301o\374\245\225\345#7]\032X\276\347\234s\026\235\274\373\007\010S\315\237\307\023S\373\017n\362\341\255";
-    PyObject *data = __Pyx_DecompressString(cstring, 2550, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2637 bytes) */
+static const char cstring[] = "x\332\235W\315w\023G\022\267\265^0\340\004\014N\370\332$\343\004cc\210\023\277\365\002\201\335\315\023\262\000cb[\266\300\030\207mZ3-i\320hF\232\017\311\202\354.G\037\3478\3079\316QG\035u\364\261\217:\352O\340O\330\252\236\017K6\341\355\256\336\363tuwUu\325\257>\272=g\233\214IE\223\226\252L\267o,\374\234\241\232F\013\032\333\335\335\246\252\315\314W\267$\243\360\206\311\366\253\214a\032\216\255\352l7\255\267nI\342\263f\350\354\325\232a3\311.S[\312\264\354\262\241K\252%)LS\013\314\2446\323Z\222e\233\252\014\272\220I\2276\262\033\337/\335]\222\250\256H&C\325\226d9\005Y\243\226\305,\311(J\005G\325\340 \311n\325\230\265 \255\024\245\226\341H:c\212d\033R\r\370\006\005\3542\323%\213\331HH\263T\327\r\233\332\252\241\023\020W\365\322\254\244\250&\034\2426\030J?\244\232\305\026\250\242\020\340c\324j\351\262j,\244\013`#\225\355l\003Pxj\030\265x#oR\335\252\031\246\035/XL\003e\206I\030\262Z\005\303\320\244\337\004\016\205\226\r\326\374&UY\3250[\r\2255e\300\022l.\232F\025\2745\300>\204\300dT\t\221@\203\205\032I\203#g\255\373\222c1A/\240(\261\014\364B\010X\264\310\346nH\206)\305\206\230\216N\3448$C\\\262\300@B\025\000\260\334\220\232eUc\211\005\211\020\306\211j(\327\222@\233\016`\t\376H\336dhM\314@\233\230\016\312\241\264l\3506\333\263\033\324\264\0262!\255\250\026\246\016\323\361[\222U+\244\024\335\200|(RG\263%BL\24682#DR\034\021\020\335\320\277\207\374h\250T\203]Y\325U\233\020\313\224\177\210\034\375\201@h\030\255\022y\241\326\332\003\032 ~\340\024\213\014\211\r\223\325(h\374\205Y\026-\261O\357\302\312\nd\241\310\356A\316W@\245\361\260\217\357\206\023\021]\247!\202\203\037H\3774B\202\374\t\261\220\270\047\213J dp\013r\324\202\324\374\330\246\254\031\326\200\032\000N9\234Al\215f\346\351\372Vv\031\277+k\2172\353kk\331L\036)\010r\201\312\225-\201\321\360\354\2705\307\366\217\231t\204\243\032\"\007zd\006\005\244\034\331F;3T\227\031\346y\3264\r\0232AvL\223\351r+\236\353X|\206\236A\027\225\365\325\047\353+k\331e\362`\047\237\335\302\262Y\337\310\256\345\034\346\260P\347\000y\334\376""\341\315c\306\017m\227\251E\240v\233\314\264\210m@\251T\331\320~\223V\022\277\314\301\035,\201\3019:\271\231M/\223\255\225\227\331\315P \032\216[x\270q\314\272\255\354\332\362\026YY#i\262\271\276\275\005Z\361\357\270\212h\365\270<\316B\233~\017\237\337\207&\336\241\266M\345r<\223\313L\256D\275#^S\330 GQs\254\341\tyc@\365+\237\2009\336B\306\230\216\200\216\246\005QY\304\251)`c\254\252\304l\022nD\0135\n\r\210\240m\320\231\222\340XN5Y\314g6\222\006\375LW\367\222Ixw\205_\200C4/B\222\371\021\330\222\365c\260E;x](\220\253D\216\362?Z\227E\356G\023\264\037;C4EK\265\310\220\005L\266\001Rt\366mF+\253\254\265\254\212\362\240f\013\"\037\336-[\206\\av\342\014!\033\255=\370CN\262\006}v\223\025\301\047\270 \340\027\335wL\320\241\233\204(\310\t\277\242\243\3138\226b\277\340\0276XB\252T\325\305h(\216&vtZ\rG\326\304\001\272m\230 \200x8\013]\n\351H\037\222xM\207\224\243\327T\271\002\332\222\346ud=*\217#\253\230\361G\226B\260\302\305F\244\211\220\272C\265\330\312\370\0369\026\315d\201\355\341\004b\232xf\r\340p,\326\204@\207Ghh\255\246\251r\370\206(R\270:\225\250l\206\352%*\224\020k\305D4\321\215\260F\006+\345c%B\312\206\246\010\345\216\311\210j\r\334\344(D\340d\3610@\002^\n\212U\306\254\201j\241q%\301X\304\362\300{\027h\r\2362,Q\210-+\374\210+\177\270\327\301\314\006\273UEc:\266\367\243\271\035\335\273\361;#\261L\274u\206+7y\245\304\262aA\310`\215)k\350\r\370\202\017+&6\361\006\020\037\010\215\0140\324 \241\254\350\035!\033\265Vxs\330\004\036[\025\364U\201G\006>\034B\247\312LS\212\020\r\335\200t>l\026H\201\274I\341\254\242\021\027!\216M\023r(\342\"\226\372\226\t\320k\206^\262T\335F\320\301\026\350\"\300U\265\020\3660^\025UWP\305\341;.\272\005\217^\206U\253\244\213g\201\016\347\303#\031`\302\330\016\265\255\232Q\253\231\206m\310\206V\307;\205\224\325R9\2444\243\031\207\004n\234\260\266\206\333\233\311l\307\324\341\305Y\304XB\302F\257(\364E\370\003nX\242W\210LF\030\305[!A\334\216[H\030/\264+N\373\006\325\234\360cav$]\251\t]\tR\253\251\332\345\303\310\t$C8\321\376\246\005\3770T\341\025""\035\245H\362B\2137 \246p\010\030\027/@\274Y\r\013*Y\321\324\252j[\033\255u\361\317\2054?\007:\034\031\037\210X\362\200&\271\023\261\222\237\242\2676\221I\374\222\233\2771\022G\003\023\305\261\213wI\205\231:\323F\302\341\375ho\354\364\376M7\207\304\267\376\264\177;\230D\362\232\237\366\237\007\213H\316\3709\277\030\244\221\234\365\353\301\211\200\276\037\355\217}\343\325\271\364c\373L\347~\267\302s\233\275\261\013\356\222\273\347\325}`;\371\3767\367\2167\335\033\277\356S\277\031\350\235to\354\314\376\342\357\210\335\366.\371\223\376\364\200\330\\0\032\\n/tG?%v\307\233\003s\027\007\304n\004\223\301|{\255;\375)\261\237\274\307\340Zn@\354f\260\030<\355|\336\245\221\330\207\361\221\323Wqc\322\235rw\3751\377i{\254\375\244\243t\347\016\256\035\250|{\227\357\026x\241\310\213\245\336\3709\367\244[\367NxZ \354o\354o\273Yo\312\313\365\306\317\273\240\341\242[\357\303\307\366\356\371\333A\266}\241\275\3349\323\275s0s`\361\315\347\3749\341\004\324TxE\347\272\311\315\267\037FF\336\215>H\301\360 \365\010\207G\251\0478<I\255\341\260\226\312\343\220O\355\342\260\233z\215\303\353\224\214\203\234*\341PJ\3518\350)\007\007\047\325H\241Y\365\336\370Y~v\306\317\003@\263\355\253\235G\335\305\376\360J\372\210\333\277\372S\376\213 \337\276\334\271\326\241\377\275\233\367\375R\360\254\375];\337\271\324\275x\360\307\203-\276\221\347\371\0200\371\320\222\371\340Z@\203f\273\002L\243\375\341\225\311\217X\262\023(\355\233\235|\367\322\301\324\301\016\177\376\222\277\374\237\003\360q\313~\345\277\312\\.\3632\304\300\340F\2037\376\t\260\375k4\203\350eR\017qx\030\307`\023\207\315\324\016\016;\251\227\003\310\316\005cA:\330n\257v\232]\332\037^\251\017\373\303\277\370\021\262i\265c\363\014\234\377\202\277P\270\002\347C\364\223\303\243\004\310\244\376\217\364\342w\037\037\234<px~[\344)(\007\317j\274fq\253\311\233\241\376,\352\317\202s\207\016\314\3726\024\301\243\366\375N\251\233\353\017\257\320\367\351\367\351\336\370\231\375\245\375\246+{\223\275\211s\356i\357:\324\371\370\304\376cWl^\365\226<G\224""\325\370\331}\033jl\331\037\017FQ\350\256\373g\227\366&\316\273\337\213\326\000\333\365\367\351\376\344\371\336\347\177\362\322\375\363\022\254\235:\375\341\372\310\251+\340\327\013\3504\024\325>q\305\260\352\326\243Cpx\352\205\362|\354K\027P\236\330\177\344.\362\261\213\310\203\347\377;(\264\321&>\361\265G\361\350;\3565W\361n\370w \303\205\325\047\\\312\307.y\243(\373\320\235\026\364\207\211\221S\237\205\263\313\336d?<\rh~\371aW\347\371W\374\325?>|\215,\277\200\347\240\364go\332[De\247\274\257\240\2715\202\347\355\333\235\311\336g\323\242\205%\353{A\243\375\274\263\330\207\205\t/\215\001\213\216\274\342M\367\005F\213H_\367O\005p(b[\357M\\p\027\221O\234\024\2731\350\366Uo\261\037. \375wh\221\323h\233\3445\3752T\017\206r\377-\n\047\003\010}\305\277Zj\247\373\343W\274\2310\002\241\207_\334\342\267\376\326\311uJ<\373\214?\203^\264\315\261[\206\266\330\374\302w\376\022d\300R\360\256s\263\233\003\277\370\271oC\377\316\300\301\223\021\257\260\225\217A\020\023\037bFtq\311}\347\337\014r\275sS\356*\204\207\016p\276\363f\375(\223n\371\270\201mzt(\313\360>y\353\177\t7\316x\373D[\356\\\351.&\311pf\377\236\233s\213^\27271\345.C\201\024\375\214\377\026\272\325|7\335\335\346O_\363\327\220\372\214\263b\037\030\"\201\355\220=\353}\003\327\013\300\363\371>\034<\315\247\357\361{P\207;\375\004\3728\341V\371Ea\024&\342;q\327`j\362/g\371\354_;i\321\217\300\373o\375\271`:\022\366 \302\337\371w\203\305^\034\343\031h\243\020}\200\013\205W\334\\\350c\313;\351Y\2078\325\001#>\205\267\353X\360\270\375\240M1q\306\275Q\250\211\035\204g\206\317\374\245\235\343c\327\261<P\344\266w\301{\340\025\374?@\230\352b\275\037\206{\236\317o\362\3157\374M\245\037\347\216\250\243\377\000\t\343 \325";
+    PyObject *data = __Pyx_DecompressString(cstring, 2637, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3340 bytes) */
-static const char cstring[] = "\377(tree fr\377agment).\377?Corouti\377ne[Any, \376\000\002None]No\377te that \377Cython i\377s delibe\377rately s\177tricter!\001\377n PEP-48\3774 and re\377jects su\377bclasses\377 of buil\376f\000 types.\377 If you \377need to \371p%\000%\tthen \367set\200\000e \047a\377nnotatio\373n_<\000ing\047 \267dirb\000iv\242\000o\377 False.a\367dd_%\000easy\177ncio.Ab\241\000\337actEv\351\000Lo\373op\021\005Trans\357port\"\005sel\336\257\000or_e\047\001sb\277ool | \204!b\373yt\274\000| mem\377oryviewc\367all\261\000from\362\353\000o\246\000\377\001read\264\204#\267\000 B\002 lp\000\047\277s; use\007\002.\2567\001_so\302\001h-\001s\377afe() or} \253\005run_c\213E+_t\033\010c\377\002 z\001\336 \377cv while\330y\006,\006\244Aal\213\001y bK\000n\252 +\0029\004re\212\001>\031\005await\376 j\006\377disablee\275n\002\001gcis\004\003d\373no\372@fault\377 __reduc\277e__ du\371\"n\367on-\212`vial\376\033\000cinit__osrc/\202D/_\251`\377eam_c.pyyx\265`\331 Buff\271`\177| PrepaO\000\177Message\000\033R\222@I\360`\237\001[<\t]\253@aA\362A\010\023m\003\306Buv\222AE.\227AA\371\001\352\001\000\006.\323\006\355c\357\204\002__\017\tset\277state_\013\017cOlose=\007\263 dK\007\376\303@owCLOSE\375D\002\001INGCON\317NECT\006\001\312`baockSt\276`mC\001\n\220|\017\017\016\202\0163\014m\317#\257@c\237eivedR\014\244\001C\357ance\316\204\001Err\377orConcur_rency\010\005n\343\205\001\367onC\337\001dOKJ\377OINED_BY\367TES\245\207\001OPEN\037Queue\275\003\000\010\274/\370\017\013\277./\nhas_a\377nswers_t\277o_comeO\nw\327ake\320\005rj\tre\363cvz\t\211AREAD\177_SIZERe\204\"\360\000\004\336O\017\007\335NSEND\377S_IN_A_R?OWSend\000\001\241o\200\017\004.\017\270a\342C\350C(\020\201b.\363__*\020\234a._at\357tach8\005che\263ck\237\207\004L\005de\026\tf\347lus&\006\010\002_jo\017ined{\005\3240\226\005%\001\322\242\005r\262#\262\004b\270\206\002_u\357pdatB\006gety_\023\003\330\004paus\237A\337ading\354\004rewsum\014\006TCP\202\212\006\257Unix\217\212\006W\223\210\001r\300\000\003\203\206\017\017\006\201\206""\016+\004\205\213\001doOne_c\330\205\004C\004c\347\204\002\340P\004\254\001\236\212\001_\004\226\001ltW\377eakKeyDi}c\351\213\001ary_S\224\213\004\277Socket\261\213\006_\317_Pyx\001\000&\001_N\377extRef__\237all__\004\000\251\214\003e\336\010\001dict\020\001fu\213nc\030\001g\276\207\005&\000\244\211\003_\337_main4\001mowdul1\002nam\002\003\213ewM\001pi\000\350B\273 _\001_\n\001\251\003\006\003\220\210\003\022\002\331\215\001\033\003?unpickK\000\336\210\006\200\t\014\204\205\004\037\014\324\204\0012\014\207Cq\003vyt\233\213\001\340\001qual\236\005X\211\213\005\256\211\016\243\213\006ex\224!s\240`\362\322\005s\375\010\311\211\016__te\375s\263!applic~\364\216\003failed\374\204\004\325_\360\204\t_\357\204\003_\347\"dr\236\312!end_\352\204\003\352\204\t_\236\303\207\020_hol)\000Z\000u\237re_is\365\215\010\247\205\001_\363on\220\217\003\005\001hand{sh\366\207\001data\317\211\005\257_ref\347\204\001t\204`_\377release_IfJ\004\210\213\001_\000\002\246\217\002_\253\210\n\376\013\000tch_idl;en\374\214\001dd_\253\204\n\303\220\004\200\311\220\005\221\217\006\235\220\002\370\205\013\323\217\006\354\204\005\347\204\003c\276\213\000rclin\330\000n?_trace\354\213\001\254\214\002\376\261\214\002_exccom\377presscon\336\300\001copy\200\213\003t_\357task\350\001dec\367ode\315\005held{fi\262\000oget\357\206\007\366\377\206\001exb\000_inf\371o\331\205\005\225\207\001write\276\230\207\004_size\360\"p\177ongsint\361!\373lo\007\000gitemys\236\210\001\240\210\003kind\302\221\001x\364\221\007\313\214\004\311\214\rmsgn\246\222\002?objout\252\213\001\362\207\n\377popproto\357colq\251\214\001_hi;gh\004\003low\327\210\004\266\213\001\374\201\207\003\231\210\013return\357self\325\216\001set\216\205!ult\304\001\307\002\300\000s \232\207\002\233\217\002\203a\357\216\002\345&t\350\223\005\254\211\003|\223\211\001\305\217\005value\000\002\337sweak\307`wi\303th\237G\264\"\270#\257\001ws?frame.\333\224\005\321\221\006\374\021\005\300@stants\314\"\005\334@ep\266\225\001\t\006li\377mitsPyOb\376\243\226""\001 *(stru\261c\325\222\001\343\207\001\276 _7`\004_\3359\212\225\004_c_\231\222\004 *\363)\000\316\217\005\200\205\001utf8\377_kernel\000\376\001\003\200\001\330\004\n\210+\373\220Q\005\001\"\240!\2406\373\250\021\020\001$\240A\240V\373\2501\033\001%\240Q\240f\373\250A&\001\047\240q\250\006\377\250a\200\001\340\004\037\230\377q\320 0\260\013\270;\377\300k\320QR\330\004\023\177\2204\220x\230q\240N\000\377\007\200|\2207\230!\330\377\010&\240a\240w\250n\177\270A\330\004\013\2101 \024\3776\230\030\240\021\240!\330\375\004.\006(\250\001\250\031\260w.\300\001\033\0317\230(\254\000\3751,\010)\250\021\250*\260wN\300!R\0319\230H\330\000\375Qc\010+\2501\250L\270\367\016\300a\236\004\360\010\000\n\375\033\272\001\021\220\024\220[\240\377\004\240L\260\004\260J\270\377d\300(\310$\310i\320\377W[\320[b\320bf\377\320fg\330\010\020\220\007\177\220q\230\006\230l\250\273\002\377v\210W\220E\230\024\230\337Q\330\010\022\220\375\000\027\220\377q\340\010\027\220t\230:\377\240W\250E\260\023\260D\377\270\013\3007\310%\310s\377\320RV\320V_\320_\376D\000k\320kn\320nr\377\320rz\360\000\000{\001\273B\002\004\000B\002G\003\001G\273\002J\n\001J\002N\021\001N\273\002T\030\001T\002[\037\001[\273\002`&\001`\002c-\001c\273\002g4\001g\002n;\001n{\002uB\001u\002v\002\323!\377q\330\010\017\320\017%\240\375T\236 \047\260\033\270G\300\3431\340\004\013\333@\352\n\\\240\024\377\240X\250T\260\031\270$\373\270a\275\200\047;\240g\250U\377\260#\260T\270\030\300\027\377\310\005\310S\320PT\320\365T\253#c\200\007*\250$\250_a\250w\260k\"\000\001\205\002\370\010\007\373`y\016Y\250d\260+\377\270T\300\030\310\024\310Y\237\320VZ\320Z\320\201.\204\023\\\377\320\\c\320ch\320h\376\201@o\320ov\320v}\356\201@~\001C\200AC\002F\352\207AF\374%R\225AR\002Y\356\234AY\002Z\317((\250\004\377\250A\250W\260K\270ws\300a\325\"\010\007q\200\001\305i\367\320\0250\313`K\270t\320\375C\227 X\320Xd\320d\260}\000\373@t\006\372DC\002\254\2030\320\3778H\310\007\310u\320T\361W\243\204\002Z\000\333`p\320ps_\320sw\320w\327\003E\335a\371E\332""\000\221g\047\240t\2501\377\250G\260;\270g\300Q\374\226b\010\007a\200A\330\010\013\377\2104\210w\220c\230\021\377\330\014\020\220\n\230&\240\377\001\330\010\014\210H\220A\276\031\001\033\2304\230u\320\205\002\010\377\017\210t\2209\230D\240\373\010\250\036\000\013\2108\2203\177\220a\330\014\022\220-\224\207\002\336\034\000q\200A\3407\000L\230\246<\002K\220\013\0022\0011\026\000\021\377\022\330\016\034\230A\340\022\377 \240\001\330\t\n\360&\377\000\t\032\230\024\230X\2407Q\240al\001J\220\002\0023\000\332w\004\330C\005\017\210V\000\360\014\377\000\t\r\210F\220!\320\277\004\027\220q\330\010\224\001\177\367\250b\260\250\001\320\014\036\230\375a\304\0017\220$\220d\230\277)\2407\250\047\260\311\002\006\177\220a\320\004\030\230\001\223\001\3367\002\031\230\021\340\354\002q\330\257\014\023\2201\345\001M\366\000\010\315\014=\004\014\210\203\002p\000\320\004\370\047\002\204\"\t\000\320\031F\300n\377\320T]\320]^\360\036\374\207\0012\002\013\210?\230!\230\3751\265!\t\230\035\240a\240\377v\250V\2606\270\021\330\343\r!\362\210\002\316 \022\003x\250v\337\260V\2701\340\337 \014\230\365A\300\207\001\014\307\003\033\230>\250\367\031\260!P\001 \230w\240oh\250a\250\316\206\001\210z\222\001\375\017\000\004\210q\320\004\035\320w\0354\260\335 \032\230%\352#\376\224\003\025,\320,=\270Q\377\270g\320EU\320UV\317\320VW\320\273\212\001\337\003t\320\357\023#\2404\375@4\250{\357\270+\300Q\336@\320\020\"\253\240!\345A\013v\000\021%\004\014M\210\202 \320\004\227@\224&\020\"\004\376\361A4\220{\240+\250Q\377\330\020\024\220K\230\177\250\275a\037\010{\230\047\240\261d*\223\240A@\000\264\213\001\001\307j\270\213\001z\377\240\026\240q\250\010\260\006\277\260c\270\032\3001\331F\013\377\210:\220Q\220f\230A\377\330\014\024\220D\230\006\230\377f\240C\240z\260\031\270\377*\300A\300W\320L`\377\320`d\320de\320esf\340\036\000\247\204\002:\220W)\003\377E\230\037\250\001\250\021\330\367\010\016\210\342@!\320!:?\320:X\320XY\377a\316C|\300\204\001\307\204\001K\320\0270\260\215\204\004\365{\323\213\002\010\345@\320""\026\047\320\317\047<\270A\367\207\002\207 \"\240\327(\250!6\004\230\344`#\240\3638\250\236`\273\204\002\320\004%\240\275X\377\000\010\037\230q\231\205\001I\373\220Q\262\205\003y\230\007\230s\264\315!\242#q\241 \320\024\306\215\001\004\277\250H\260B\260a\355A\010\377\230\001\230\024\230Y\240a\376C\000\320%5\260Q\320\004\371&\360\204\001\314\205\0016\230\023\230B\257\230b\240\003\244@q\023\002\340\000\305\205\001";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3340, 5149);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3464 bytes) */
+static const char cstring[] = "\377(tree fr\377agment).\377?Callabl\377e[[Waite\377r], obje\377ct]Corou\377tine[Any\373, \000\002None]\377Note tha\377t Cython\377 is deli\377berately? stricI\000!\001\377n PEP-48\3774 and re\376W\001s subcl\377asses of\337 builf\000 t\377ypes. If\377 you nee?d to p%\000%\t\377then set\376\200\000e \047anno\177tation_<\000\377ing\047 dir\366\275\000iv\242\000o Fa\377lse.add_\376%\000easynci\357o.Ab\241\000act{Ev\203 Loop\021\005\377Transpor\335t\"\005sel\212 or\373_e\047\001sboolw | \204!byt\274\000\377| memory\237viewc\311 \261\000fWrom\353\000o\246\000r\245 Oread\204#\267\000 B\002\373 lp\000\047s; u\353se\007\002.7\001_so\372\302\001h-\001safe(\337) or \253\005ru\267n_c\213E_t\033\010c\362\377\002 z\001\336 cv w\217hiley\006,\006\244Aa-l\213\001y K\000n\252 +\002f9\004re\212\001\031\005aw\213a\373d j\006conte\377xtvars.Cn\006\003dis\267aen\275a\357gcis\004\003dno\376\215`fault _\377_reduce_\357_ du\214Bnon\275-\235`vial\033\000c\377init__sr\333c/\225D/_\274`ea\177m_c.pyx\310`~\354 Buffer\365 \337PrepaO\000Me\237ssage\000\033\245@I\247ter\331\204\002<\t]\276@A\260\205a\010\023m\003\331Buv\245A.\036\252AAnyA\217!\250\205\001\000\006\265.\326\006c\205\205\002__\017\ts\377etstate_>\013\017close=\007\266 \371dK\007\331@owCLO\367SED\002\001INGC\277ONNECT\006\001a\377llbackSt\006\324`mC\001\n|\017\017\016\202\0163\014\371m\322#\262@ceive\371dR\014\244\001Cance\377lledErro\375r\207`curren\353cy\010\005n\371\205\001onC\376\337\001dOKJOIN\377ED_BYTES\376\273\207\001OPENQue\003ue\275\003\000\010\274/\017\013\277./\n\377has_answ\377ers_to_c\367omeO\nwakez\320\005rj\trecvz\t\376\211AREAD_SI\017ZERe\204\"\000\004\336O\017\007\376\335NSENDS_I\377N_A_ROWS\007end\000\001\241o\017\004.\017\270ap\342C\350C(\020\201b.__*\020\376\234a._attac}h8\005check\265\207\004\366L\005de\026\tflus\374&\006\010\002_joineAd{\005\3240\226\005%\001\242\005r\262#\372\262\004b\273\206\002_upda=tB\006get_\023\003\330\004\357paus\237Aadi\373ng\354\004resum\356\014\006TCP\230\212\006Uniqx\245\212\006""\266\214\003\274\214\003.__\270\210\002\003__\007\006\375\207\004\235\206\005\037\006\221\206\016;\004~\253\213\001done_c\350\205\004\002S\004c\367\204\002`\004\274\001\304\212\001o\004\246\001\303lt|\004\351a\000\010\325\212\002We\377akKeyDic\276\252\214\001ary_S\325\213\004S\337ocket\362\213\006__\347Pyx\001\000&\001_Ne\337xtRef\321\000ll\023__\330\000\352\214\003e\007\002\240\212\001\021\001\357dict\031\001fun\305c!\001g\362\207\005/\000\333\211\003__\357main=\001mod\273ul:\002nam\002\003e\305wV\001pr\000\234b\357 __\200\n\001\315\003\006\003\304\210\003\022\002\243\216\001\033\003u\037npickK\000\222\211\006\t\014\300\270\205\004\037\014\210\205\0012\014\367\217\003q\003vt<\215\220\001\351\001qual\236\005\300\213\005,\342\211\016\332\213\006ex\235!s\324`\322\005\371s\375\010\375\211\016__tes~\263!applic\276\217\003\277failed\260\205\004_j\244\205\t_\243\205\003_\347\"dr\312!Oend_\236\205\003\236\205\t_\367\207\020\317_hol)\000Z\000ur\317e_is\277\216\010\333\205\001_o\371n\332\217\003\005\001hands\275h\252\210\001data\203\212\005_\347ref\233\205\001\200\216\001_re\177lease_fJ\004\222\274\213\001_\000\002\360\217\002_\337\210\n\013\000t\377ch_idlen\016\263\215\001dd_\317\204\n\215\221\004\223\221\005\333\217\006\240\347\220\002\254\206\013\235\220\006\220\205\005\213\205\003c\213\000r\357clin\330\000n_t\217race\240\214\001\340\214\002\345\214\002_\377exccompr\367ess\301\217\004copy~\264\213\003t_task\350\001\277decode\315\005h\337eldfi\262\000og\263et\243\207\007\263\207\001exb\000_\317info\375\205\005\311\207\001wr\367ite\314\207\004_siz\375e\360\"pongsi\333nt\361!lo\007\000gi\317tems\322\210\001\324\210\003ki\303nd\214\222\001\276\222\007\377\214\004\375\214\rms\373gn\360\222\002nexto\237bjout\342\213\001\252\210\np\377opprotoc\367olq\341\214\001_hig\035h\004\003low\217\211\004\356\213\001\251\207\003\376\321\210\013returnswelf\215\217\001set\211!Gult\310\001\313\002\304\000s\247\207\002\020\323\217\002\213\222\001\247\217\002\351&t\266\224\005\344\211\003\313""\211\001\276\375\217\005value\000\002sx\206\215\001\211\215\002\354\223\001weak\330`\017with\260G\305\"\311#\274\001\377wsframe.\370\266\225\005\231\222\006\021\005const\317ants\"\005\355@ep\374\221\226\001\t\006limits\367PyO\330\227\002 *(s\317truc\235\223\001\364\207\001ob\267j_7`\004_9\345\225\004_{c_\341\222\004 *)\000\223\220\005\376\221\205\001utf8_ke\337rnel\000\001\003\200\001\177\330\004\n\210+\220Q\005\001\177\"\240!\2406\250\021\020\001\177$\240A\240V\2501\033\001\177%\240Q\240f\250A&\001\377\047\240q\250\006\250a\200\377\001\340\004\037\230q\320 \3770\260\013\270;\300k\320\377QR\330\004\023\2204\220\357x\230q\240N\000\007\200|\377\2207\230!\330\010&\240\377a\240w\250n\270A\330\357\004\013\2101 \0246\230\030\277\240\021\240!\330\004.\006(\377\250\001\250\031\260.\300\001\256\033\0317\230(\254\0001,\010)\377\250\021\250*\260N\300!\256R\0319\230H\330\000Qc\010+\377\2501\250L\270\016\300a\276\236\004\360\010\000\n\033\272\001\021\377\220\024\220[\240\004\240L\377\260\004\260J\270d\300(\377\310$\310i\320W[\320\377[b\320bf\320fg\377\330\010\020\220\007\220q\230\357\006\230l\250\273\002v\210W\377\220E\230\024\230Q\330\010\373\022\220\375\000\027\220q\340\010\377\027\220t\230:\240W\250\377E\260\023\260D\270\013\300\3777\310%\310s\320RV\337\320V_\320_D\000k\320\377kn\320nr\320rz\177\360\000\000{\001B\002\004\000wB\002G\003\001G\002J\n\001wJ\002N\021\001N\002T\030\001wT\002[\037\001[\002`&\001w`\002c-\001c\002g4\001wg\002n;\001n\002uB\001\357u\002v\002\323!q\330\010\277\017\320\017%\240T\236 \047\177\260\033\270G\3001\340\004\013\374\333@\352\n\\\240\024\240X\250\177T\260\031\270$\270a\275\200\047\377;\240g\250U\260#\260\377T\270\030\300\027\310\005\310\277S\320PT\320T\253#c\376\200\007*\250$\250a\250w\013\260k\"\000\001\205\002\010\007\373`y\016\377Y\250d\260+\270T\300\377\030\310\024\310Y\320VZ\363\320Z\320\201.\204\023\\\320\\c\337\320ch\320h\201@o\320\337ov\320v}\201@~\001]C\200AC\002F\207AF\374%\335R\225AR\002Y\234AY\002\375Z\317((\250\004\250A\250\177W\260K""\270w\300a\325\"\356\010\007q\200\001\305i\320\0250\276\313`K\270t\320C\227 X\037\320Xd\320d}\000\373@t\006\366\372DC\002\254\2030\3208H\310?\007\310u\320TW\243\204\002Z\000\376\333`p\320ps\320sw+\320w\327\003E\335aE\332\000\221g\377\047\240t\2501\250G\260\237;\270g\300Q\226b\010\007a\377\200A\200A\330\010\013\210\3774\210w\220c\230\021\330\377\014\020\220\n\230&\240\001\277\330\010\014\210H\220\030\002\033\357\2304\230u\322\205\002\010\017\210\377t\2209\230D\240\010\250\376\036\000\013\2108\2203\220a\237\330\014\022\220-\226\207\002\034\000q\377\200A\340\021\022\330\016\034\377\230A\340\022 \240\001\330\377\t\n\360&\000\t\032\230\277\024\230X\240Q\240\353`\014w\210J\220\002\002K\220q^\004\366h\001L\230p\000\017\210q\320\367\004\026\220\343 \014\210G\220\3171\320\004\027 \001|\001\177\250\373b\260\220\001\320\014\036\230a\376\254\0017\220$\220d\230)\337\2407\250\047\260\261\002\006\220\337a\320\004\030\230\357`\014\210\367F\220!\007\002\360\014\000\t\275\r\010\003\031\230\021\340\315\003\320\377\004\031\320\031F\300n\320\177T]\320]^\360\036\037\001\371M\367\000\202 ?\230!\2301\376\377\001\t\230\035\240a\240v\377\250V\2606\270\021\330\r\361!\276\210\002\230 \022\003x\250v\260\357V\2701\340\251 \014\230A<\214\207\001l\004\032\230!\340\237\"\270\000\315\032\303 \t\250r\000\330!q\330O\014\023\2201\320!e\002\014\300\004;\014\210\355\007\033\2301\235\001\205 \377\320\004\033\230>\250\031\260\375!\230\001 \230w\240h\250[a\250\342\206\001\210z\243\001\017\000\004\376\250!\035\320\0354\260A\340\317\010\032\230%\374#\260B\320\025\377,\320,=\270Q\270g\377\320EU\320UV\320V\353W\320\317\212\001\340\343Bt\320\023\367#\2404\221`4\250{\270\367+\300Q\360@\320\020\"\240\325!\367A\013v\000\021%\004\014\210&\223 \320\004\302@2\003q\037\007\203a\3774\220{\240+\250Q\330\377\020\024\220K\230\177\250a\336\037\010{\230\047\240\303d,\240\344\025\001\310\213\001\001\331j\314\213\001z\240\026\377\240q\250\010\260\006\260c\357\270\032\3001\204f\013\210:\377\220Q\220f\230A\330\014\377\024\220D""\230\006\230f\240\377C\240z\260\031\270*\300\377A\300W\320L`\320`\377d\320de\320ef\340\334\036\000\271\204\002:\220W)\003E\230\377\037\250\001\250\021\330\010\016\375\210\214`!\320!:\320:\017X\320XY\370A\365#\322\204\001\331\204\001oK\320\0270\316b\210K\307\000\373!\240\231BJ\320\026\047\320\317\047<\270A\213\210\002\207 \"\240\327(\250!6\004\230\322`#\240\3638\250\305@\204\205\0011\320\004%\273\240X\377\000\010\037\230\305\204\002I\373\220Q\304\205\003y\230\007\230s\264\315!\242#q\241 \320\024\332\215\001\004\277\250H\260B\260a\265a\010\277\230\001\230\024\230Y\233!%\377\320%5\260Q\320\004&\374\233\205\001\336\205\0016\230\023\230B\230\227b\240\003\244@q\023\002\322aq\377\320\004*\320*R\320R\317j\320jk\244d\304\002\220q";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3464, 5312);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (5149 bytes) */
-static const char bytes[] = "(tree fragment).?Coroutine[Any, Any, None]Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_noteasyncio.AbstractEventLoopasyncio.Transportasyncio.selector_eventsbool | Nonebytes | memoryviewcalled from another thread than the event loop\047s; use loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()cannot call recv while another coroutine is already running recvcannot reuse already awaited coroutinedisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__src/asyncio/_stream_c.pyxstr | Buffer | PreparedMessagestr | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer]str | bytesuvloop.loopAwaitableAwaitable.__reduce_cython__Awaitable.__setstate_cython__Awaitable.closeAwaitable.sendAwaitable.throwCLOSEDCLOSINGCONNECTINGCallbackStreamCallbackStream.__reduce_cython__CallbackStream.__setstate_cython__CallbackStream.message_receivedCallbackStream.sendCancelledErrorConcurrencyErrorConnectionClosedOKJOINED_BYTESNoneOPENQueueStreamQueueStream.__reduce_cython__QueueStream.__setstate_cython__QueueStream._has_answers_to_comeQueueStream._wake_receiverQueueStream.recvQueueStream.sendREAD_SIZEReceiveReceive.__reduce_cython__Receive.__setstate_cython__SENDS_IN_A_ROWSendSend.__reduce_cython__Send.__setstate_cython__StateStreamStream.__reduce_cython__Stream.__setstate_cython__Stream._attachStream._check_threadStream._detachStream._flushStream._flush_joinedStream._has_answers_to_comeStream._joinStream._receiveStream.buffer_updatedStream.get_bufferStream.pause_readingStream.resume_readingTCPTransportUnixTransportWaiterWaiter.__reduce_cython__Waiter.__setstate_cython__Waiter.add_done_callbackWaiter.cancelWaiter.get_loopWaiter.resultWeakKeyDictionary_SelectorSocketTransport__Pyx_PyDict_NextRef__all____annotate____dict____func____getstate____init____main____module____name____new____pyx_checksum__py""x_result__pyx_state__pyx_type__pyx_unpickle_Awaitable__pyx_unpickle_Receive__pyx_unpickle_Send__pyx_unpickle_Waiter__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___application_failed_attach_check_thread_detach_dict_drain_end_flush_flush_joined_has_answers_to_come_hold_failure_is_coroutine_join_on_event_on_handshake_data_receive_refuse_text_release_failure_send_send_other_wake_receiver_watch_idlenessadd_done_callbackasyncioasyncio.coroutinesboolbuffer_updatedcall_sooncallbackcancelclearcline_in_tracebackcloseclose_exccompresscontextcopycurrent_taskdatadecodefailure_heldfilenogetget_bufferget_extra_infoget_loopget_write_buffer_sizehold_pongsintis_closingitemsjoinjoinedkindloopmemoryviewmessagemessage_receivedmsgnbytesobjoutcomepause_readingpopprotocolqueue_highqueue_lowreceiverecvresultresume_readingreturnselfsendsetdefaultsizesizehintsocketstatetextthrowtracebacktransportupdateuse_setstatevaluevaluesweakrefwith_tracebackwritewrite_highwsframe.asyncio._stream_cwsframe.constantswsframe.exceptionswsframe.limitsPyObject *(struct __pyx_obj_7wsframe_9_events_c_Message *)\000message_datautf8_kernel\000kernel\200\001\330\004\n\210+\220Q\200\001\330\004\"\240!\2406\250\021\200\001\330\004$\240A\240V\2501\200\001\330\004%\240Q\240f\250A\200\001\330\004\047\240q\250\006\250a\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2204\220x\230q\240\001\330\004\007\200|\2207\230!\330\010&\240a\240w\250n\270A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2206\230\030\240\021\240!\330\004\007\200|\2207\230!\330\010(\250\001\250\031\260.\300\001\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a""\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220[\240\004\240L\260\004\260J\270d\300(\310$\310i\320W[\320[b\320bf\320fg\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230:\240W\250E\260\023\260D\270\013\3007\310%\310s\320RV\320V_\320_f\320fk\320kn\320nr\320rz\360\000\000{\001B\002\360\000\000B\002G\002\360\000\000G\002J\002\360\000\000J\002N\002\360\000\000N\002T\002\360\000\000T\002[\002\360\000\000[\002`\002\360\000\000`\002c\002\360\000\000c\002g\002\360\000\000g\002n\002\360\000\000n\002u\002\360\000\000u\002v\002\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240X\250T\260\031\270$\270a\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T[\320[b\320bc\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240Y\250d\260+\270T\300\030\310\024\310Y\320VZ\320Zb\320bf\320fg\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T\\\320\\c\320ch\320hk\320ko\320ov\320v}\360\000\000~\001C\002\360\000\000C\002F\002\360\000\000F\002J\002\360\000\000J\002R\002\360\000\000R\002Y\002\360\000\000Y\002Z\002\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\200\001\360\010\000\n\033\230!\330\010\021\220\024\320\0250\260\004\260K\270t\320CT\320TX\320Xd\320dh\320hr\320rv\320v}\360\000\000~\001B\002\360\000\000B\002C\002\330\010\020\220\007""\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230:\240W\250E\260\023\260D\3208H\310\007\310u\320TW\320W[\320[d\320dk\320kp\320ps\320sw\320w}\360\000\000~\001E\002\360\000\000E\002F\002\330\004\007\200q\330\010\017\320\017\047\240t\2501\250G\260;\270g\300Q\340\010\017\320\017\047\240t\2501\250G\260;\270a\200A\330\010\013\2104\210w\220c\230\021\330\014\020\220\n\230&\240\001\330\010\014\210H\220A\200A\330\010\033\2304\230u\240A\240Q\330\010\017\210t\2209\230D\240\010\250\001\330\010\013\2108\2203\220a\330\014\022\220-\230q\240\001\330\010\017\210q\200A\340\010\014\210L\230\001\330\010\014\210K\220q\200A\340\010\017\210t\2201\200A\340\021\022\330\016\034\230A\340\022 \240\001\330\t\n\360&\000\t\032\230\024\230X\240Q\240a\330\010\014\210J\220a\330\010\014\210K\220q\330\010\014\210H\220A\330\010\014\210L\230\001\330\010\017\210q\200A\360\014\000\t\r\210F\220!\320\004\027\220q\330\010\033\2304\230\177\250b\260\001\330\010\014\320\014\036\230a\330\010\013\2107\220$\220d\230)\2407\250\047\260\021\330\014\020\220\006\220a\320\004\030\230\001\340\010\014\210F\220!\320\004\031\230\021\340\010\013\2104\210q\330\014\023\2201\330\010\014\210M\230\021\330\010\014\320\014\036\230a\330\010\014\210J\220a\330\010\017\210q\320\004\031\230\021\340\010\014\210H\220A\320\004\031\320\031F\300n\320T]\320]^\360\036\000\t\r\210M\230\021\330\010\013\210?\230!\2301\330\014\020\220\t\230\035\240a\240v\250V\2606\270\021\330\r!\240\021\240!\330\014\020\220\t\230\035\240a\240x\250v\260V\2701\340\014\020\220\014\230A\230Q\330\010\014\210F\220!\320\004\033\230>\250\031\260!\360\036\000\t \230w\240h\250a\250q\330\010\017\210z\230\021\330\010\017\210z\230\021\330\010\017\210q\320\004\035\320\0354\260A\340\010\032\230%\230q\240\001\330\010\014\210H\220A\320\025,\320,=\270Q\270g\320EU\320UV\320VW\320\004\037\230q\340\010\013\2104\210t\320\023#\2404\240t\2504\250{\270+\300Q\330\014\020\320\020\"\240!\330\014\020\220\013\230>\250\021\320""\004\037\230q\340\010\014\210M\230\021\320\004 \240\001\340\010\013\2104\210q\330\014\020\320\020\"\240!\330\014\017\210t\2204\220{\240+\250Q\330\020\024\220K\230\177\250a\320\004 \240\001\340\010\013\2104\210{\230\047\240\021\330\014\020\220\n\230*\240A\320\004 \320 0\260\001\330\010\013\2104\210w\220c\230\021\330\014\023\2204\220z\240\026\240q\250\010\260\006\260c\270\032\3001\330\010\014\210H\220A\330\010\013\210:\220Q\220f\230A\330\014\024\220D\230\006\230f\240C\240z\260\031\270*\300A\300W\320L`\320`d\320de\320ef\340\014\024\220A\330\010\013\210:\220W\230A\330\014\024\220E\230\037\250\001\250\021\330\010\016\210a\320\004!\320!:\320:X\320XY\340\010\014\210M\230\021\330\010\014\210H\220A\330\010\014\210K\320\0270\260\001\330\010\014\210K\220{\240!\2401\330\010\014\210J\320\026\047\320\047<\270A\270T\300\030\310\021\320\004\"\240(\250!\340\010\014\210M\230\021\230!\320\004#\2408\2501\330\010\017\210t\2201\320\004%\240X\250Q\330\010\037\230q\330\010\014\210I\220Q\330\010\013\2104\210y\230\007\230s\240!\330\014\017\210t\2204\220q\330\020\024\320\024\047\240q\250\004\250H\260B\260a\340\014\020\220\010\230\001\230\024\230Y\240a\320\004%\320%5\260Q\320\004&\240a\330\010\017\210t\2206\230\023\230B\230b\240\003\2404\240q\320\004&\240a\340\010\017\210q";
+    #else /* compression: none (5312 bytes) */
+static const char bytes[] = "(tree fragment).?Callable[[Waiter], object]Coroutine[Any, Any, None]Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_noteasyncio.AbstractEventLoopasyncio.Transportasyncio.selector_eventsbool | Nonebytes | memoryviewcalled from another thread than the event loop\047s; use loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe()cannot call recv while another coroutine is already running recvcannot reuse already awaited coroutinecontextvars.Contextdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__src/asyncio/_stream_c.pyxstr | Buffer | PreparedMessagestr | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer]str | bytesuvloop.loopAnyAwaitableAwaitable.__reduce_cython__Awaitable.__setstate_cython__Awaitable.closeAwaitable.sendAwaitable.throwCLOSEDCLOSINGCONNECTINGCallbackStreamCallbackStream.__reduce_cython__CallbackStream.__setstate_cython__CallbackStream.message_receivedCallbackStream.sendCancelledErrorConcurrencyErrorConnectionClosedOKJOINED_BYTESNoneOPENQueueStreamQueueStream.__reduce_cython__QueueStream.__setstate_cython__QueueStream._has_answers_to_comeQueueStream._wake_receiverQueueStream.recvQueueStream.sendREAD_SIZEReceiveReceive.__reduce_cython__Receive.__setstate_cython__SENDS_IN_A_ROWSendSend.__reduce_cython__Send.__setstate_cython__StateStreamStream.__reduce_cython__Stream.__setstate_cython__Stream._attachStream._check_threadStream._detachStream._flushStream._flush_joinedStream._has_answers_to_comeStream._joinStream._receiveStream.buffer_updatedStream.get_bufferStream.pause_readingStream.resume_readingTCPTransportUnixTransportWaiterWaiter.__await__Waiter.__reduce_cython__Waiter.__setstate_cython__Waiter.add_done_callbackWaiter.cancelWaiter.get_loopWaiter.resultWaiter.wakeWaiter.wake_soonWeakKeyDictionary_SelectorSocketTransport__Pyx_PyDict_NextRef__all____annota""te____await____dict____func____getstate____init____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Awaitable__pyx_unpickle_Receive__pyx_unpickle_Send__pyx_unpickle_Waiter__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___application_failed_attach_check_thread_detach_dict_drain_end_flush_flush_joined_has_answers_to_come_hold_failure_is_coroutine_join_on_event_on_handshake_data_receive_refuse_text_release_failure_send_send_other_wake_receiver_watch_idlenessadd_done_callbackasyncioasyncio.coroutinesboolbuffer_updatedcall_sooncallbackcancelclearcline_in_tracebackcloseclose_exccompresscontextcopycurrent_taskdatadecodefailure_heldfilenogetget_bufferget_extra_infoget_loopget_write_buffer_sizehold_pongsintis_closingitemsjoinjoinedkindloopmemoryviewmessagemessage_receivedmsgnbytesnextobjoutcomepause_readingpopprotocolqueue_highqueue_lowreceiverecvresultresume_readingreturnselfsendsetdefaultsizesizehintsocketstatetextthrowtracebacktransportupdateuse_setstatevaluevalueswakewake_soonweakrefwith_tracebackwritewrite_highwsframe.asyncio._stream_cwsframe.constantswsframe.exceptionswsframe.limitsPyObject *(struct __pyx_obj_7wsframe_9_events_c_Message *)\000message_datautf8_kernel\000kernel\200\001\330\004\n\210+\220Q\200\001\330\004\"\240!\2406\250\021\200\001\330\004$\240A\240V\2501\200\001\330\004%\240Q\240f\250A\200\001\330\004\047\240q\250\006\250a\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2204\220x\230q\240\001\330\004\007\200|\2207\230!\330\010&\240a\240w\250n\270A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2206\230\030\240\021\240!\330\004\007\200|\2207\230!\330\010(\250\001\250\031\260.\300\001\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\340\004\037\230q\320 ""0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220[\240\004\240L\260\004\260J\270d\300(\310$\310i\320W[\320[b\320bf\320fg\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230:\240W\250E\260\023\260D\270\013\3007\310%\310s\320RV\320V_\320_f\320fk\320kn\320nr\320rz\360\000\000{\001B\002\360\000\000B\002G\002\360\000\000G\002J\002\360\000\000J\002N\002\360\000\000N\002T\002\360\000\000T\002[\002\360\000\000[\002`\002\360\000\000`\002c\002\360\000\000c\002g\002\360\000\000g\002n\002\360\000\000n\002u\002\360\000\000u\002v\002\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240X\250T\260\031\270$\270a\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T[\320[b\320bc\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240Y\250d\260+\270T\300\030\310\024\310Y\320VZ\320Zb\320bf\320fg\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T\\\320\\c\320ch\320hk\320ko\320ov\320v}\360\000\000~\001C\002\360\000\000C\002F\002\360\000\000F\002J\002\360\000\000J\002R\002\360\000\000R\002Y\002\360\000\000Y\002Z\002\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\200\001\360\010\000\n\033\230!\330\010\021\220\024\320\0250\260\004""\260K\270t\320CT\320TX\320Xd\320dh\320hr\320rv\320v}\360\000\000~\001B\002\360\000\000B\002C\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230:\240W\250E\260\023\260D\3208H\310\007\310u\320TW\320W[\320[d\320dk\320kp\320ps\320sw\320w}\360\000\000~\001E\002\360\000\000E\002F\002\330\004\007\200q\330\010\017\320\017\047\240t\2501\250G\260;\270g\300Q\340\010\017\320\017\047\240t\2501\250G\260;\270a\200A\200A\330\010\013\2104\210w\220c\230\021\330\014\020\220\n\230&\240\001\330\010\014\210H\220A\200A\330\010\033\2304\230u\240A\240Q\330\010\017\210t\2209\230D\240\010\250\001\330\010\013\2108\2203\220a\330\014\022\220-\230q\240\001\330\010\017\210q\200A\340\021\022\330\016\034\230A\340\022 \240\001\330\t\n\360&\000\t\032\230\024\230X\240Q\240a\330\010\014\210J\220a\330\010\014\210K\220q\330\010\014\210H\220A\330\010\014\210L\230\001\330\010\017\210q\320\004\026\220a\340\010\014\210G\2201\320\004\027\220q\330\010\033\2304\230\177\250b\260\001\330\010\014\320\014\036\230a\330\010\013\2107\220$\220d\230)\2407\250\047\260\021\330\014\020\220\006\220a\320\004\030\230\001\340\010\014\210F\220!\320\004\030\230\001\360\014\000\t\r\210F\220!\320\004\031\230\021\340\010\014\210H\220A\320\004\031\320\031F\300n\320T]\320]^\360\036\000\t\r\210M\230\021\330\010\013\210?\230!\2301\330\014\020\220\t\230\035\240a\240v\250V\2606\270\021\330\r!\240\021\240!\330\014\020\220\t\230\035\240a\240x\250v\260V\2701\340\014\020\220\014\230A\230Q\330\010\014\210F\220!\320\004\032\230!\340\010\017\210t\2201\320\004\032\230&\240\t\250\021\340\010\013\2104\210q\330\014\023\2201\330\010\014\210M\230\021\330\010\014\320\014\036\230a\330\010\014\210L\230\001\330\010\017\210q\320\004\033\2301\340\010\014\210L\230\001\320\004\033\230>\250\031\260!\360\036\000\t \230w\240h\250a\250q\330\010\017\210z\230\021\330\010\017\210z\230\021\330\010\017\210q\320\004\035\320\0354\260A\340\010\032\230%\230q\240\001\330\010\014\210H""\220A\320\025,\320,=\270Q\270g\320EU\320UV\320VW\320\004\037\230q\340\010\013\2104\210t\320\023#\2404\240t\2504\250{\270+\300Q\330\014\020\320\020\"\240!\330\014\020\220\013\230>\250\021\320\004\037\230q\340\010\014\210M\230\021\320\004 \240\001\340\010\013\2104\210q\330\014\020\320\020\"\240!\330\014\017\210t\2204\220{\240+\250Q\330\020\024\220K\230\177\250a\320\004 \240\001\340\010\013\2104\210{\230\047\240\021\330\014\020\220\n\230,\240a\320\004 \320 0\260\001\330\010\013\2104\210w\220c\230\021\330\014\023\2204\220z\240\026\240q\250\010\260\006\260c\270\032\3001\330\010\014\210H\220A\330\010\013\210:\220Q\220f\230A\330\014\024\220D\230\006\230f\240C\240z\260\031\270*\300A\300W\320L`\320`d\320de\320ef\340\014\024\220A\330\010\013\210:\220W\230A\330\014\024\220E\230\037\250\001\250\021\330\010\016\210a\320\004!\320!:\320:X\320XY\340\010\014\210M\230\021\330\010\014\210H\220A\330\010\014\210K\320\0270\260\001\330\010\014\210K\220{\240!\2401\330\010\014\210J\320\026\047\320\047<\270A\270T\300\030\310\021\320\004\"\240(\250!\340\010\014\210M\230\021\230!\320\004#\2408\2501\330\010\017\210t\2201\320\004%\240X\250Q\330\010\037\230q\330\010\014\210I\220Q\330\010\013\2104\210y\230\007\230s\240!\330\014\017\210t\2204\220q\330\020\024\320\024\047\240q\250\004\250H\260B\260a\340\014\020\220\010\230\001\230\024\230Y\240a\320\004%\320%5\260Q\320\004&\240a\330\010\017\210t\2206\230\023\230B\230b\240\003\2404\240q\320\004&\240a\340\010\017\210q\320\004*\320*R\320Rj\320jk\340\010\014\210L\230\001\330\010\014\210K\220q";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 209; i++) {
+    for (int i = 0; i < 219; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 24) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 26) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -23859,8 +24867,8 @@ static const char bytes[] = "(tree fragment).?Coroutine[Any, Any, None]Note that
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 209; i < 250; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-209].length;
+    for (int i = 219; i < 263; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-219].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -23870,15 +24878,15 @@ static const char bytes[] = "(tree fragment).?Coroutine[Any, Any, None]Note that
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 250; i++) {
+    for (Py_ssize_t i = 0; i < 263; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 209;
-      for (Py_ssize_t i=0; i<41; ++i) {
+      PyObject **table = stringtab + 219;
+      for (Py_ssize_t i=0; i<44; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -23965,219 +24973,234 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS|CO_GENERATOR), 672};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
+    __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_await, __pyx_mstate->__pyx_kp_b_iso88591_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
+  }
+  {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 174};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_transport, __pyx_mstate->__pyx_n_u_loop};
-    __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_attach, __pyx_mstate->__pyx_kp_b_iso88591_XXY_M_HA_K_0_K_1_J_AT, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_attach, __pyx_mstate->__pyx_kp_b_iso88591_XXY_M_HA_K_0_K_1_J_AT, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 182};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_detach, __pyx_mstate->__pyx_kp_b_iso88591_HA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_detach, __pyx_mstate->__pyx_kp_b_iso88591_HA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 188};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_sizehint};
-    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_get_buffer, __pyx_mstate->__pyx_kp_b_iso88591_81_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_get_buffer, __pyx_mstate->__pyx_kp_b_iso88591_81_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 191};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_nbytes, __pyx_mstate->__pyx_n_u_size};
-    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_buffer_updated, __pyx_mstate->__pyx_kp_b_iso88591_XQ_q_IQ_4y_s_t4q_q_HBa_Ya, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_buffer_updated, __pyx_mstate->__pyx_kp_b_iso88591_XQ_q_IQ_4y_s_t4q_q_HBa_Ya, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 200};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_copy};
-    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_receive, __pyx_mstate->__pyx_kp_b_iso88591_4A_q_HA_QgEUUVVW, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_receive, __pyx_mstate->__pyx_kp_b_iso88591_4A_q_HA_QgEUUVVW, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 224};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_has_answers_to_come, __pyx_mstate->__pyx_kp_b_iso88591_a_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_has_answers_to_come, __pyx_mstate->__pyx_kp_b_iso88591_a_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 228};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_pause_reading, __pyx_mstate->__pyx_kp_b_iso88591_q_4t_4t4_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_pause_reading, __pyx_mstate->__pyx_kp_b_iso88591_q_4t_4t4_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 234};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_resume_reading, __pyx_mstate->__pyx_kp_b_iso88591_4q_t4_Q_K_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_resume_reading, __pyx_mstate->__pyx_kp_b_iso88591_4q_t4_Q_K_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 243};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_check_thread, __pyx_mstate->__pyx_kp_b_iso88591_q_M, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_check_thread, __pyx_mstate->__pyx_kp_b_iso88591_q_M, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 255};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_size};
-    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_flush_joined, __pyx_mstate->__pyx_kp_b_iso88591_M, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_flush_joined, __pyx_mstate->__pyx_kp_b_iso88591_M, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 273};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_joined};
-    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_join, __pyx_mstate->__pyx_kp_b_iso88591_q_4_b_a_7_d_7_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_join, __pyx_mstate->__pyx_kp_b_iso88591_q_4_b_a_7_d_7_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 279};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_flush, __pyx_mstate->__pyx_kp_b_iso88591_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_flush, __pyx_mstate->__pyx_kp_b_iso88591_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[13] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[13])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 3};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[13] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[13])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[14] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[14])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 339};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data};
-    __pyx_mstate_global->__pyx_codeobj_tab[14] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_message_received, __pyx_mstate->__pyx_kp_b_iso88591_5Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[14])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[15] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_message_received, __pyx_mstate->__pyx_kp_b_iso88591_5Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[15])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 1, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 342};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_compress};
-    __pyx_mstate_global->__pyx_codeobj_tab[15] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_FnT_M_1_avV6_axvV1_AQ_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[15])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[16] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_FnT_M_1_avV6_axvV1_AQ_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[16])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[16] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[16])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[17] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[17])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 3};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[17] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[17])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[18] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[18])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 448};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_decode, __pyx_mstate->__pyx_n_u_receive_2};
-    __pyx_mstate_global->__pyx_codeobj_tab[18] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_recv, __pyx_mstate->__pyx_kp_b_iso88591_whaq_z_z_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[18])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[19] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_recv, __pyx_mstate->__pyx_kp_b_iso88591_whaq_z_z_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[19])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 487};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[19] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_has_answers_to_come, __pyx_mstate->__pyx_kp_b_iso88591_a_t6_Bb_4q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[19])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[20] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_has_answers_to_come, __pyx_mstate->__pyx_kp_b_iso88591_a_t6_Bb_4q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[20])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 490};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[20] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_wake_receiver, __pyx_mstate->__pyx_kp_b_iso88591_4_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[20])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[21] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_wake_receiver, __pyx_mstate->__pyx_kp_b_iso88591_4_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[21])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 1, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 497};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_message, __pyx_mstate->__pyx_n_u_text, __pyx_mstate->__pyx_n_u_compress, __pyx_mstate->__pyx_n_u_send};
-    __pyx_mstate_global->__pyx_codeobj_tab[21] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_A_A_XQa_Ja_Kq_HA_L_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[21])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[22] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_A_A_XQa_Ja_Kq_HA_L_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[22])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[22] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[22])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[23] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[23])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 3};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[23] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[23])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[24] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[24])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 558};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_value, __pyx_mstate->__pyx_n_u_outcome};
-    __pyx_mstate_global->__pyx_codeobj_tab[24] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_A_4uAQ_t9D_83a_q_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[24])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[25] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_send, __pyx_mstate->__pyx_kp_b_iso88591_A_4uAQ_t9D_83a_q_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[25])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 565};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_kind, __pyx_mstate->__pyx_n_u_value, __pyx_mstate->__pyx_n_u_traceback};
-    __pyx_mstate_global->__pyx_codeobj_tab[25] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_throw, __pyx_mstate->__pyx_kp_b_iso88591_0_4wc_4z_q_c_1_HA_QfA_D_fCz_AWL, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[25])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[26] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_throw, __pyx_mstate->__pyx_kp_b_iso88591_0_4wc_4z_q_c_1_HA_QfA_D_fCz_AWL, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[26])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 577};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[26] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_close, __pyx_mstate->__pyx_kp_b_iso88591_A_4wc_HA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[26])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[27] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_close, __pyx_mstate->__pyx_kp_b_iso88591_A_4wc_HA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[27])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[27] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_XT_a_q_l_vWE_Q_q_t_gU_T_SPTT_bb, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[27])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[28] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_XT_a_q_l_vWE_Q_q_t_gU_T_SPTT_bb, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[28])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[28] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_q_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[28])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[29] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_q_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[29])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 662};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 678};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[29] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_get_loop, __pyx_mstate->__pyx_kp_b_iso88591_A_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[29])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[30] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_get_loop, __pyx_mstate->__pyx_kp_b_iso88591_t1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[30])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 1, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 666};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 1, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 682};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_callback, __pyx_mstate->__pyx_n_u_context};
-    __pyx_mstate_global->__pyx_codeobj_tab[30] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_add_done_callback, __pyx_mstate->__pyx_kp_b_iso88591_A_L_Kq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[30])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[31] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_add_done_callback, __pyx_mstate->__pyx_kp_b_iso88591_RRjjk_L_Kq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[31])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 671};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 687};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[31] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_result, __pyx_mstate->__pyx_kp_b_iso88591_A_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[31])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[32] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_result, __pyx_mstate->__pyx_kp_b_iso88591_F_2, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[32])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 684};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 700};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_msg};
-    __pyx_mstate_global->__pyx_codeobj_tab[32] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_cancel, __pyx_mstate->__pyx_kp_b_iso88591_4q_1_M_a_Ja_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[32])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[33] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_cancel, __pyx_mstate->__pyx_kp_b_iso88591_4q_1_M_a_L_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[33])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 709};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
+    __pyx_mstate_global->__pyx_codeobj_tab[34] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_wake_soon, __pyx_mstate->__pyx_kp_b_iso88591_1_L, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[34])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 713};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
+    __pyx_mstate_global->__pyx_codeobj_tab[35] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_src_asyncio__stream_c_pyx, __pyx_mstate->__pyx_n_u_wake, __pyx_mstate->__pyx_kp_b_iso88591_a_G1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[35])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[33] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_0_KtCTTXXddhhrrvv_B_B_C_q_l_vWE, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[33])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[36] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_0_KtCTTXXddhhrrvv_B_B_C_q_l_vWE, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[36])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[34] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_AV1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[34])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[37] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_AV1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[37])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[35] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Yd_T_YVZZbbffg_q_l_vWE_Q_q_t_gU, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[35])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[38] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Yd_T_YVZZbbffg_q_l_vWE_Q_q_t_gU, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[38])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[36] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[36])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[39] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[39])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[37] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_L_Jd_iW_bbffg_q_l_vWE_Q_q_t_WE, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[37])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[40] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_L_Jd_iW_bbffg_q_l_vWE_Q_q_t_WE, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[40])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[38] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[38])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[41] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[41])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[39] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Awaitable, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[39])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[42] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Awaitable, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[42])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[40] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Waiter, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_6_7_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[40])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[43] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Waiter, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_6_7_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[43])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[41] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Receive, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[41])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[44] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Receive, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[44])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[42] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Send, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[42])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[45] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Send, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[45])) goto bad;
   }
   Py_DECREF(tuple_dedup_map);
   return 0;
@@ -24234,6 +25257,11 @@ static int __Pyx_InitGlobals(void) {
       }
   } // error handling follows
   #endif
+  
+  if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 1, __pyx_L1_error)
+
+  /* Generator.init */
+  if (likely(__pyx_Generator_init(__pyx_m) == 0)); else
   
   if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 1, __pyx_L1_error)
 
@@ -27049,6 +28077,37 @@ static CYTHON_INLINE PyObject *__Pyx_GetAttr3(PyObject *o, PyObject *n, PyObject
 #endif
 }
 
+/* pep479 */
+static void __Pyx_Generator_Replace_StopIteration(int in_async_gen) {
+    PyObject *exc, *val, *tb, *cur_exc, *new_exc;
+    __Pyx_PyThreadState_declare
+    int is_async_stopiteration = 0;
+    CYTHON_MAYBE_UNUSED_VAR(in_async_gen);
+    __Pyx_PyThreadState_assign
+    cur_exc = __Pyx_PyErr_CurrentExceptionType();
+    if (likely(!__Pyx_PyErr_GivenExceptionMatches(cur_exc, PyExc_StopIteration))) {
+        if (in_async_gen && unlikely(__Pyx_PyErr_GivenExceptionMatches(cur_exc, PyExc_StopAsyncIteration))) {
+            is_async_stopiteration = 1;
+        } else {
+            return;
+        }
+    }
+    __Pyx_GetException(&exc, &val, &tb);
+    Py_XDECREF(exc);
+    Py_XDECREF(tb);
+    new_exc = PyObject_CallFunction(PyExc_RuntimeError, "s",
+        is_async_stopiteration ? "async generator raised StopAsyncIteration" :
+        in_async_gen ? "async generator raised StopIteration" :
+        "generator raised StopIteration");
+    if (!new_exc) {
+        Py_XDECREF(val);
+        return;
+    }
+    PyException_SetCause(new_exc, val); // steals ref to val
+    PyErr_SetObject(PyExc_RuntimeError, new_exc);
+    Py_DECREF(new_exc);
+}
+
 /* RaiseKeywordRequired */
 static void __Pyx_RaiseKeywordRequired(const char* func_name, PyObject* kw_name) {
     PyErr_Format(PyExc_TypeError,
@@ -27371,6 +28430,75 @@ static PyObject *__Pyx_CallNewInitFromVectorcall(PyTypeObject *t, PyObject *cons
   end:
     Py_XDECREF(args_tuple);
     Py_XDECREF(kwds_dict);
+    return result;
+}
+#endif
+
+/* CallSlotAsVectorcall */
+#if CYTHON_VECTORCALL_TPNEW
+static int __Pyx_CallTpinitAsVectorcall(__Pyx_tpinitvectorcallfunc f, PyObject* o, PyObject *a, PyObject *k) {
+    Py_ssize_t k_size = k ? __Pyx_PyDict_GET_SIZE(k) : 0;
+#if !CYTHON_ASSUME_SAFE_SIZE
+    if (unlikely(k_size < 0)) return -1;
+#endif
+    Py_ssize_t a_size = __Pyx_PyTuple_GET_SIZE(a);
+#if !CYTHON_ASSUME_SAFE_SIZE
+    if (unlikely(a_size < 0)) return -1;
+#endif
+#if CYTHON_ASSUME_SAFE_MACROS
+    if (k_size == 0) {
+        return f(o, &PyTuple_GET_ITEM(a, 0), a_size, NULL);
+    }
+#else
+    if (k_size == 0 && a_size == 0) {
+        return f(o, NULL, 0, NULL);
+    }
+#endif
+    PyObject *stack_args[5];
+    PyObject **args = stack_args;
+    Py_ssize_t maxnargs = PY_SSIZE_T_MAX / sizeof(PyObject*) - 1;
+    if (a_size > maxnargs - k_size) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_ssize_t total_size = a_size + k_size;
+    if (total_size > 5) {
+        args = (PyObject**)PyMem_Malloc(((size_t)total_size)*sizeof(PyObject*));
+        if (unlikely(!args)) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    int result = -1;
+    PyObject *kwnames = NULL;
+    int unpack_dict_result;
+    Py_ssize_t i = 0;
+    for (; i < a_size; ++i) {
+        args[i] = __Pyx_PyTuple_GET_ITEM(a, i);
+#if !CYTHON_ASSUME_SAFE_MACROS
+        if (unlikely(!args[i])) goto cleanup;
+#endif
+    }
+#if !CYTHON_ASSUME_SAFE_MACROS
+    if (k)  // There's a specific shortcut earlier for ASSUME_SAFE_MACROS with no keywords
+#endif
+    {
+        kwnames = PyTuple_New(k_size);
+        if (unlikely(!kwnames)) goto cleanup;
+        __Pyx_BEGIN_CRITICAL_SECTION(k);
+        unpack_dict_result = __Pyx_CallSlotAsVectorcallUnpackDict(a_size, k, args, kwnames);
+        __Pyx_END_CRITICAL_SECTION();
+        if (unlikely(unpack_dict_result == -1)) goto cleanup;
+    }
+    result = f(o, args, a_size, kwnames);
+  cleanup:
+    Py_XDECREF(kwnames);
+    for (i=a_size; i<total_size; ++i) {
+        Py_XDECREF(args[i]);
+    }
+    if (args != stack_args) {
+        PyMem_Free(args);
+    }
     return result;
 }
 #endif
@@ -31387,6 +32515,1160 @@ static unsigned long __Pyx_get_runtime_version(void) {
 #else
     return __Pyx_cached_runtime_version;
 #endif
+}
+
+/* IterNextPlain (used by CoroutineBase) */
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+static PyObject *__Pyx_GetBuiltinNext_LimitedAPI(void) {
+    if (unlikely(!__pyx_mstate_global->__Pyx_GetBuiltinNext_LimitedAPI_cache))
+        __pyx_mstate_global->__Pyx_GetBuiltinNext_LimitedAPI_cache = __Pyx_GetBuiltinName(__pyx_mstate_global->__pyx_n_u_next);
+    return __pyx_mstate_global->__Pyx_GetBuiltinNext_LimitedAPI_cache;
+}
+#endif
+static CYTHON_INLINE PyObject *__Pyx_PyIter_Next_Plain(PyObject *iterator) {
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+    PyObject *result;
+    PyObject *next = __Pyx_GetBuiltinNext_LimitedAPI();
+    if (unlikely(!next)) return NULL;
+    result = PyObject_CallFunctionObjArgs(next, iterator, NULL);
+    return result;
+#else
+    (void)&__Pyx_GetBuiltinName; // only for early limited API
+    iternextfunc iternext = __Pyx_PyObject_GetIterNextFunc(iterator);
+    assert(iternext);
+    return iternext(iterator);
+#endif
+}
+
+/* PyObjectCallNoArg (used by CoroutineBase) */
+static CYTHON_INLINE PyObject* __Pyx_PyObject_CallNoArg(PyObject *func) {
+    PyObject *arg[2] = {NULL, NULL};
+    return __Pyx_PyObject_FastCall(func, arg + 1, 0 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET);
+}
+
+/* ReturnWithStopIteration (used by CoroutineBase) */
+static void __Pyx__ReturnWithStopIteration(PyObject* value, int async);
+static CYTHON_INLINE void __Pyx_ReturnWithStopIteration(PyObject* value, int async, int iternext) {
+    if (value == Py_None) {
+        if (async || !iternext)
+            PyErr_SetNone(async ? PyExc_StopAsyncIteration : PyExc_StopIteration);
+        return;
+    }
+    __Pyx__ReturnWithStopIteration(value, async);
+}
+static void __Pyx__ReturnWithStopIteration(PyObject* value, int async) {
+#if CYTHON_COMPILING_IN_CPYTHON
+    __Pyx_PyThreadState_declare
+#endif
+    PyObject *exc;
+    PyObject *exc_type = async ? PyExc_StopAsyncIteration : PyExc_StopIteration;
+#if CYTHON_COMPILING_IN_CPYTHON
+    if ((PY_VERSION_HEX >= (0x030C00A6)) || unlikely(PyTuple_Check(value) || PyExceptionInstance_Check(value))) {
+        if (PY_VERSION_HEX >= (0x030e00A1)) {
+            exc = __Pyx_PyObject_CallOneArg(exc_type, value);
+        } else {
+            PyObject *args_tuple = PyTuple_New(1);
+            if (unlikely(!args_tuple)) return;
+            Py_INCREF(value);
+            PyTuple_SET_ITEM(args_tuple, 0, value);
+            exc = PyObject_Call(exc_type, args_tuple, NULL);
+            Py_DECREF(args_tuple);
+        }
+        if (unlikely(!exc)) return;
+    } else {
+        Py_INCREF(value);
+        exc = value;
+    }
+    #if CYTHON_FAST_THREAD_STATE
+    __Pyx_PyThreadState_assign
+    #if CYTHON_USE_EXC_INFO_STACK
+    if (!__pyx_tstate->exc_info->exc_value)
+    #else
+    if (!__pyx_tstate->exc_type)
+    #endif
+    {
+        Py_INCREF(exc_type);
+        __Pyx_ErrRestore(exc_type, exc, NULL);
+        return;
+    }
+    #endif
+#else
+    exc = __Pyx_PyObject_CallOneArg(exc_type, value);
+    if (unlikely(!exc)) return;
+#endif
+    PyErr_SetObject(exc_type, exc);
+    Py_DECREF(exc);
+}
+
+/* CoroutineBase (used by Generator) */
+#if !CYTHON_COMPILING_IN_LIMITED_API
+#include <frameobject.h>
+#if PY_VERSION_HEX >= 0x030b00a6 && !defined(PYPY_VERSION)
+  #ifndef Py_BUILD_CORE
+    #define Py_BUILD_CORE 1
+  #endif
+  #include "internal/pycore_frame.h"
+#endif
+#endif // CYTHON_COMPILING_IN_LIMITED_API
+static CYTHON_INLINE void
+__Pyx_Coroutine_Undelegate(__pyx_CoroutineObject *gen) {
+#if CYTHON_USE_AM_SEND
+    gen->yieldfrom_am_send = NULL;
+#endif
+    Py_CLEAR(gen->yieldfrom);
+}
+static int __Pyx_PyGen__FetchStopIterationValue(PyThreadState *__pyx_tstate, PyObject **pvalue) {
+    PyObject *et, *ev, *tb;
+    PyObject *value = NULL;
+    CYTHON_UNUSED_VAR(__pyx_tstate);
+    __Pyx_ErrFetch(&et, &ev, &tb);
+    if (!et) {
+        Py_XDECREF(tb);
+        Py_XDECREF(ev);
+        Py_INCREF(Py_None);
+        *pvalue = Py_None;
+        return 0;
+    }
+    if (likely(et == PyExc_StopIteration)) {
+        if (!ev) {
+            Py_INCREF(Py_None);
+            value = Py_None;
+        }
+        else if (likely(Py_IS_TYPE(ev, (PyTypeObject*)PyExc_StopIteration))) {
+            #if CYTHON_COMPILING_IN_LIMITED_API || CYTHON_COMPILING_IN_GRAAL
+            value = PyObject_GetAttr(ev, __pyx_mstate_global->__pyx_n_u_value);
+            if (unlikely(!value)) goto limited_api_failure;
+            #else
+            value = ((PyStopIterationObject *)ev)->value;
+            Py_INCREF(value);
+            #endif
+            Py_DECREF(ev);
+        }
+        else if (unlikely(PyTuple_Check(ev))) {
+            Py_ssize_t tuple_size = __Pyx_PyTuple_GET_SIZE(ev);
+            #if !CYTHON_ASSUME_SAFE_SIZE
+            if (unlikely(tuple_size < 0)) {
+                Py_XDECREF(tb);
+                Py_DECREF(ev);
+                Py_DECREF(et);
+                return -1;
+            }
+            #endif
+            if (tuple_size >= 1) {
+#if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
+                value = PyTuple_GET_ITEM(ev, 0);
+                Py_INCREF(value);
+#elif CYTHON_ASSUME_SAFE_MACROS
+                value = PySequence_ITEM(ev, 0);
+#else
+                value = PySequence_GetItem(ev, 0);
+                if (!value) goto limited_api_failure;
+#endif
+            } else {
+                Py_INCREF(Py_None);
+                value = Py_None;
+            }
+            Py_DECREF(ev);
+        }
+        else if (!__Pyx_TypeCheck(ev, (PyTypeObject*)PyExc_StopIteration)) {
+            value = ev;
+        }
+        if (likely(value)) {
+            Py_XDECREF(tb);
+            Py_DECREF(et);
+            *pvalue = value;
+            return 0;
+        }
+    } else if (!__Pyx_PyErr_GivenExceptionMatches(et, PyExc_StopIteration)) {
+        __Pyx_ErrRestore(et, ev, tb);
+        return -1;
+    }
+    PyErr_NormalizeException(&et, &ev, &tb);
+    if (unlikely(!PyObject_TypeCheck(ev, (PyTypeObject*)PyExc_StopIteration))) {
+        __Pyx_ErrRestore(et, ev, tb);
+        return -1;
+    }
+    Py_XDECREF(tb);
+    Py_DECREF(et);
+#if CYTHON_COMPILING_IN_LIMITED_API
+    value = PyObject_GetAttr(ev, __pyx_mstate_global->__pyx_n_u_value);
+#else
+    value = ((PyStopIterationObject *)ev)->value;
+    Py_INCREF(value);
+#endif
+    Py_DECREF(ev);
+#if CYTHON_COMPILING_IN_LIMITED_API
+    if (unlikely(!value)) return -1;
+#endif
+    *pvalue = value;
+    return 0;
+#if CYTHON_COMPILING_IN_LIMITED_API || CYTHON_COMPILING_IN_GRAAL || !CYTHON_ASSUME_SAFE_MACROS
+  limited_api_failure:
+    Py_XDECREF(et);
+    Py_XDECREF(tb);
+    Py_XDECREF(ev);
+    return -1;
+#endif
+}
+static CYTHON_INLINE
+__Pyx_PySendResult __Pyx_Coroutine_status_from_result(PyObject **retval) {
+    if (*retval) {
+        return PYGEN_NEXT;
+    } else if (likely(__Pyx_PyGen__FetchStopIterationValue(__Pyx_PyThreadState_Current, retval) == 0)) {
+        return PYGEN_RETURN;
+    } else {
+        return PYGEN_ERROR;
+    }
+}
+static CYTHON_INLINE
+void __Pyx_Coroutine_ExceptionClear(__Pyx_ExcInfoStruct *exc_state) {
+#if PY_VERSION_HEX >= 0x030B00a4
+    Py_CLEAR(exc_state->exc_value);
+#else
+    PyObject *t, *v, *tb;
+    t = exc_state->exc_type;
+    v = exc_state->exc_value;
+    tb = exc_state->exc_traceback;
+    exc_state->exc_type = NULL;
+    exc_state->exc_value = NULL;
+    exc_state->exc_traceback = NULL;
+    Py_XDECREF(t);
+    Py_XDECREF(v);
+    Py_XDECREF(tb);
+#endif
+}
+#define __Pyx_Coroutine_AlreadyRunningError(gen)  (__Pyx__Coroutine_AlreadyRunningError(gen), (PyObject*)NULL)
+static void __Pyx__Coroutine_AlreadyRunningError(__pyx_CoroutineObject *gen) {
+    const char *msg;
+    CYTHON_MAYBE_UNUSED_VAR(gen);
+    if ((0)) {
+    #ifdef __Pyx_Coroutine_USED
+    } else if (__Pyx_Coroutine_Check((PyObject*)gen)) {
+        msg = "coroutine already executing";
+    #endif
+    #ifdef __Pyx_AsyncGen_USED
+    } else if (__Pyx_AsyncGen_CheckExact((PyObject*)gen)) {
+        msg = "async generator already executing";
+    #endif
+    } else {
+        msg = "generator already executing";
+    }
+    PyErr_SetString(PyExc_ValueError, msg);
+}
+static void __Pyx_Coroutine_AlreadyTerminatedError(PyObject *gen, PyObject *value, int closing) {
+    CYTHON_MAYBE_UNUSED_VAR(gen);
+    CYTHON_MAYBE_UNUSED_VAR(closing);
+    #ifdef __Pyx_Coroutine_USED
+    if (!closing && __Pyx_Coroutine_Check(gen)) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    } else
+    #endif
+    if (value) {
+        #ifdef __Pyx_AsyncGen_USED
+        if (__Pyx_AsyncGen_CheckExact(gen))
+            PyErr_SetNone(PyExc_StopAsyncIteration);
+        else
+        #endif
+        PyErr_SetNone(PyExc_StopIteration);
+    }
+}
+static
+__Pyx_PySendResult __Pyx_Coroutine_SendEx(__pyx_CoroutineObject *self, PyObject *value, PyObject **result, int closing) {
+    __Pyx_PyThreadState_declare
+    PyThreadState *tstate;
+    __Pyx_ExcInfoStruct *exc_state;
+    PyObject *retval;
+    assert(__Pyx_Coroutine_get_is_running(self));  // Callers should ensure is_running
+    if (unlikely(self->resume_label == -1)) {
+        __Pyx_Coroutine_AlreadyTerminatedError((PyObject*)self, value, closing);
+        return PYGEN_ERROR;
+    }
+#if CYTHON_FAST_THREAD_STATE
+    __Pyx_PyThreadState_assign
+    tstate = __pyx_tstate;
+#else
+    tstate = __Pyx_PyThreadState_Current;
+#endif
+    exc_state = &self->gi_exc_state;
+    if (exc_state->exc_value) {
+        #if CYTHON_COMPILING_IN_LIMITED_API || CYTHON_COMPILING_IN_PYPY
+        #else
+        PyObject *exc_tb;
+        #if PY_VERSION_HEX >= 0x030B00a4 && !CYTHON_COMPILING_IN_CPYTHON
+        exc_tb = PyException_GetTraceback(exc_state->exc_value);
+        #elif PY_VERSION_HEX >= 0x030B00a4
+        exc_tb = ((PyBaseExceptionObject*) exc_state->exc_value)->traceback;
+        #else
+        exc_tb = exc_state->exc_traceback;
+        #endif
+        if (exc_tb) {
+            PyTracebackObject *tb = (PyTracebackObject *) exc_tb;
+            PyFrameObject *f = tb->tb_frame;
+            PyFrameObject *old_f_back = f->f_back;
+            #if PY_VERSION_HEX >= 0x030B00A1
+            f->f_back = PyThreadState_GetFrame(tstate);
+            #else
+            Py_XINCREF(tstate->frame);
+            f->f_back = tstate->frame;
+            #endif
+            Py_XDECREF(old_f_back);
+            #if PY_VERSION_HEX >= 0x030B00a4 && !CYTHON_COMPILING_IN_CPYTHON
+            Py_DECREF(exc_tb);
+            #endif
+        }
+        #endif
+    }
+#if CYTHON_USE_EXC_INFO_STACK
+    exc_state->previous_item = tstate->exc_info;
+    tstate->exc_info = exc_state;
+#else
+    if (exc_state->exc_type) {
+        __Pyx_ExceptionSwap(&exc_state->exc_type, &exc_state->exc_value, &exc_state->exc_traceback);
+    } else {
+        __Pyx_Coroutine_ExceptionClear(exc_state);
+        __Pyx_ExceptionSave(&exc_state->exc_type, &exc_state->exc_value, &exc_state->exc_traceback);
+    }
+#endif
+    retval = self->body(self, tstate, value);
+#if CYTHON_USE_EXC_INFO_STACK
+    exc_state = &self->gi_exc_state;
+    tstate->exc_info = exc_state->previous_item;
+    exc_state->previous_item = NULL;
+    __Pyx_Coroutine_ResetFrameBackpointer(exc_state);
+#endif
+    *result = retval;
+    if (self->resume_label == -1) {
+        return likely(retval) ? PYGEN_RETURN : PYGEN_ERROR;
+    }
+    return PYGEN_NEXT;
+}
+static CYTHON_INLINE void __Pyx_Coroutine_ResetFrameBackpointer(__Pyx_ExcInfoStruct *exc_state) {
+#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_LIMITED_API
+    CYTHON_UNUSED_VAR(exc_state);
+#else
+    PyObject *exc_tb;
+    #if PY_VERSION_HEX >= 0x030B00a4
+    if (!exc_state->exc_value) return;
+    exc_tb = PyException_GetTraceback(exc_state->exc_value);
+    #else
+    exc_tb = exc_state->exc_traceback;
+    #endif
+    if (likely(exc_tb)) {
+        PyTracebackObject *tb = (PyTracebackObject *) exc_tb;
+        PyFrameObject *f = tb->tb_frame;
+        Py_CLEAR(f->f_back);
+        #if PY_VERSION_HEX >= 0x030B00a4
+        Py_DECREF(exc_tb);
+        #endif
+    }
+#endif
+}
+#define __Pyx_Coroutine_MethodReturnFromResult(gen, result, retval, iternext)\
+    ((result) == PYGEN_NEXT ? (retval) : __Pyx__Coroutine_MethodReturnFromResult(gen, result, retval, iternext))
+static PyObject *
+__Pyx__Coroutine_MethodReturnFromResult(PyObject* gen, __Pyx_PySendResult result, PyObject *retval, int iternext) {
+    CYTHON_MAYBE_UNUSED_VAR(gen);
+    if (likely(result == PYGEN_RETURN)) {
+        int is_async = 0;
+        #ifdef __Pyx_AsyncGen_USED
+        is_async = __Pyx_AsyncGen_CheckExact(gen);
+        #endif
+        __Pyx_ReturnWithStopIteration(retval, is_async, iternext);
+        Py_XDECREF(retval);
+    }
+    return NULL;
+}
+#if CYTHON_COMPILING_IN_CPYTHON
+static CYTHON_INLINE
+PyObject *__Pyx_PyGen_Send(PyGenObject *gen, PyObject *arg) {
+#if PY_VERSION_HEX <= 0x030A00A1
+    return _PyGen_Send(gen, arg);
+#else
+    PyObject *result;
+    if (PyIter_Send((PyObject*)gen, arg ? arg : Py_None, &result) == PYGEN_RETURN) {
+        if (PyAsyncGen_CheckExact(gen)) {
+            assert(result == Py_None);
+            PyErr_SetNone(PyExc_StopAsyncIteration);
+        }
+        else if (result == Py_None) {
+            PyErr_SetNone(PyExc_StopIteration);
+        }
+        else {
+#if PY_VERSION_HEX < 0x030d00A1
+            _PyGen_SetStopIterationValue(result);
+#else
+            if (!PyTuple_Check(result) && !PyExceptionInstance_Check(result)) {
+                PyErr_SetObject(PyExc_StopIteration, result);
+            } else {
+                PyObject *exc = __Pyx_PyObject_CallOneArg(PyExc_StopIteration, result);
+                if (likely(exc != NULL)) {
+                    PyErr_SetObject(PyExc_StopIteration, exc);
+                    Py_DECREF(exc);
+                }
+            }
+#endif
+        }
+        Py_DECREF(result);
+        result = NULL;
+    }
+    return result;
+#endif
+}
+#endif
+static CYTHON_INLINE __Pyx_PySendResult
+__Pyx_Coroutine_FinishDelegation(__pyx_CoroutineObject *gen, PyObject** retval) {
+    __Pyx_PySendResult result;
+    PyObject *val = NULL;
+    assert(__Pyx_Coroutine_get_is_running(gen));
+    __Pyx_Coroutine_Undelegate(gen);
+    __Pyx_PyGen__FetchStopIterationValue(__Pyx_PyThreadState_Current, &val);
+    result = __Pyx_Coroutine_SendEx(gen, val, retval, 0);
+    Py_XDECREF(val);
+    return result;
+}
+#if CYTHON_USE_AM_SEND
+static __Pyx_PySendResult
+__Pyx_Coroutine_SendToDelegate(__pyx_CoroutineObject *gen, __Pyx_pyiter_sendfunc gen_am_send, PyObject *value, PyObject **retval) {
+    PyObject *ret = NULL;
+    __Pyx_PySendResult delegate_result, result;
+    assert(__Pyx_Coroutine_get_is_running(gen));
+    delegate_result = gen_am_send(gen->yieldfrom, value, &ret);
+    if (delegate_result == PYGEN_NEXT) {
+        assert (ret != NULL);
+        *retval = ret;
+        return PYGEN_NEXT;
+    }
+    assert (delegate_result != PYGEN_ERROR || ret == NULL);
+    __Pyx_Coroutine_Undelegate(gen);
+    result = __Pyx_Coroutine_SendEx(gen, ret, retval, 0);
+    Py_XDECREF(ret);
+    return result;
+}
+#endif
+static PyObject *__Pyx_Coroutine_Send(PyObject *self, PyObject *value) {
+    PyObject *retval = NULL;
+    __Pyx_PySendResult result = __Pyx_Coroutine_AmSend(self, value, &retval);
+    return __Pyx_Coroutine_MethodReturnFromResult(self, result, retval, 0);
+}
+static __Pyx_PySendResult
+__Pyx_Coroutine_AmSend(PyObject *self, PyObject *value, PyObject **retval) {
+    __Pyx_PySendResult result;
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject*) self;
+    if (unlikely(__Pyx_Coroutine_test_and_set_is_running(gen))) {
+        *retval = __Pyx_Coroutine_AlreadyRunningError(gen);
+        return PYGEN_ERROR;
+    }
+    #if CYTHON_USE_AM_SEND
+    if (gen->yieldfrom_am_send) {
+        result = __Pyx_Coroutine_SendToDelegate(gen, gen->yieldfrom_am_send, value, retval);
+    } else
+    #endif
+    if (gen->yieldfrom) {
+        PyObject *yf = gen->yieldfrom;
+        PyObject *ret;
+      #if !CYTHON_USE_AM_SEND
+        #ifdef __Pyx_Generator_USED
+        if (__Pyx_Generator_CheckExact(yf)) {
+            ret = __Pyx_Coroutine_Send(yf, value);
+        } else
+        #endif
+        #ifdef __Pyx_Coroutine_USED
+        if (__Pyx_Coroutine_Check(yf)) {
+            ret = __Pyx_Coroutine_Send(yf, value);
+        } else
+        #endif
+        #ifdef __Pyx_AsyncGen_USED
+        if (__pyx_PyAsyncGenASend_CheckExact(yf)) {
+            ret = __Pyx_async_gen_asend_send(yf, value);
+        } else
+        #endif
+        #if CYTHON_COMPILING_IN_CPYTHON
+        if (PyGen_CheckExact(yf)) {
+            ret = __Pyx_PyGen_Send((PyGenObject*)yf, value == Py_None ? NULL : value);
+        } else
+        if (PyCoro_CheckExact(yf)) {
+            ret = __Pyx_PyGen_Send((PyGenObject*)yf, value == Py_None ? NULL : value);
+        } else
+        #endif
+      #endif
+        {
+            if (value == Py_None && PyIter_Check(yf))
+                ret = __Pyx_PyIter_Next_Plain(yf);
+            else
+                ret = __Pyx_PyObject_CallMethod1(yf, __pyx_mstate_global->__pyx_n_u_send, value);
+        }
+        if (likely(ret)) {
+            __Pyx_Coroutine_unset_is_running(gen);
+            *retval = ret;
+            return PYGEN_NEXT;
+        }
+        result = __Pyx_Coroutine_FinishDelegation(gen, retval);
+    } else {
+        result = __Pyx_Coroutine_SendEx(gen, value, retval, 0);
+    }
+    __Pyx_Coroutine_unset_is_running(gen);
+    return result;
+}
+static int __Pyx_Coroutine_CloseIter(__pyx_CoroutineObject *gen, PyObject *yf) {
+    __Pyx_PySendResult result;
+    PyObject *retval = NULL;
+    CYTHON_UNUSED_VAR(gen);
+    assert(__Pyx_Coroutine_get_is_running(gen));
+    #ifdef __Pyx_Generator_USED
+    if (__Pyx_Generator_CheckExact(yf)) {
+        result = __Pyx_Coroutine_Close(yf, &retval);
+    } else
+    #endif
+    #ifdef __Pyx_Coroutine_USED
+    if (__Pyx_Coroutine_Check(yf)) {
+        result = __Pyx_Coroutine_Close(yf, &retval);
+    } else
+    if (__Pyx_CoroutineAwait_CheckExact(yf)) {
+        result = __Pyx_CoroutineAwait_Close((__pyx_CoroutineAwaitObject*)yf);
+    } else
+    #endif
+    #ifdef __Pyx_AsyncGen_USED
+    if (__pyx_PyAsyncGenASend_CheckExact(yf)) {
+        retval = __Pyx_async_gen_asend_close(yf, NULL);
+        result = PYGEN_RETURN;
+    } else
+    if (__pyx_PyAsyncGenAThrow_CheckExact(yf)) {
+        retval = __Pyx_async_gen_athrow_close(yf, NULL);
+        result = PYGEN_RETURN;
+    } else
+    #endif
+    {
+        PyObject *meth;
+        result = PYGEN_RETURN;
+        meth = __Pyx_PyObject_GetAttrStrNoError(yf, __pyx_mstate_global->__pyx_n_u_close);
+        if (unlikely(!meth)) {
+            if (unlikely(PyErr_Occurred())) {
+                PyErr_WriteUnraisable(yf);
+            }
+        } else {
+            retval = __Pyx_PyObject_CallNoArg(meth);
+            Py_DECREF(meth);
+            if (unlikely(!retval)) {
+                result = PYGEN_ERROR;
+            }
+        }
+    }
+    Py_XDECREF(retval);
+    return result == PYGEN_ERROR ? -1 : 0;
+}
+static PyObject *__Pyx_Generator_Next(PyObject *self) {
+    __Pyx_PySendResult result;
+    PyObject *retval = NULL;
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject*) self;
+    if (unlikely(__Pyx_Coroutine_test_and_set_is_running(gen))) {
+        return __Pyx_Coroutine_AlreadyRunningError(gen);
+    }
+    #if CYTHON_USE_AM_SEND
+    if (gen->yieldfrom_am_send) {
+        result = __Pyx_Coroutine_SendToDelegate(gen, gen->yieldfrom_am_send, Py_None, &retval);
+    } else
+    #endif
+    if (gen->yieldfrom) {
+        PyObject *yf = gen->yieldfrom;
+        PyObject *ret;
+        #ifdef __Pyx_Generator_USED
+        if (__Pyx_Generator_CheckExact(yf)) {
+            ret = __Pyx_Generator_Next(yf);
+        } else
+        #endif
+        #ifdef __Pyx_Coroutine_USED
+        if (__Pyx_Coroutine_CheckExact(yf)) {
+            ret = __Pyx_Coroutine_Send(yf, Py_None);
+        } else
+        #endif
+        #if CYTHON_COMPILING_IN_CPYTHON && (PY_VERSION_HEX < 0x030A00A3 || !CYTHON_USE_AM_SEND)
+        if (PyGen_CheckExact(yf)) {
+            ret = __Pyx_PyGen_Send((PyGenObject*)yf, NULL);
+        } else
+        #endif
+            ret = __Pyx_PyIter_Next_Plain(yf);
+        if (likely(ret)) {
+            __Pyx_Coroutine_unset_is_running(gen);
+            return ret;
+        }
+        result = __Pyx_Coroutine_FinishDelegation(gen, &retval);
+    } else {
+        result = __Pyx_Coroutine_SendEx(gen, Py_None, &retval, 0);
+    }
+    __Pyx_Coroutine_unset_is_running(gen);
+    return __Pyx_Coroutine_MethodReturnFromResult(self, result, retval, 1);
+}
+static PyObject *__Pyx_Coroutine_Close_Method(PyObject *self, PyObject *arg) {
+    PyObject *retval = NULL;
+    __Pyx_PySendResult result;
+    CYTHON_UNUSED_VAR(arg);
+    result = __Pyx_Coroutine_Close(self, &retval);
+    if (unlikely(result == PYGEN_ERROR))
+        return NULL;
+    Py_XDECREF(retval);
+    Py_RETURN_NONE;
+}
+static __Pyx_PySendResult
+__Pyx_Coroutine_Close(PyObject *self, PyObject **retval) {
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject *) self;
+    __Pyx_PySendResult result;
+    PyObject *yf;
+    int err = 0;
+    if (unlikely(__Pyx_Coroutine_test_and_set_is_running(gen))) {
+        *retval = __Pyx_Coroutine_AlreadyRunningError(gen);
+        return PYGEN_ERROR;
+    }
+    yf = gen->yieldfrom;
+    if (yf) {
+        Py_INCREF(yf);
+        err = __Pyx_Coroutine_CloseIter(gen, yf);
+        __Pyx_Coroutine_Undelegate(gen);
+        Py_DECREF(yf);
+    }
+    if (err == 0)
+        PyErr_SetNone(PyExc_GeneratorExit);
+    result = __Pyx_Coroutine_SendEx(gen, NULL, retval, 1);
+    if (result == PYGEN_ERROR) {
+        __Pyx_PyThreadState_declare
+        __Pyx_PyThreadState_assign
+        __Pyx_Coroutine_unset_is_running(gen);
+        if (!__Pyx_PyErr_Occurred()) {
+            return PYGEN_RETURN;
+        } else if (likely(__Pyx_PyErr_ExceptionMatches2(PyExc_GeneratorExit, PyExc_StopIteration))) {
+            __Pyx_PyErr_Clear();
+            return PYGEN_RETURN;
+        }
+        return PYGEN_ERROR;
+    } else if (likely(result == PYGEN_RETURN && *retval == Py_None)) {
+        __Pyx_Coroutine_unset_is_running(gen);
+        return PYGEN_RETURN;
+    } else {
+        const char *msg;
+        Py_DECREF(*retval);
+        *retval = NULL;
+        if ((0)) {
+        #ifdef __Pyx_Coroutine_USED
+        } else if (__Pyx_Coroutine_Check(self)) {
+            msg = "coroutine ignored GeneratorExit";
+        #endif
+        #ifdef __Pyx_AsyncGen_USED
+        } else if (__Pyx_AsyncGen_CheckExact(self)) {
+            msg = "async generator ignored GeneratorExit";
+        #endif
+        } else {
+            msg = "generator ignored GeneratorExit";
+        }
+        PyErr_SetString(PyExc_RuntimeError, msg);
+        __Pyx_Coroutine_unset_is_running(gen);
+        return PYGEN_ERROR;
+    }
+}
+static PyObject *__Pyx__Coroutine_Throw(PyObject *self, PyObject *typ, PyObject *val, PyObject *tb,
+                                        PyObject *args, int close_on_genexit) {
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject *) self;
+    PyObject *yf;
+    if (unlikely(__Pyx_Coroutine_test_and_set_is_running(gen)))
+        return __Pyx_Coroutine_AlreadyRunningError(gen);
+    yf = gen->yieldfrom;
+    if (yf) {
+        __Pyx_PySendResult result;
+        PyObject *ret;
+        Py_INCREF(yf);
+        if (__Pyx_PyErr_GivenExceptionMatches(typ, PyExc_GeneratorExit) && close_on_genexit) {
+            int err = __Pyx_Coroutine_CloseIter(gen, yf);
+            Py_DECREF(yf);
+            __Pyx_Coroutine_Undelegate(gen);
+            if (err < 0)
+                goto propagate_exception;
+            goto throw_here;
+        }
+        if (0
+        #ifdef __Pyx_Generator_USED
+            || __Pyx_Generator_CheckExact(yf)
+        #endif
+        #ifdef __Pyx_Coroutine_USED
+            || __Pyx_Coroutine_Check(yf)
+        #endif
+            ) {
+            ret = __Pyx__Coroutine_Throw(yf, typ, val, tb, args, close_on_genexit);
+        #ifdef __Pyx_Coroutine_USED
+        } else if (__Pyx_CoroutineAwait_CheckExact(yf)) {
+            ret = __Pyx__Coroutine_Throw(((__pyx_CoroutineAwaitObject*)yf)->coroutine, typ, val, tb, args, close_on_genexit);
+        #endif
+        } else {
+            PyObject *meth = __Pyx_PyObject_GetAttrStrNoError(yf, __pyx_mstate_global->__pyx_n_u_throw);
+            if (unlikely(!meth)) {
+                Py_DECREF(yf);
+                if (unlikely(PyErr_Occurred())) {
+                    __Pyx_Coroutine_unset_is_running(gen);
+                    return NULL;
+                }
+                __Pyx_Coroutine_Undelegate(gen);
+                goto throw_here;
+            }
+            if (args) {
+                ret = __Pyx_PyObject_Call(meth, args, NULL);
+            } else {
+                PyObject *cargs[4] = {NULL, typ, val, tb};
+                size_t nargs = 1U + (val != NULL) + (tb != NULL);
+                ret = __Pyx_PyObject_FastCall(meth, cargs+1, nargs | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET);
+            }
+            Py_DECREF(meth);
+        }
+        Py_DECREF(yf);
+        if (ret) {
+            __Pyx_Coroutine_unset_is_running(gen);
+            return ret;
+        }
+        result = __Pyx_Coroutine_FinishDelegation(gen, &ret);
+        __Pyx_Coroutine_unset_is_running(gen);
+        return __Pyx_Coroutine_MethodReturnFromResult(self, result, ret, 0);
+    }
+throw_here:
+    __Pyx_Raise(typ, val, tb, NULL);
+propagate_exception:
+    {
+        PyObject *retval = NULL;
+        __Pyx_PySendResult result = __Pyx_Coroutine_SendEx(gen, NULL, &retval, 0);
+        __Pyx_Coroutine_unset_is_running(gen);
+        return __Pyx_Coroutine_MethodReturnFromResult(self, result, retval, 0);
+    }
+}
+static PyObject *__Pyx_Coroutine_Throw(PyObject *self,
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+    PyObject *args
+#else
+    PyObject *const *args, Py_ssize_t nargs
+#endif
+) {
+    PyObject *typ;
+    PyObject *val = NULL;
+    PyObject *tb = NULL;
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+    if (unlikely(!PyArg_UnpackTuple(args, "throw", 1, 3, &typ, &val, &tb)))
+        return NULL;
+#else
+    switch (nargs) {
+    case 3:
+        tb = args[2];
+        CYTHON_FALLTHROUGH;
+    case 2:
+        val = args[1];
+        CYTHON_FALLTHROUGH;
+    case 1:
+        typ = args[0];
+        break;
+    default:
+        PyErr_SetString(PyExc_TypeError, "throw takes between 1 and 3 positional arguments");
+        return NULL;
+    }
+#endif
+    return __Pyx__Coroutine_Throw(self, typ, val, tb,
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+                                  args,
+#else
+                                  NULL,
+#endif
+                                  1);
+}
+static CYTHON_INLINE int __Pyx_Coroutine_traverse_excstate(__Pyx_ExcInfoStruct *exc_state, visitproc visit, void *arg) {
+#if PY_VERSION_HEX >= 0x030B00a4
+    Py_VISIT(exc_state->exc_value);
+#else
+    Py_VISIT(exc_state->exc_type);
+    Py_VISIT(exc_state->exc_value);
+    Py_VISIT(exc_state->exc_traceback);
+#endif
+    return 0;
+}
+static int __Pyx_Coroutine_traverse(__pyx_CoroutineObject *gen, visitproc visit, void *arg) {
+    {
+        int e = __Pyx_call_type_traverse((PyObject*)gen, 1, visit, arg);
+        if (e) return e;
+    }
+    Py_VISIT(gen->closure);
+    Py_VISIT(gen->classobj);
+    Py_VISIT(gen->yieldfrom);
+    return __Pyx_Coroutine_traverse_excstate(&gen->gi_exc_state, visit, arg);
+}
+static int __Pyx_Coroutine_clear(PyObject *self) {
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject *) self;
+    Py_CLEAR(gen->closure);
+    Py_CLEAR(gen->classobj);
+    __Pyx_Coroutine_Undelegate(gen);
+    __Pyx_Coroutine_ExceptionClear(&gen->gi_exc_state);
+#ifdef __Pyx_AsyncGen_USED
+    if (__Pyx_AsyncGen_CheckExact(self)) {
+        Py_CLEAR(((__pyx_PyAsyncGenObject*)gen)->ag_finalizer);
+    }
+#endif
+    Py_CLEAR(gen->gi_code);
+    Py_CLEAR(gen->gi_frame);
+    Py_CLEAR(gen->gi_name);
+    Py_CLEAR(gen->gi_qualname);
+    Py_CLEAR(gen->gi_modulename);
+    return 0;
+}
+static void __Pyx_Coroutine_dealloc(PyObject *self) {
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject *) self;
+    PyObject_GC_UnTrack(gen);
+    #if PY_VERSION_HEX < 0x030C0000 || CYTHON_COMPILING_IN_LIMITED_API
+    if (gen->gi_weakreflist != NULL)
+    #endif
+        PyObject_ClearWeakRefs(self);
+    if (gen->resume_label >= 0) {
+#if CYTHON_USE_TP_FINALIZE
+        PyObject_GC_Track(self);
+        if (unlikely(PyObject_CallFinalizerFromDealloc(self)))
+        {
+            return;
+        }
+        PyObject_GC_UnTrack(self);
+#endif
+    }
+#ifdef __Pyx_AsyncGen_USED
+    if (__Pyx_AsyncGen_CheckExact(self)) {
+        /* We have to handle this case for asynchronous generators
+           right here, because this code has to be between UNTRACK
+           and GC_Del. */
+        Py_CLEAR(((__pyx_PyAsyncGenObject*)self)->ag_finalizer);
+    }
+#endif
+    __Pyx_Coroutine_clear(self);
+    __Pyx_PyHeapTypeObject_GC_Del(gen);
+}
+#if CYTHON_USE_TP_FINALIZE
+static void __Pyx_Coroutine_del(PyObject *self) {
+    PyObject *error_type, *error_value, *error_traceback;
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject *) self;
+    __Pyx_PyThreadState_declare
+    if (gen->resume_label < 0) {
+        return;
+    }
+    __Pyx_PyThreadState_assign
+    __Pyx_ErrFetch(&error_type, &error_value, &error_traceback);
+#ifdef __Pyx_AsyncGen_USED
+    if (__Pyx_AsyncGen_CheckExact(self)) {
+        __pyx_PyAsyncGenObject *agen = (__pyx_PyAsyncGenObject*)self;
+        PyObject *finalizer = agen->ag_finalizer;
+        if (finalizer && !agen->ag_closed) {
+            PyObject *res = __Pyx_PyObject_CallOneArg(finalizer, self);
+            if (unlikely(!res)) {
+                PyErr_WriteUnraisable(self);
+            } else {
+                Py_DECREF(res);
+            }
+            __Pyx_ErrRestore(error_type, error_value, error_traceback);
+            return;
+        }
+    }
+#endif
+    if (unlikely(gen->resume_label == 0 && !error_value)) {
+#ifdef __Pyx_Coroutine_USED
+#ifdef __Pyx_Generator_USED
+    if (!__Pyx_Generator_CheckExact(self))
+#endif
+        {
+        PyObject_GC_UnTrack(self);
+        if (unlikely(PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%.50S' was never awaited", gen->gi_qualname) < 0))
+            PyErr_WriteUnraisable(self);
+        PyObject_GC_Track(self);
+        }
+#endif
+    } else {
+        PyObject *retval = NULL;
+        __Pyx_PySendResult result = __Pyx_Coroutine_Close(self, &retval);
+        if (result == PYGEN_ERROR) {
+            PyErr_WriteUnraisable(self);
+        } else {
+            Py_XDECREF(retval);
+        }
+    }
+    __Pyx_ErrRestore(error_type, error_value, error_traceback);
+}
+#endif
+static PyObject *
+__Pyx_Coroutine_get_name(__pyx_CoroutineObject *self, void *context)
+{
+    PyObject *name = self->gi_name;
+    CYTHON_UNUSED_VAR(context);
+    if (unlikely(!name)) name = Py_None;
+    Py_INCREF(name);
+    return name;
+}
+static int
+__Pyx_Coroutine_set_name(__pyx_CoroutineObject *self, PyObject *value, void *context)
+{
+    CYTHON_UNUSED_VAR(context);
+    if (unlikely(value == NULL || !PyUnicode_Check(value))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "__name__ must be set to a string object");
+        return -1;
+    }
+    Py_INCREF(value);
+    __Pyx_Py_XDECREF_SET(self->gi_name, value);
+    return 0;
+}
+static PyObject *
+__Pyx_Coroutine_get_qualname(__pyx_CoroutineObject *self, void *context)
+{
+    PyObject *name = self->gi_qualname;
+    CYTHON_UNUSED_VAR(context);
+    if (unlikely(!name)) name = Py_None;
+    Py_INCREF(name);
+    return name;
+}
+static int
+__Pyx_Coroutine_set_qualname(__pyx_CoroutineObject *self, PyObject *value, void *context)
+{
+    CYTHON_UNUSED_VAR(context);
+    if (unlikely(value == NULL || !PyUnicode_Check(value))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "__qualname__ must be set to a string object");
+        return -1;
+    }
+    Py_INCREF(value);
+    __Pyx_Py_XDECREF_SET(self->gi_qualname, value);
+    return 0;
+}
+#if !CYTHON_COMPILING_IN_LIMITED_API
+static PyObject *
+__Pyx__Coroutine_get_frame_locked(__pyx_CoroutineObject *self) {
+    PyObject *frame;
+    frame = self->gi_frame;
+    if (!frame) {
+        if (unlikely(!self->gi_code)) {
+            Py_RETURN_NONE;
+        }
+        PyObject *globals = PyDict_New();
+        if (unlikely(!globals)) return NULL;
+        frame = (PyObject *) PyFrame_New(
+            PyThreadState_Get(),            /*PyThreadState *tstate,*/
+            (PyCodeObject*) self->gi_code,  /*PyCodeObject *code,*/
+            globals,                        /*PyObject *globals,*/
+            0                               /*PyObject *locals*/
+        );
+        Py_DECREF(globals);
+        if (unlikely(!frame))
+            return NULL;
+        if (unlikely(self->gi_frame)) {
+            Py_DECREF(frame);
+            frame = self->gi_frame;
+        } else {
+            self->gi_frame = frame;
+        }
+    }
+    Py_INCREF(frame);
+    return frame;
+}
+#endif
+static PyObject *
+__Pyx__Coroutine_get_frame(__pyx_CoroutineObject *self)
+{
+#if !CYTHON_COMPILING_IN_LIMITED_API
+    PyObject *frame;
+    __Pyx_BEGIN_CRITICAL_SECTION((PyObject*)self);
+    frame = __Pyx__Coroutine_get_frame_locked(self);
+    __Pyx_END_CRITICAL_SECTION();
+    return frame;
+#else
+    CYTHON_UNUSED_VAR(self);
+    Py_RETURN_NONE;
+#endif
+}
+static PyObject *
+__Pyx_Coroutine_get_frame(__pyx_CoroutineObject *self, void *context) {
+    CYTHON_UNUSED_VAR(context);
+    PyObject *frame = self->gi_frame;
+    if (frame)
+        return __Pyx_NewRef(frame);
+    return __Pyx__Coroutine_get_frame(self);
+}
+static __pyx_CoroutineObject *__Pyx__Coroutine_New(
+            PyTypeObject* type, __pyx_coroutine_body_t body, PyObject *code, PyObject *closure,
+            PyObject *name, PyObject *qualname, PyObject *module_name) {
+    __pyx_CoroutineObject *gen = PyObject_GC_New(__pyx_CoroutineObject, type);
+    if (unlikely(!gen))
+        return NULL;
+    return __Pyx__Coroutine_NewInit(gen, body, code, closure, name, qualname, module_name);
+}
+static __pyx_CoroutineObject *__Pyx__Coroutine_NewInit(
+            __pyx_CoroutineObject *gen, __pyx_coroutine_body_t body, PyObject *code, PyObject *closure,
+            PyObject *name, PyObject *qualname, PyObject *module_name) {
+    gen->body = body;
+    gen->closure = closure;
+    Py_XINCREF(closure);
+    gen->is_running = 0;
+    gen->resume_label = 0;
+    gen->classobj = NULL;
+    gen->yieldfrom = NULL;
+    gen->yieldfrom_am_send = NULL;
+    #if PY_VERSION_HEX >= 0x030B00a4 && !CYTHON_COMPILING_IN_LIMITED_API
+    gen->gi_exc_state.exc_value = NULL;
+    #else
+    gen->gi_exc_state.exc_type = NULL;
+    gen->gi_exc_state.exc_value = NULL;
+    gen->gi_exc_state.exc_traceback = NULL;
+    #endif
+#if CYTHON_USE_EXC_INFO_STACK
+    gen->gi_exc_state.previous_item = NULL;
+#endif
+#if PY_VERSION_HEX < 0x030C0000 || CYTHON_COMPILING_IN_LIMITED_API
+    gen->gi_weakreflist = NULL;
+#endif
+    Py_XINCREF(qualname);
+    gen->gi_qualname = qualname;
+    Py_XINCREF(name);
+    gen->gi_name = name;
+    Py_XINCREF(module_name);
+    gen->gi_modulename = module_name;
+    Py_XINCREF(code);
+    gen->gi_code = code;
+    gen->gi_frame = NULL;
+#if CYTHON_USE_SYS_MONITORING && (CYTHON_PROFILE || CYTHON_TRACE)
+    memset(gen->__pyx_pymonitoring_state, 0, sizeof(gen->__pyx_pymonitoring_state));
+    gen->__pyx_pymonitoring_version = 0;
+#endif
+    PyObject_GC_Track(gen);
+    return gen;
+}
+static char __Pyx_Coroutine_test_and_set_is_running(__pyx_CoroutineObject *gen) {
+    char result;
+    __Pyx_BEGIN_CRITICAL_SECTION((PyObject*)gen);
+    result = gen->is_running;
+    gen->is_running = 1;
+    __Pyx_END_CRITICAL_SECTION();
+    return result;
+}
+static void __Pyx_Coroutine_unset_is_running(__pyx_CoroutineObject *gen) {
+    __Pyx_BEGIN_CRITICAL_SECTION((PyObject*)gen);
+    assert(gen->is_running);
+    gen->is_running = 0;
+    __Pyx_END_CRITICAL_SECTION();
+}
+static char __Pyx_Coroutine_get_is_running(__pyx_CoroutineObject *gen) {
+    char result;
+    __Pyx_BEGIN_CRITICAL_SECTION((PyObject*)gen);
+    result = gen->is_running;
+    __Pyx_END_CRITICAL_SECTION();
+    return result;
+}
+static PyObject *__Pyx_Coroutine_get_is_running_getter(PyObject *gen, void *closure) {
+    CYTHON_UNUSED_VAR(closure);
+    char result = __Pyx_Coroutine_get_is_running((__pyx_CoroutineObject*)gen);
+    if (result) Py_RETURN_TRUE;
+    else Py_RETURN_FALSE;
+}
+#if __PYX_HAS_PY_AM_SEND == 2
+static void __Pyx_SetBackportTypeAmSend(PyTypeObject *type, __Pyx_PyAsyncMethodsStruct *static_amsend_methods, __Pyx_pyiter_sendfunc am_send) {
+    Py_ssize_t ptr_offset = (char*)(type->tp_as_async) - (char*)type;
+    if (ptr_offset < 0 || ptr_offset > type->tp_basicsize) {
+        return;
+    }
+    memcpy((void*)static_amsend_methods, (void*)(type->tp_as_async), sizeof(*type->tp_as_async));
+    static_amsend_methods->am_send = am_send;
+    type->tp_as_async = __Pyx_SlotTpAsAsync(static_amsend_methods);
+}
+#endif
+static PyObject *__Pyx_Coroutine_fail_reduce_ex(PyObject *self, PyObject *arg) {
+    CYTHON_UNUSED_VAR(arg);
+    __Pyx_RaiseTypeErrorWithObjectType(
+        "cannot pickle '" __Pyx_FMT_TYPENAME "' object", self);
+    return NULL;
+}
+
+/* Generator */
+static PyMethodDef __pyx_Generator_methods[] = {
+    {"send", (PyCFunction) __Pyx_Coroutine_Send, METH_O,
+     PyDoc_STR("send(arg) -> send 'arg' into generator,\nreturn next yielded value or raise StopIteration.")},
+    {"throw", __PYX_REINTERPRET_FUNCION(PyCFunction, __Pyx_Coroutine_Throw),
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+        METH_VARARGS,
+#else
+        METH_FASTCALL,
+#endif
+     PyDoc_STR("throw(typ[,val[,tb]]) -> raise exception in generator,\nreturn next yielded value or raise StopIteration.")},
+    {"close", (PyCFunction) __Pyx_Coroutine_Close_Method, METH_NOARGS,
+     PyDoc_STR("close() -> raise GeneratorExit inside generator.")},
+    {"__reduce_ex__", (PyCFunction) __Pyx_Coroutine_fail_reduce_ex, METH_O, 0},
+    {"__reduce__", (PyCFunction) __Pyx_Coroutine_fail_reduce_ex, METH_NOARGS, 0},
+    {0, 0, 0, 0}
+};
+static PyMemberDef __pyx_Generator_memberlist[] = {
+    {"gi_yieldfrom", T_OBJECT, offsetof(__pyx_CoroutineObject, yieldfrom), READONLY,
+     PyDoc_STR("object being iterated by 'yield from', or None")},
+    {"gi_code", T_OBJECT, offsetof(__pyx_CoroutineObject, gi_code), READONLY, NULL},
+    {"__module__", T_OBJECT, offsetof(__pyx_CoroutineObject, gi_modulename), 0, 0},
+#if PY_VERSION_HEX < 0x030C0000 || CYTHON_COMPILING_IN_LIMITED_API
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(__pyx_CoroutineObject, gi_weakreflist), READONLY, 0},
+#endif
+    {0, 0, 0, 0, 0}
+};
+static PyGetSetDef __pyx_Generator_getsets[] = {
+    {"__name__", (getter)__Pyx_Coroutine_get_name, (setter)__Pyx_Coroutine_set_name,
+     PyDoc_STR("name of the generator"), 0},
+    {"__qualname__", (getter)__Pyx_Coroutine_get_qualname, (setter)__Pyx_Coroutine_set_qualname,
+     PyDoc_STR("qualified name of the generator"), 0},
+    {"gi_frame", (getter)__Pyx_Coroutine_get_frame, NULL,
+     PyDoc_STR("Frame of the generator"), 0},
+    {"gi_running", __Pyx_Coroutine_get_is_running_getter, NULL, NULL, NULL},
+    {0, 0, 0, 0, 0}
+};
+static PyType_Slot __pyx_GeneratorType_slots[] = {
+    {Py_tp_dealloc, (void *)__Pyx_Coroutine_dealloc},
+    {Py_tp_traverse, (void *)__Pyx_Coroutine_traverse},
+    {Py_tp_iter, (void *)PyObject_SelfIter},
+    {Py_tp_iternext, (void *)__Pyx_Generator_Next},
+    {Py_tp_methods, (void *)__pyx_Generator_methods},
+    {Py_tp_members, (void *)__pyx_Generator_memberlist},
+    {Py_tp_getset, (void *)__pyx_Generator_getsets},
+    {Py_tp_getattro, (void *) PyObject_GenericGetAttr},
+#if CYTHON_USE_TP_FINALIZE
+    {Py_tp_finalize, (void *)__Pyx_Coroutine_del},
+#endif
+#if __PYX_HAS_PY_AM_SEND == 1
+    {Py_am_send, (void *)__Pyx_Coroutine_AmSend},
+#endif
+    {0, 0},
+};
+static PyType_Spec __pyx_GeneratorType_spec = {
+    __PYX_TYPE_MODULE_PREFIX "generator",
+    sizeof(__pyx_CoroutineObject),
+    0,
+#if PY_VERSION_HEX >= 0x030C0000 && !CYTHON_COMPILING_IN_LIMITED_API
+    Py_TPFLAGS_MANAGED_WEAKREF |
+#endif
+    Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | __Pyx_TPFLAGS_HAVE_AM_SEND,
+    __pyx_GeneratorType_slots
+};
+#if __PYX_HAS_PY_AM_SEND == 2
+static __Pyx_PyAsyncMethodsStruct __pyx_Generator_as_async;
+#endif
+static int __pyx_Generator_init(PyObject *module) {
+    __pyx_mstatetype *mstate = __Pyx_PyModule_GetState(module);
+    mstate->__pyx_GeneratorType = __Pyx_FetchCommonTypeFromSpec(
+        mstate->__pyx_CommonTypesMetaclassType, module, &__pyx_GeneratorType_spec, NULL);
+    if (unlikely(!mstate->__pyx_GeneratorType)) {
+        return -1;
+    }
+#if __PYX_HAS_PY_AM_SEND == 2
+    __Pyx_SetBackportTypeAmSend(mstate->__pyx_GeneratorType, &__pyx_Generator_as_async, &__Pyx_Coroutine_AmSend);
+#endif
+    return 0;
+}
+static PyObject *__Pyx_Generator_GetInlinedResult(PyObject *self) {
+    __pyx_CoroutineObject *gen = (__pyx_CoroutineObject*) self;
+    PyObject *retval = NULL;
+    if (unlikely(__Pyx_Coroutine_test_and_set_is_running(gen))) {
+        return __Pyx_Coroutine_AlreadyRunningError(gen);
+    }
+    __Pyx_PySendResult result = __Pyx_Coroutine_SendEx(gen, Py_None, &retval, 0);
+    __Pyx_Coroutine_unset_is_running(gen);
+    (void) result;
+    assert (result == PYGEN_RETURN || result == PYGEN_ERROR);
+    assert ((result == PYGEN_RETURN && retval != NULL) || (result == PYGEN_ERROR && retval == NULL));
+    return retval;
 }
 
 /* CheckBinaryVersion */

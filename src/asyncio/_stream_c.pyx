@@ -20,7 +20,7 @@ from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
 from wsframe.limits import JOINED_BYTES, READ_SIZE, SENDS_IN_A_ROW
 
-__all__ = ["CallbackStream", "QueueStream", "Stream"]
+__all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]
 
 
 cdef extern from "Python.h":
@@ -478,7 +478,7 @@ A stream that queues messages for ``recv()``.
                     self._others.append(event)
         if self.depth():
             if self._receiver is not None:
-                self._receiver.wake()
+                self._receiver.resume()
             # Nor does reading pause while the connection is closing: see above.
             if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:
                 self.pause_reading()
@@ -490,7 +490,7 @@ A stream that queues messages for ``recv()``.
     def _wake_receiver(self) -> None:
         """Have recv() look again, in the next turn of the event loop."""
         if self._receiver is not None:
-            self._receiver.wake_soon()
+            self._receiver.resume_soon()
 
     # Sending
 
@@ -644,10 +644,17 @@ cdef PyObject *awaitable_iternext(PyObject *me) except? NULL:
 @cython.final
 @cython.freelist(64)
 cdef class Waiter:
-    """What a task waits for in ``recv``; compatible with ``asyncio.Future`` as far as tasks need it.
+    # The first line is where inspect.signature() finds the arguments of a class in C.
+    """Waiter(loop)
+--
 
-    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that context is
-    the one that is running already, the task is resumed by the event loop in its next turn.
+What one task waits for; compatible with ``asyncio.Future`` as far as tasks need it.
+
+    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that
+    context is the one that is running already, the task is resumed by the event loop in its next turn.
+
+    Args:
+        loop: The event loop of the task.
     """
 
     cdef object loop
@@ -659,16 +666,25 @@ cdef class Waiter:
     # Tasks look for this attribute on what they are given to wait for.
     cdef public bint _asyncio_future_blocking
 
-    def get_loop(self):
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+
+    def __await__(self):
+        if not self.done:
+            self._asyncio_future_blocking = True
+            yield self
+        self.check()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the event loop; a task checks that it is its own."""
         return self.loop
 
-    def add_done_callback(self, callback, *, context):
+    def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:
         """Take the one callback that resumes the task."""
         self.callback = callback
         self.context = context
 
-    def result(self):
+    def result(self) -> None:
         """Return if the task was woken.
 
         Raises:
@@ -681,32 +697,40 @@ cdef class Waiter:
             raise asyncio.CancelledError(*([] if self.cancel_message is None else [self.cancel_message]))
         return 0
 
-    def cancel(self, msg=None):
+    def cancel(self, msg: Any = None) -> bool:
         """Have the task resumed with CancelledError; return whether it was still waiting."""
         if self.done:
             return False
         self.cancelled = True
         self.cancel_message = msg
-        self.wake_soon()
+        self.resume_soon()
         return True
 
-    cdef int wake_soon(self) except -1:
+    def wake_soon(self) -> None:
+        """Resume the task in the next turn of the event loop."""
+        self.resume_soon()
+
+    def wake(self) -> None:
+        """Resume the task now if that can be, in the next turn of the event loop if not."""
+        self.resume()
+
+    cdef int resume_soon(self) except -1:
         if not self.done:
             self.done = True
             if self.callback is not None:
                 self.loop.call_soon(self.callback, self, context=self.context)
         return 0
 
-    cdef int wake(self) except -1:
+    cdef int resume(self) except -1:
         cdef object callback = self.callback
         cdef object context = self.context
         if self.done or callback is None or current_task(self.loop) is not None:
-            return self.wake_soon()
+            return self.resume_soon()
         try:
             PyContext_Enter(context)
         except RuntimeError:
             # A context cannot be entered twice: we are running in the task's own.
-            return self.wake_soon()
+            return self.resume_soon()
         self.done = True
         try:
             callback(self)

@@ -50,8 +50,8 @@ from wsframe import (
     ServerHandshake,
     State,
 )
-from wsframe.asyncio._stream_py import Waiter
 from wsframe.asyncio.keepalive import Keepalive
+from wsframe.asyncio.stream import Waiter
 
 __all__ = ["WebSocketProtocol", "replacements"]
 
@@ -123,6 +123,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         close_timeout: Seconds for the closing handshake, then TCP is cut.
         transport: The transport, once there is one.
         close_timer: Runs while the client's answer to our Close frame is awaited.
+        alive: Whether anything came since keepalive has looked.
         ping_sent_at: Time of the last keepalive ping; 0 before.
     """
 
@@ -170,6 +171,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._joined_bytes: int | None = None
         self._sent_in_a_row = 0
         self._keepalive: Keepalive | None = None
+        self.alive = False
         self._abort_timer: asyncio.TimerHandle | None = None
         self._buffer = _read_buffers.get(self.loop)
         if self._buffer is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wsframe.events import Event
     from wsframe.prepared import PreparedMessage
 
-__all__ = ["CallbackStream", "QueueStream", "Stream"]
+__all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]
 
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
