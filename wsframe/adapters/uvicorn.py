@@ -171,7 +171,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._joined_bytes: int | None = None
         self._sent_in_a_row = 0
         self._keepalive: Keepalive | None = None
-        self.alive = False
         self._abort_timer: asyncio.TimerHandle | None = None
         self._buffer = _read_buffers.get(self.loop)
         if self._buffer is None:
