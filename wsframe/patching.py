@@ -5,7 +5,7 @@ A host is another project. ``HOSTS`` has a line for each that can be patched, an
     def replacements() -> list[tuple[object, str, object]]:
         import tornado.websocket
 
-        return [(tornado.websocket, "_websocket_mask", apply_mask)]
+        return [(tornado.websocket, "WebSocketProtocol13", Protocol)]
 
 that is, what to set in the host: owner (a module or a class), attribute, new value. The module is imported, and the
 function called, only when somebody patches that host; ``replacements`` imports the host and changes nothing itself.
@@ -85,8 +85,8 @@ HOSTS: dict[str, Host] = {
             "tornado",
             module="tornado",
             adapter="wsframe.adapters.tornado",
-            hook="tornado.websocket._websocket_mask",
-            tested=["6.5", "6.6"],
+            hook="tornado.websocket.WebSocketProtocol13",
+            tested=["6.6"],
         ),
         Host(
             "uvicorn",

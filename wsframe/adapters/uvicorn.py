@@ -144,8 +144,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.logger = logging.getLogger("uvicorn.error")
         self.close_timer: asyncio.TimerHandle | None = None
         self.ping_sent_at = 0.0
-        # Whether anything came since keepalive has looked.
-        self.alive = False
         self._server_state = server_state
         self._app_state = app_state
         limits = Limits.for_max_size(config.ws_max_size)
