@@ -85,6 +85,7 @@ class PerMessageDeflate(Extension):
         "_final_blocks",
         "_mid_message",
         "_window",
+        "_window_size",
         "_zlib",
         "busy",
         "idle_timeout",
@@ -116,8 +117,9 @@ class PerMessageDeflate(Extension):
         self._zlib = load_backend(factory.backend)
         self._compressor: Any = None
         self._decompressor: Any = None
-        # The end of what the peer has sent, uncompressed; a new decompressor starts with it.
+        # The end of what the peer has sent, uncompressed, and how much of it a new decompressor starts with.
         self._window = bytearray()
+        self._window_size = 1 << remote_max_window_bits
         self._decoding = False
         self._encoding = False
         # Whether a fragmented message is being decoded, whose decompressor cannot be given up.
@@ -137,9 +139,9 @@ class PerMessageDeflate(Extension):
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         """See ``Extension.decode``; RSV1 of a message's first frame tells whether it is compressed (RFC 7692 §6)."""
         opcode = frame.opcode
-        if opcode >= Opcode.CLOSE:
-            return frame
         if opcode is not Opcode.CONTINUATION:
+            if opcode >= Opcode.CLOSE:
+                return frame
             self._decoding = frame.rsv1
             self._final_blocks = 0
         if not self._decoding:
@@ -151,9 +153,6 @@ class PerMessageDeflate(Extension):
         except self._zlib.error as exc:
             raise ProtocolError(f"{Fault.INVALID_DEFLATE.text}: {exc}", Fault.INVALID_DEFLATE) from exc
         self._mid_message = not fin
-        if fin and self.remote_no_context_takeover:
-            self._decompressor = None
-            self._window.clear()
         return Frame(opcode, payload, fin)
 
     def _inflate(self, data: bytes, fin: bool, max_size: int | None) -> bytes:
@@ -168,32 +167,42 @@ class PerMessageDeflate(Extension):
         output: bytes = decompressor.decompress(data, room)
         if decompressor.eof:
             output = self._inflate_behind_final_block(data, output, room)
+            decompressor = self._decompressor
         if room and len(output) >= room:
             raise PayloadTooBig(Fault.MESSAGE_TOO_BIG.text, fault=Fault.MESSAGE_TOO_BIG)
         if fin:
-            self._end_message()
+            # A peer may leave it at a final block, without an empty one behind it.
+            if decompressor is not None:
+                self._end_message(decompressor)
+            if self.remote_no_context_takeover:
+                self._decompressor = None
+                self._window.clear()
+                return output
         # Without context takeover, final blocks within the message still refer back to what is before them.
-        if not (fin and self.remote_no_context_takeover):
-            self._remember(output)
+        window = self._window
+        size = self._window_size
+        if len(output) < size:
+            window += output
+            # Trimmed now and then, not for each message.
+            if len(window) > 2 * size:
+                del window[:-size]
+        else:
+            window[:] = output[-size:]
         return output
 
-    def _end_message(self) -> None:
-        """Give the decompressor the end of the message's last block, which must be an empty one (RFC 7692 §7.2.2).
+    def _end_message(self, decompressor: Any) -> None:
+        """Feed the end of the message's last block, which must be an empty one (RFC 7692 §7.2.2).
 
         Within another block, what follows nearly always makes no sense, or comes out of the decompressor.
         """
-        decompressor = self._decompressor
-        # A peer may leave it at a final block, without an empty one behind it.
-        if decompressor is None:
-            return
         if self.remote_no_context_takeover:
             complete = not decompressor.decompress(END_OF_STREAM, 1) and decompressor.eof
         else:
             complete = not decompressor.decompress(END_OF_MESSAGE, 1)
+            if decompressor.eof:
+                self._decompressor = None
         if not complete:
             raise ProtocolError(f"{Fault.INVALID_DEFLATE.text}: it ends within a block", Fault.INVALID_DEFLATE)
-        if decompressor.eof:
-            self._decompressor = None
 
     def _inflate_behind_final_block(self, data: bytes, output: bytes, room: int) -> bytes:
         """Go on behind a block with BFINAL set, which ends a stream for zlib but no message (RFC 7692 §7.2.3.4)."""
@@ -208,7 +217,7 @@ class PerMessageDeflate(Extension):
             if pos == end:
                 self._decompressor = None
                 break
-            size = 1 << self.remote_max_window_bits
+            size = self._window_size
             window = bytes(outputs[-size:])
             if len(window) < size:
                 window = (history + window)[-size:]
@@ -223,40 +232,34 @@ class PerMessageDeflate(Extension):
         # A window larger than the peer's does no harm, and not every backend has the smallest.
         wbits = -max(9, self.remote_max_window_bits)
         if window is None:
-            window = self._window[-(1 << self.remote_max_window_bits) :]
+            window = self._window[-self._window_size :]
         return self._zlib.decompressobj(wbits, zdict=bytes(window)) if window else self._zlib.decompressobj(wbits)
-
-    def _remember(self, output: bytes) -> None:
-        size = 1 << self.remote_max_window_bits
-        window = self._window
-        window += output[-size:]
-        # Trimmed now and then, not for each message.
-        if len(window) > 2 * size:
-            del window[:-size]
 
     # Sending
 
     def encode(self, frame: Frame, compress: bool | None = None) -> Frame:
         """See ``Extension.encode``; by default, messages below the threshold are not compressed."""
         opcode = frame.opcode
-        if opcode >= Opcode.CLOSE:
-            return frame
         fin = frame.fin
-        if opcode is not Opcode.CONTINUATION:
-            self._encoding = self.compresses(len(frame.payload), fin, compress)
+        payload = frame.payload
+        is_first = opcode is not Opcode.CONTINUATION
+        if is_first:
+            if opcode >= Opcode.CLOSE:
+                return frame
+            self._encoding = self.compresses(len(payload), fin, compress)
         if not self._encoding:
             return frame
         self.busy = True
         compressor = self._compressor
         if compressor is None:
             compressor = self._compressor = self._new_compressor()
-        data = compressor.compress(frame.payload) + compressor.flush(self._zlib.Z_SYNC_FLUSH)
+        data = compressor.compress(payload) + compressor.flush(self._zlib.Z_SYNC_FLUSH)
         if fin:
             # RFC 7692 §7.2.1: the end of the empty block is not sent.
             data = data[:-4]
             if self.local_no_context_takeover:
                 self._compressor = None
-        return Frame(opcode, data, fin, opcode is not Opcode.CONTINUATION)
+        return Frame(opcode, data, fin, is_first)
 
     def compresses(self, length: int, fin: bool = True, compress: bool | None = None) -> bool:
         """Tell whether a message is compressed, given the length of its first frame in bytes."""
@@ -300,8 +303,7 @@ class PerMessageDeflate(Extension):
         self._compressor = None
         if not self._mid_message:
             self._decompressor = None
-            size = 1 << self.remote_max_window_bits
-            self._window = bytearray(self._window[-size:])
+            self._window = bytearray(self._window[-self._window_size :])
 
 
 @dataclasses.dataclass(frozen=True)
