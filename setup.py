@@ -15,7 +15,8 @@ NO_EXTENSIONS, REQUIRE_EXTENSIONS = read_switches()
 LINETRACE = os.environ.get("WSFRAME_LINETRACE", "0")
 if LINETRACE not in ("0", "1"):
     raise ValueError(f"WSFRAME_LINETRACE must be 0 or 1, not {LINETRACE!r}")
-HEADERS = [f"src/{name}.h" for name in ("mask", "transcode", "transcode_neon", "transcode_x86", "utf8")]
+KERNELS = ["avx2", "avx512", "neon", "ssse3"]
+HEADERS = ["src/mask.h", "src/transcode.h", *(f"src/transcode_{name}.h" for name in KERNELS), "src/utf8.h"]
 
 
 def say(text):

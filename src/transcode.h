@@ -6,8 +6,10 @@
  * invalid text gives nonsense, but never a read or a write out of bounds.
  *
  * To UTF-8: each code point is spread over the bytes of the longest form, its last byte in the highest of the lane;
- * then the bytes of shorter forms are tagged, and the lower ones, which these do not have, are dropped. Transcoding by tables of shuffles is due to D. Lemire and W. Mula, "Transcoding billions of Unicode
- * characters per second with SIMD instructions", Software: Practice and Experience 52(2), 2022.
+ * then the bytes of shorter forms are tagged, and the lower ones, which these do not have, are dropped.
+ *
+ * Dropping lanes by tables of shuffles is what D. Lemire and W. Mula do in "Transcoding billions of Unicode characters
+ * per second with SIMD instructions", Software: Practice and Experience 52(2), 2022, to words of 16 bits.
  */
 #ifndef WSFRAME_TRANSCODE_H
 #define WSFRAME_TRANSCODE_H
@@ -67,6 +69,10 @@ static inline transcode_shape transcode_shape_of(const transcode_count *count) {
 
 static inline void transcode_count_bytes(transcode_count *count, const unsigned char *text, size_t size) {
     uint64_t word;
+    for (; size >= 32 && utf8_is_ascii64(text) && utf8_is_ascii64(text + 8) && utf8_is_ascii64(text + 16) &&
+           utf8_is_ascii64(text + 24);
+         text += 32, size -= 32)
+        count->length += 32;
     for (; size >= 8; text += 8, size -= 8) {
         memcpy(&word, text, 8);
         transcode_count_word(count, word, 8);
@@ -168,15 +174,24 @@ static inline size_t transcode_size4_portable(const uint32_t *text, size_t lengt
     return surrogate ? TRANSCODE_SURROGATE : size;
 }
 
-#define TRANSCODE_ENCODE_PORTABLE(name, unit) \
+/* above_ascii has the bits of 8 bytes of code points that none below 0x80 has. */
+#define TRANSCODE_ENCODE_PORTABLE(name, unit, above_ascii) \
     static inline size_t name(const unit *text, size_t length, unsigned char *out, size_t room) { \
         const unsigned char *const begin = out; \
         int surrogate = 0; \
         (void)room; \
         for (size_t i = 0; i < length; i++) { \
+            const size_t many = 8 / sizeof(unit); \
             const uint32_t point = text[i]; \
             if (point < 0x80) { \
                 *out++ = (unsigned char)point; \
+                for (uint64_t word; length - i > many; i += many) { \
+                    memcpy(&word, text + i + 1, 8); \
+                    if (word & (above_ascii)) \
+                        break; \
+                    for (size_t j = 1; j <= many; j++) \
+                        *out++ = (unsigned char)text[i + j]; \
+                } \
             } else if (point < 0x800) { \
                 out[0] = (unsigned char)(0xC0 | point >> 6); \
                 out[1] = (unsigned char)(0x80 | (point & 0x3F)); \
@@ -198,9 +213,9 @@ static inline size_t transcode_size4_portable(const uint32_t *text, size_t lengt
         return surrogate ? TRANSCODE_SURROGATE : (size_t)(out - begin); \
     }
 
-TRANSCODE_ENCODE_PORTABLE(transcode_encode1_portable, uint8_t)
-TRANSCODE_ENCODE_PORTABLE(transcode_encode2_portable, uint16_t)
-TRANSCODE_ENCODE_PORTABLE(transcode_encode4_portable, uint32_t)
+TRANSCODE_ENCODE_PORTABLE(transcode_encode1_portable, uint8_t, UINT64_C(0x8080808080808080))
+TRANSCODE_ENCODE_PORTABLE(transcode_encode2_portable, uint16_t, UINT64_C(0xFF80FF80FF80FF80))
+TRANSCODE_ENCODE_PORTABLE(transcode_encode4_portable, uint32_t, UINT64_C(0xFFFFFF80FFFFFF80))
 
 #if defined(UTF8_X86_DISPATCH) || defined(UTF8_NEON)
 
@@ -312,7 +327,11 @@ static inline void transcode_fill_table(void) {
     }
 
 #ifdef UTF8_X86_DISPATCH
-#include "transcode_x86.h"
+#include "transcode_avx2.h"
+#include "transcode_ssse3.h"
+#ifdef UTF8_AVX512
+#include "transcode_avx512.h"
+#endif
 #elif defined(UTF8_NEON)
 #include "transcode_neon.h"
 #endif

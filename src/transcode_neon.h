@@ -1,4 +1,4 @@
-/* The transcoding kernels of transcode.h for ARM, little-endian. */
+/* The transcoding kernel of transcode.h for NEON, little-endian. */
 #ifndef WSFRAME_TRANSCODE_NEON_H
 #define WSFRAME_TRANSCODE_NEON_H
 

@@ -6,8 +6,7 @@
  * allows for, and what all three allow for is one. The exception, whether a third or fourth byte of a character is
  * there, is found by comparison with the lead bytes two and three places back.
  *
- * A kernel takes whole blocks that begin at a character's first byte. What is left, from the last character that the
- * blocks may have cut, is the state machine's; so is everything short.
+ * A kernel takes whole characters. The bytes of one that a piece cuts are the state machine's; so is everything short.
  */
 #ifndef WSFRAME_UTF8_H
 #define WSFRAME_UTF8_H
@@ -28,9 +27,11 @@
 #include <arm_neon.h>
 #endif
 
-/* Bytes that a kernel takes at a time. */
+/* Bytes that a kernel takes at a time; its last block is filled up with zeros. */
 #define UTF8_BLOCK 64
-#define UTF8_INVALID ((size_t)-1)
+
+/* Lengths in bytes from which a kernel is called. */
+#define UTF8_KERNEL_FROM 16
 
 /* Within a character: how many bytes are missing, and between which bounds the next one must lie. */
 typedef struct {
@@ -39,8 +40,8 @@ typedef struct {
     uint8_t high;
 } utf8_state;
 
-/* Validate the whole blocks among length bytes; return how many bytes they have, or UTF8_INVALID. */
-typedef size_t (*utf8_kernel)(const unsigned char *text, size_t length);
+/* Tell whether text is valid. It ends as utf8_last_border() tells: not between a lead byte and what that one wants. */
+typedef int (*utf8_kernel)(const unsigned char *text, size_t length);
 
 /* Enter a character by its first byte, 0x80 or above; return 0 if none begins so. */
 static inline int utf8_enter(utf8_state *state, unsigned char lead) {
@@ -98,10 +99,9 @@ static inline int utf8_scalar(utf8_state *state, const unsigned char *text, size
     return 1;
 }
 
-static inline size_t utf8_portable(const unsigned char *text, size_t length) {
-    (void)text;
-    (void)length;
-    return 0;
+static inline int utf8_portable(const unsigned char *text, size_t length) {
+    utf8_state state = {0, 0, 0};
+    return utf8_scalar(&state, text, length);
 }
 
 /* The errors that two neighbouring bytes can show, one bit each. */
@@ -171,28 +171,40 @@ static inline __m128i utf8_errors_ssse3(__m128i now, __m128i before) {
     return _mm_xor_si128(_mm_and_si128(due, _mm_set1_epi8((char)0x80)), pairs);
 }
 
+/* Check one block; before is the end of the one before, unless both are ASCII. */
 __attribute__((target("ssse3")))
-static inline size_t utf8_ssse3(const unsigned char *text, size_t length) {
+static inline int utf8_check_ssse3(const unsigned char *block, __m128i *before, int *was_ascii) {
+    const __m128i a = _mm_loadu_si128((const __m128i *)block);
+    const __m128i b = _mm_loadu_si128((const __m128i *)(block + 16));
+    const __m128i c = _mm_loadu_si128((const __m128i *)(block + 32));
+    const __m128i d = _mm_loadu_si128((const __m128i *)(block + 48));
+    const int is_ascii = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))) == 0;
+    if (!is_ascii || !*was_ascii) {
+        const __m128i errors = _mm_or_si128(
+            _mm_or_si128(utf8_errors_ssse3(a, *before), utf8_errors_ssse3(b, a)),
+            _mm_or_si128(utf8_errors_ssse3(c, b), utf8_errors_ssse3(d, c)));
+        if (_mm_movemask_epi8(_mm_cmpeq_epi8(errors, _mm_setzero_si128())) != 0xFFFF)
+            return 0;
+    }
+    *was_ascii = is_ascii;
+    *before = d;
+    return 1;
+}
+
+__attribute__((target("ssse3")))
+static inline int utf8_ssse3(const unsigned char *text, size_t length) {
+    unsigned char last[UTF8_BLOCK];
     __m128i before = _mm_setzero_si128();
     int was_ascii = 1;
     size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
-        const __m128i a = _mm_loadu_si128((const __m128i *)(text + i));
-        const __m128i b = _mm_loadu_si128((const __m128i *)(text + i + 16));
-        const __m128i c = _mm_loadu_si128((const __m128i *)(text + i + 32));
-        const __m128i d = _mm_loadu_si128((const __m128i *)(text + i + 48));
-        const int is_ascii = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, d))) == 0;
-        if (!is_ascii || !was_ascii) {
-            const __m128i errors = _mm_or_si128(
-                _mm_or_si128(utf8_errors_ssse3(a, before), utf8_errors_ssse3(b, a)),
-                _mm_or_si128(utf8_errors_ssse3(c, b), utf8_errors_ssse3(d, c)));
-            if (_mm_movemask_epi8(_mm_cmpeq_epi8(errors, _mm_setzero_si128())) != 0xFFFF)
-                return UTF8_INVALID;
-        }
-        was_ascii = is_ascii;
-        before = d;
-    }
-    return i;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
+        if (!utf8_check_ssse3(text + i, &before, &was_ascii))
+            return 0;
+    if (i == length)
+        return 1;
+    memset(last, 0, UTF8_BLOCK);
+    memcpy(last, text + i, length - i);
+    return utf8_check_ssse3(last, &before, &was_ascii);
 }
 
 __attribute__((target("avx2")))
@@ -217,24 +229,36 @@ static inline __m256i utf8_errors_avx2(__m256i now, __m256i before) {
     return _mm256_xor_si256(_mm256_and_si256(due, _mm256_set1_epi8((char)0x80)), pairs);
 }
 
+/* Check one block; before is the end of the one before, unless both are ASCII. */
 __attribute__((target("avx2")))
-static inline size_t utf8_avx2(const unsigned char *text, size_t length) {
+static inline int utf8_check_avx2(const unsigned char *block, __m256i *before, int *was_ascii) {
+    const __m256i a = _mm256_loadu_si256((const __m256i *)block);
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(block + 32));
+    const int is_ascii = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0;
+    if (!is_ascii || !*was_ascii) {
+        const __m256i errors = _mm256_or_si256(utf8_errors_avx2(a, *before), utf8_errors_avx2(b, a));
+        if (!_mm256_testz_si256(errors, errors))
+            return 0;
+    }
+    *was_ascii = is_ascii;
+    *before = b;
+    return 1;
+}
+
+__attribute__((target("avx2")))
+static inline int utf8_avx2(const unsigned char *text, size_t length) {
+    unsigned char last[UTF8_BLOCK];
     __m256i before = _mm256_setzero_si256();
     int was_ascii = 1;
     size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
-        const __m256i a = _mm256_loadu_si256((const __m256i *)(text + i));
-        const __m256i b = _mm256_loadu_si256((const __m256i *)(text + i + 32));
-        const int is_ascii = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0;
-        if (!is_ascii || !was_ascii) {
-            const __m256i errors = _mm256_or_si256(utf8_errors_avx2(a, before), utf8_errors_avx2(b, a));
-            if (!_mm256_testz_si256(errors, errors))
-                return UTF8_INVALID;
-        }
-        was_ascii = is_ascii;
-        before = b;
-    }
-    return i;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
+        if (!utf8_check_avx2(text + i, &before, &was_ascii))
+            return 0;
+    if (i == length)
+        return 1;
+    memset(last, 0, UTF8_BLOCK);
+    memcpy(last, text + i, length - i);
+    return utf8_check_avx2(last, &before, &was_ascii);
 }
 
 #ifdef UTF8_AVX512
@@ -255,31 +279,43 @@ static inline __m512i utf8_errors_avx512(__m512i now, __m512i back1, __m512i bac
     return _mm512_ternarylogic_epi64(due, _mm512_set1_epi8((char)0x80), pairs, 0x6A);
 }
 
+/* The count lowest of 64 bits. */
 UTF8_AVX512
-static inline size_t utf8_avx512(const unsigned char *text, size_t length) {
+static inline __mmask64 utf8_lowest_avx512(size_t count) {
+    return count < 64 ? (UINT64_C(1) << count) - 1 : ~UINT64_C(0);
+}
+
+UTF8_AVX512
+static inline int utf8_avx512(const unsigned char *text, size_t length) {
     int was_ascii = 1;
-    size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
-        const __m512i now = _mm512_loadu_si512((const void *)(text + i));
+    for (size_t i = 0; i < length; i += UTF8_BLOCK) {
+        const size_t rest = length - i;
+        const __m512i now = rest >= UTF8_BLOCK
+                                ? _mm512_loadu_si512((const void *)(text + i))
+                                : _mm512_maskz_loadu_epi8(utf8_lowest_avx512(rest), (const void *)(text + i));
         const int is_ascii = _mm512_movepi8_mask(now) == 0;
         if (!is_ascii || !was_ascii) {
-            __m512i errors;
-            if (i > 0) {
-                errors = utf8_errors_avx512(now, _mm512_loadu_si512((const void *)(text + i - 1)),
-                                            _mm512_loadu_si512((const void *)(text + i - 2)),
-                                            _mm512_loadu_si512((const void *)(text + i - 3)));
+            __m512i back1, back2, back3, errors;
+            if (i > 0 && rest >= UTF8_BLOCK) {
+                back1 = _mm512_loadu_si512((const void *)(text + i - 1));
+                back2 = _mm512_loadu_si512((const void *)(text + i - 2));
+                back3 = _mm512_loadu_si512((const void *)(text + i - 3));
             } else {
-                const __m512i between = _mm512_alignr_epi64(now, _mm512_setzero_si512(), 6);
-                errors = utf8_errors_avx512(now, _mm512_alignr_epi8(now, between, 15),
-                                            _mm512_alignr_epi8(now, between, 14),
-                                            _mm512_alignr_epi8(now, between, 13));
+                const __m512i before =
+                    i > 0 ? _mm512_loadu_si512((const void *)(text + i - UTF8_BLOCK)) : _mm512_setzero_si512();
+                /* alignr works within 128-bit lanes, so it needs of each the one before. */
+                const __m512i between = _mm512_alignr_epi64(now, before, 6);
+                back1 = _mm512_alignr_epi8(now, between, 15);
+                back2 = _mm512_alignr_epi8(now, between, 14);
+                back3 = _mm512_alignr_epi8(now, between, 13);
             }
+            errors = utf8_errors_avx512(now, back1, back2, back3);
             if (_mm512_test_epi8_mask(errors, errors))
-                return UTF8_INVALID;
+                return 0;
         }
         was_ascii = is_ascii;
     }
-    return i;
+    return 1;
 }
 
 #endif
@@ -305,32 +341,43 @@ static inline uint8x16_t utf8_errors_neon(uint8x16_t now, uint8x16_t before) {
     return veorq_u8(vandq_u8(due, vdupq_n_u8(0x80)), pairs);
 }
 
-static inline size_t utf8_neon(const unsigned char *text, size_t length) {
+/* Check one block; before is the end of the one before, unless both are ASCII. */
+static inline int utf8_check_neon(const unsigned char *block, uint8x16_t *before, int *was_ascii) {
+    const uint8x16_t a = vld1q_u8(block);
+    const uint8x16_t b = vld1q_u8(block + 16);
+    const uint8x16_t c = vld1q_u8(block + 32);
+    const uint8x16_t d = vld1q_u8(block + 48);
+    const int is_ascii = vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
+    if (!is_ascii || !*was_ascii) {
+        const uint8x16_t errors = vorrq_u8(
+            vorrq_u8(utf8_errors_neon(a, *before), utf8_errors_neon(b, a)),
+            vorrq_u8(utf8_errors_neon(c, b), utf8_errors_neon(d, c)));
+        if (vmaxvq_u8(errors) != 0)
+            return 0;
+    }
+    *was_ascii = is_ascii;
+    *before = d;
+    return 1;
+}
+
+static inline int utf8_neon(const unsigned char *text, size_t length) {
+    unsigned char last[UTF8_BLOCK];
     uint8x16_t before = vdupq_n_u8(0);
     int was_ascii = 1;
     size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) {
-        const uint8x16_t a = vld1q_u8(text + i);
-        const uint8x16_t b = vld1q_u8(text + i + 16);
-        const uint8x16_t c = vld1q_u8(text + i + 32);
-        const uint8x16_t d = vld1q_u8(text + i + 48);
-        const int is_ascii = vmaxvq_u8(vorrq_u8(vorrq_u8(a, b), vorrq_u8(c, d))) < 0x80;
-        if (!is_ascii || !was_ascii) {
-            const uint8x16_t errors = vorrq_u8(
-                vorrq_u8(utf8_errors_neon(a, before), utf8_errors_neon(b, a)),
-                vorrq_u8(utf8_errors_neon(c, b), utf8_errors_neon(d, c)));
-            if (vmaxvq_u8(errors) != 0)
-                return UTF8_INVALID;
-        }
-        was_ascii = is_ascii;
-        before = d;
-    }
-    return i;
+    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
+        if (!utf8_check_neon(text + i, &before, &was_ascii))
+            return 0;
+    if (i == length)
+        return 1;
+    memset(last, 0, UTF8_BLOCK);
+    memcpy(last, text + i, length - i);
+    return utf8_check_neon(last, &before, &was_ascii);
 }
 
 #endif
 
-/* Where the last character begins if the first length bytes, valid so far and at least 3, cut it; else length. */
+/* Where the last character begins if length bytes, at least 3, cut it; else length. */
 static inline size_t utf8_last_border(const unsigned char *text, size_t length) {
     for (size_t back = 1; back <= 3; back++) {
         const unsigned char byte = text[length - back];
@@ -346,24 +393,11 @@ static inline size_t utf8_last_border(const unsigned char *text, size_t length) 
 
 /* Take the next length bytes of a text; return 0 as soon as it cannot be UTF-8. */
 static inline int utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) {
-    if (length >= UTF8_BLOCK) {
-        size_t done = 0;
-        while (state->missing) {
-            /* At most 3 bytes, so there are enough. */
-            if (!utf8_scalar(state, text + done, 1))
-                return 0;
-            done++;
-        }
-        text += done;
-        length -= done;
-        done = kernel(text, length);
-        if (done == UTF8_INVALID)
+    size_t border;
+    for (; state->missing && length; text++, length--)
+        if (!utf8_scalar(state, text, 1))
             return 0;
-        if (done)
-            done = utf8_last_border(text, done);
-        text += done;
-        length -= done;
-    } else if (length >= 8 && !state->missing) {
+    if (length >= 8 && length < UTF8_BLOCK) {
         /* Short text is ASCII more often than not: look at all of it, the last 8 bytes perhaps twice. */
         size_t i = 0;
         while (i + 8 < length && utf8_is_ascii64(text + i))
@@ -373,7 +407,10 @@ static inline int utf8_take(utf8_state *state, const unsigned char *text, size_t
         text += i;
         length -= i;
     }
-    return utf8_scalar(state, text, length);
+    if (length < UTF8_KERNEL_FROM)
+        return utf8_scalar(state, text, length);
+    border = utf8_last_border(text, length);
+    return kernel(text, border) && utf8_scalar(state, text + border, length - border);
 }
 
 #endif

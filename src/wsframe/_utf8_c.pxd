@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 cdef extern from "utf8.h" nogil:
     ctypedef struct utf8_state:
         uint8_t missing
-    ctypedef size_t (*utf8_kernel)(const unsigned char *text, size_t length) noexcept
+    ctypedef bint (*utf8_kernel)(const unsigned char *text, size_t length) noexcept
     bint utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) noexcept
 
 
