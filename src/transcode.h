@@ -353,8 +353,9 @@ static inline const transcode_kernel *transcode_kernel_at(size_t index) {
         __builtin_cpu_init();
         transcode_fill_table();
 #ifdef UTF8_AVX512
-        if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2"))
+        if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+            __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("popcnt"))
             usable[count++] = TRANSCODE_KERNEL(avx512);
 #endif
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))

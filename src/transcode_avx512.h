@@ -197,20 +197,29 @@ static inline size_t transcode_size2_avx512(const uint16_t *text, size_t length)
 
 UTF8_AVX512
 static inline size_t transcode_size4_avx512(const uint32_t *text, size_t length) {
-    size_t size = length;
+    /* How many bytes code points take by how many of their 32 bits are zero at the top; none if asked by a zero, as
+     * the other three bytes of a word do. */
+    static const uint8_t sizes[64] = {0, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 3,
+                                      3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1};
+    const __m512i table = _mm512_loadu_si512((const void *)sizes);
+    __m512i sums = _mm512_setzero_si512();
     __mmask16 surrogate = 0;
+    size_t missing = 0;
     for (size_t i = 0; i < length; i += 16) {
-        const __m512i points =
-            length - i >= 16 ? _mm512_loadu_si512((const void *)(text + i))
-                             : _mm512_maskz_loadu_epi32((__mmask16)utf8_lowest_avx512(length - i),
-                                                        (const void *)(text + i));
-        const __m512i top = _mm512_and_si512(points, _mm512_set1_epi32(~0x7FF));
-        size += (size_t)_mm_popcnt_u32(_mm512_test_epi32_mask(points, _mm512_set1_epi32(~0x7F)));
-        size += (size_t)_mm_popcnt_u32(_mm512_test_epi32_mask(top, top));
-        size += (size_t)_mm_popcnt_u32(_mm512_test_epi32_mask(points, _mm512_set1_epi32(~0xFFFF)));
-        surrogate |= _mm512_cmpeq_epi32_mask(top, _mm512_set1_epi32(0xD800));
+        __m512i points, zeros;
+        if (length - i >= 16) {
+            points = _mm512_loadu_si512((const void *)(text + i));
+        } else {
+            /* They count as U+0000. */
+            missing = 16 - (length - i);
+            points = _mm512_maskz_loadu_epi32((__mmask16)(0xFFFF >> missing), (const void *)(text + i));
+        }
+        zeros = _mm512_lzcnt_epi32(points);
+        sums = _mm512_add_epi64(sums, _mm512_sad_epu8(_mm512_permutexvar_epi8(zeros, table), _mm512_setzero_si512()));
+        surrogate |= _mm512_cmpeq_epi32_mask(_mm512_and_si512(points, _mm512_set1_epi32(~0x7FF)),
+                                             _mm512_set1_epi32(0xD800));
     }
-    return surrogate ? TRANSCODE_SURROGATE : size;
+    return surrogate ? TRANSCODE_SURROGATE : (size_t)_mm512_reduce_add_epi64(sums) - missing;
 }
 
 /* Words of 16 or 32 bits, of which multishift takes 8 bits each from some places on, the topmost first; the places are

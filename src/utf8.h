@@ -20,7 +20,7 @@
 #include <immintrin.h>
 #ifdef __x86_64__
 /* Of AVX-512 what processors since 2019 have: before, its use slowed down all else. */
-#define UTF8_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
+#define UTF8_AVX512 __attribute__((target("avx512f,avx512bw,avx512cd,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
 #endif
 #elif (defined(__aarch64__) && !defined(__AARCH64EB__)) || defined(_M_ARM64)
 #define UTF8_NEON 1
