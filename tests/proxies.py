@@ -24,10 +24,10 @@ async def tunnel(peer, host, port):
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        writer.close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
