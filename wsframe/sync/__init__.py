@@ -1,0 +1,1 @@
+"""WebSocket for programs with threads instead of an event loop; ``client`` has what they need. Rank 5."""

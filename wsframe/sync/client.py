@@ -1,0 +1,497 @@
+"""WebSocket clients for threads: ``connect`` and ``reconnect`` (RFC 6455 §4.1). Rank 5.
+
+Names and behaviour are those of the ``websockets`` library's ``sync`` API.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import socket
+import ssl as ssl_module
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, overload
+
+from wsframe.client import (
+    MAX_REDIRECTS,
+    backoff,
+    is_same_origin,
+    process_exception,
+    redirect_target,
+    without_credentials,
+)
+from wsframe.connection import Connection as SansIOConnection
+from wsframe.constants import Role, State
+from wsframe.datastructures import HeadersLike
+from wsframe.deflate import PerMessageDeflateFactory
+from wsframe.exceptions import SecurityError
+from wsframe.extensions import AnyExtensionFactory
+from wsframe.extensions.permessage_deflate import extension_factories
+from wsframe.handshake import ClientHandshake
+from wsframe.headers import check_subprotocols
+from wsframe.http11 import USER_AGENT
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
+from wsframe.proxy import get_proxy, parse_proxy
+from wsframe.sync.connection import Connection
+from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
+from wsframe.sync.utils import Deadline
+from wsframe.sync.wire import Wire
+from wsframe.uri import WebSocketURI, parse_uri
+
+__all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
+
+
+class ClientConnection(Connection):
+    """A client's end of a connection, which ``connect`` gives; see ``Connection`` for what it can do.
+
+    Args:
+        sock: The socket, or the wire that ``connect`` has made of it.
+        protocol: The connection without I/O.
+        options: As for ``Connection``.
+
+    Attributes:
+        opening: The opening handshake without I/O, which ``connect`` sets.
+    """
+
+    def __init__(self, sock: socket.socket | Wire, protocol: SansIOConnection, **options: Any) -> None:
+        super().__init__(sock, protocol, **options)
+        self.opening: ClientHandshake | None = None
+
+    def handshake(
+        self,
+        additional_headers: HeadersLike | None = None,
+        user_agent_header: str | None = USER_AGENT,
+        timeout: float | None = None,
+    ) -> None:
+        """Perform the opening handshake; ``connect`` calls it.
+
+        Args:
+            additional_headers: Headers to add to the request.
+            user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
+            timeout: Seconds that it may take; None for no limit.
+
+        Raises:
+            InvalidHandshake: If it fails.
+            TimeoutError: If it takes too long.
+        """
+        opening = self.opening
+        assert opening is not None
+        self.request = opening.build_request()
+        if additional_headers is not None:
+            self.request.headers.update(additional_headers)
+        if user_agent_header is not None and "User-Agent" not in self.request.headers:
+            self.request.headers["User-Agent"] = user_agent_header
+        deadline = Deadline(timeout)
+        try:
+            self._wire.write(self._wire.queue(self.request.serialize()), deadline)
+            while self.response is None:
+                data = self._wire.read_in_time(deadline)
+                self.response = opening.receive_data(data) if data else opening.receive_eof()
+        except TimeoutError as exc:
+            raise TimeoutError("timed out while waiting for handshake response") from exc
+        except OSError:
+            # The end of the response, if it has no other.
+            self.response = opening.receive_eof()
+        opening.check(self.response)
+        self.protocol.open(opening.subprotocol, opening.extensions)
+        if opening.unread:
+            self._receive(opening.unread)
+        self._start()
+
+    def abort(self) -> None:
+        """End the TCP connection at once, before the opening handshake is done."""
+        self._end(None)
+
+
+class reconnect:  # noqa: N801 - used like a function
+    """Connect to a WebSocket server, and again when that fails or the connection ends.
+
+    It is an endless iterator, which connects again, after a while, when an attempt has failed for a reason that
+    may pass, and closes each connection at the end of its turn::
+
+        for websocket in reconnect("ws://localhost:8765"):
+            try:
+                for message in websocket:
+                    print(message)
+            except ConnectionClosed:
+                continue
+
+    or a context manager, which connects once.
+
+    Args:
+        uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
+        process_exception: Called with the exception of an attempt that failed; returns None to try again, or
+            the exception to raise.
+        reconnect_delays: Called when the first attempt in a row has failed; returns a generator of the seconds
+            to wait before each further one.
+        sock: As for ``connect``; so are the others.
+        ssl: As for ``connect``.
+        server_hostname: As for ``connect``.
+        origin: As for ``connect``.
+        extensions: As for ``connect``.
+        subprotocols: As for ``connect``.
+        compression: As for ``connect``.
+        additional_headers: As for ``connect``.
+        user_agent_header: As for ``connect``.
+        proxy: As for ``connect``.
+        proxy_ssl: As for ``connect``.
+        proxy_server_hostname: As for ``connect``.
+        open_timeout: As for ``connect``.
+        ping_interval: As for ``connect``.
+        ping_timeout: As for ``connect``.
+        close_timeout: As for ``connect``.
+        max_size: As for ``connect``.
+        max_queue: As for ``connect``.
+        logger: As for ``connect``.
+        create_connection: As for ``connect``.
+        kwargs: As for ``connect``.
+
+    Raises:
+        InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        sock: socket.socket | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        server_hostname: str | None = None,
+        origin: str | None = None,
+        extensions: Sequence[AnyExtensionFactory] | None = None,
+        subprotocols: Sequence[str] | None = None,
+        compression: str | PerMessageDeflateFactory | None = "deflate",
+        additional_headers: HeadersLike | None = None,
+        user_agent_header: str | None = USER_AGENT,
+        proxy: str | Literal[True] | None = True,
+        proxy_ssl: ssl_module.SSLContext | None = None,
+        proxy_server_hostname: str | None = None,
+        process_exception: Callable[[Exception], Exception | None] = process_exception,
+        open_timeout: float | None = OPEN_TIMEOUT_S,
+        ping_interval: float | None = PING_INTERVAL_S,
+        ping_timeout: float | None = PING_TIMEOUT_S,
+        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        reconnect_delays: Callable[[], Iterator[float]] = backoff,
+        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
+        logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+        create_connection: Callable[..., ClientConnection] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if ssl is None and "ssl_context" in kwargs:
+            warnings.warn("ssl_context is deprecated, as in websockets; use ssl", DeprecationWarning, stacklevel=3)
+            ssl = kwargs.pop("ssl_context")
+        self.uri = uri
+        self.ws_uri: WebSocketURI = parse_uri(uri)
+        if not self.ws_uri.secure and ssl is not None:
+            raise ValueError("ssl argument is incompatible with a ws:// URI")
+        if subprotocols is not None:
+            check_subprotocols(subprotocols)
+        self.sock = sock
+        self.ssl = ssl
+        self.server_hostname = server_hostname
+        # Each attempt adds them again.
+        self.additional_headers = (
+            list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
+        )
+        self.user_agent_header = user_agent_header
+        self.proxy = proxy
+        self.proxy_ssl = proxy_ssl
+        self.proxy_server_hostname = proxy_server_hostname
+        self.process_exception = process_exception
+        self.open_timeout = open_timeout
+        self.reconnect_delays = reconnect_delays
+        self.logger = logger or logging.getLogger("wsframe.client")
+        self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
+        self.open_socket_kwargs = kwargs
+        self.connection: ClientConnection | None = None
+        self._limits = Limits.for_max_size(max_size)
+        self._handshake_options: dict[str, Any] = {
+            "origin": origin,
+            "subprotocols": subprotocols,
+            "extensions": extension_factories(extensions, compression),
+            "limits": self._limits,
+        }
+        self._connection_options: dict[str, Any] = {
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+            "close_timeout": close_timeout,
+            "max_queue": max_queue,
+        }
+
+    # Connecting
+
+    def open_socket(self, deadline: Deadline) -> Wire:
+        """Connect by TCP, through a proxy or not, or to a Unix socket.
+
+        Args:
+            deadline: When to give up.
+        """
+        kwargs = dict(self.open_socket_kwargs)
+        if kwargs.pop("unix", False):
+            return Wire(_connect_unix(kwargs.pop("path"), deadline))
+        proxy = get_proxy(self.ws_uri) if self.proxy is True else self.proxy
+        if proxy:
+            return self._open_through(proxy, kwargs, deadline)
+        kwargs.setdefault("address", (self.ws_uri.host, self.ws_uri.port))
+        kwargs.setdefault("timeout", deadline.timeout())
+        return Wire(socket.create_connection(**kwargs))
+
+    def _open_through(self, address: str, kwargs: dict[str, Any], deadline: Deadline) -> Wire:
+        proxy = parse_proxy(address)
+        host, port = kwargs.pop("address", (self.ws_uri.host, self.ws_uri.port))
+        target = dataclasses.replace(self.ws_uri, host=host, port=port)
+        if proxy.is_socks:
+            source = kwargs.get("source_address")
+            return Wire(connect_socks_proxy(proxy, target, deadline, local_addr=source))
+        if proxy.scheme != "https" and self.proxy_ssl is not None:
+            raise ValueError("proxy_ssl argument is incompatible with an http:// proxy")
+        return connect_http_proxy(
+            proxy,
+            target,
+            deadline,
+            user_agent_header=self.user_agent_header,
+            context=self.proxy_ssl,
+            server_hostname=self.proxy_server_hostname,
+            **kwargs,
+        )
+
+    def open_connection(self, deadline: Deadline) -> ClientConnection:
+        """Connect, and perform the opening handshake.
+
+        Args:
+            deadline: When to give up.
+        """
+        wire = self.open_socket(deadline) if self.sock is None else Wire(self.sock)
+        try:
+            if wire.sock.family in (socket.AF_INET, socket.AF_INET6):
+                wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.ws_uri.secure:
+                context = self.ssl or ssl_module.create_default_context()
+                wire.start_tls(context, self.server_hostname or self.ws_uri.host, deadline)
+            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=self._limits)
+            protocol.uri = self.ws_uri
+            connection = self.create_connection(wire, protocol, **self._connection_options)
+        except BaseException:
+            wire.close()
+            raise
+        connection.logger = self.logger
+        connection.opening = ClientHandshake(self.ws_uri, **self._handshake_options)
+        try:
+            connection.handshake(self.additional_headers, self.user_agent_header, deadline.timeout())
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Tell where to go instead, after an attempt has failed.
+
+        Headers with credentials are dropped if that is another origin.
+
+        Args:
+            exc: Why it failed.
+
+        Returns:
+            The new URI, or the exception to raise: ``exc`` if it is no redirect.
+        """
+        tied_to = None
+        if self.open_socket_kwargs.get("unix"):
+            tied_to = "a Unix socket"
+        elif self.open_socket_kwargs.get("address") is not None:
+            tied_to = "an explicit host and port"
+        target = redirect_target(exc, self.uri, sock=self.sock is not None, tied_to=tied_to)
+        if isinstance(target, str) and not is_same_origin(self.ws_uri, parse_uri(target)):
+            self.additional_headers = without_credentials(self.additional_headers or ())
+        return target
+
+    def connect(self) -> ClientConnection:
+        """Connect, follow redirects, and perform the opening handshake.
+
+        Raises:
+            OSError: As for the function ``connect``; so are the others.
+        """
+        deadline = Deadline(self.open_timeout)
+        for _ in range(MAX_REDIRECTS):
+            try:
+                return self.open_connection(deadline)
+            except Exception as exc:  # noqa: PERF203 - it is the exception
+                target = self.process_redirect(exc)
+                if target is exc:
+                    raise
+                if isinstance(target, Exception):
+                    raise target from exc
+                self.uri = target
+                self.ws_uri = parse_uri(target)
+        raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+
+    def __enter__(self) -> ClientConnection:
+        if self.connection is not None:
+            raise RuntimeError("connect() isn't reentrant")
+        self.connection = self.connect()
+        return self.connection.__enter__()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self.connection is not None
+        connection, self.connection = self.connection, None
+        connection.__exit__(exc_type, exc_value, traceback)
+
+    def __iter__(self) -> Iterator[ClientConnection]:
+        """Connect again and again; see the class."""
+        delays: Iterator[float] | None = None
+        while True:
+            try:
+                with self as connection:
+                    yield connection
+            except Exception as exc:  # noqa: PERF203 - it is the exception
+                self._give_up_unless_transient(exc)
+                if delays is None:
+                    delays = iter(self.reconnect_delays())
+                delay = next(delays)
+                reason = traceback.format_exception_only(exc)[0].strip()
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, reason)
+                time.sleep(delay)
+            else:
+                delays = None
+
+    def _give_up_unless_transient(self, exc: Exception) -> None:
+        try:
+            error = self.process_exception(exc)
+        except Exception as raised:
+            error = raised
+        if error is exc:
+            raise exc
+        if error is not None:
+            raise error from exc
+
+
+@overload
+def connect(uri: str, *, legacy: Literal[True] | None = None, **kwargs: Any) -> ClientConnection: ...
+@overload
+def connect(uri: str, *, legacy: Literal[False], **kwargs: Any) -> reconnect: ...
+
+
+def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientConnection | reconnect:
+    """Connect to a WebSocket server.
+
+    The connection is a context manager, which closes it at its end::
+
+        with connect("ws://localhost:8765") as websocket:
+            websocket.send("hello")
+            print(websocket.recv())
+
+    Redirects are followed: not from ``wss`` to ``ws``, to another origin without credentials in
+    ``additional_headers``, and not at all with ``sock``.
+
+    Args:
+        uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
+        legacy: False to return what ``reconnect`` returns, which ``websockets`` has announced to become the
+            default there.
+        kwargs: The options below; others are passed on to ``socket.create_connection``, where ``address``
+            overrides where TCP goes to.
+        sock: A connected socket to use.
+        ssl: TLS for a ``wss`` URI; the default context if None.
+        server_hostname: The name that the server's certificate must have; that in ``uri`` if None.
+        origin: Value of the Origin header, for servers that want one.
+        extensions: Extensions to offer besides permessage-deflate.
+        subprotocols: Subprotocols to offer, the preferred one first.
+        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
+            options than its defaults, or None for none.
+        additional_headers: Headers to add to the request.
+        user_agent_header: Value of the User-Agent header; None for none.
+        proxy: True for the proxy that environment variables or the system's settings name, if any; the
+            address of one, ``http://``, ``https://``, ``socks5h://`` and so on; None for none.
+        proxy_ssl: TLS to an ``https`` proxy; the default context if None.
+        proxy_server_hostname: The name that its certificate must have; that in the address if None.
+        open_timeout: Seconds for connecting and the opening handshake; None for no limit.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
+        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
+        max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
+        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
+            which it resumes; None for no limit.
+        logger: Where to log to; ``wsframe.client`` if None.
+        create_connection: Makes the connection: a subclass of ClientConnection, or a function with its
+            signature.
+
+    Raises:
+        InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
+        InvalidProxy: If the address of the proxy is not valid.
+        OSError: If the TCP connection or TLS fails.
+        InvalidHandshake: If the opening handshake fails.
+        TimeoutError: If it takes too long.
+    """
+    connecting = reconnect(uri, **kwargs)
+    return connecting if legacy is False else connecting.connect()
+
+
+def unix_reconnect(path: str | os.PathLike[str] | None = None, uri: str | None = None, **kwargs: Any) -> reconnect:
+    """Connect to a WebSocket server that listens on a Unix socket, as ``reconnect`` does.
+
+    Args:
+        path: Path of the socket.
+        uri: The URI for the handshake; ``ws://localhost/``, or ``wss://localhost/`` with ``ssl``, if None.
+        kwargs: As in ``reconnect``.
+
+    Raises:
+        ValueError: If there is neither ``path`` nor ``sock``, or both.
+    """
+    sock = kwargs.get("sock")
+    if path is None and sock is None:
+        raise ValueError("missing path argument")
+    if path is not None and sock is not None:
+        raise ValueError("path is incompatible with sock")
+    if uri is None:
+        has_tls = kwargs.get("ssl") is not None or kwargs.get("ssl_context") is not None
+        uri = "wss://localhost/" if has_tls else "ws://localhost/"
+    return reconnect(uri, unix=True, path=path, **kwargs)
+
+
+@overload
+def unix_connect(
+    path: str | os.PathLike[str] | None = None,
+    uri: str | None = None,
+    *,
+    legacy: Literal[True] | None = None,
+    **kwargs: Any,
+) -> ClientConnection: ...
+@overload
+def unix_connect(
+    path: str | os.PathLike[str] | None = None, uri: str | None = None, *, legacy: Literal[False], **kwargs: Any
+) -> reconnect: ...
+
+
+def unix_connect(
+    path: str | os.PathLike[str] | None = None, uri: str | None = None, *, legacy: bool | None = None, **kwargs: Any
+) -> ClientConnection | reconnect:
+    """Connect to a WebSocket server that listens on a Unix socket.
+
+    Args:
+        path: Path of the socket.
+        uri: The URI for the handshake; ``ws://localhost/``, or ``wss://localhost/`` with ``ssl``, if None.
+        legacy: As in ``connect``.
+        kwargs: As in ``connect``.
+
+    Raises:
+        ValueError: If there is neither ``path`` nor ``sock``, or both.
+    """
+    connecting = unix_reconnect(path, uri, **kwargs)
+    return connecting if legacy is False else connecting.connect()
+
+
+def _connect_unix(path: str | os.PathLike[str], deadline: Deadline) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(deadline.timeout())
+        sock.connect(os.fspath(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

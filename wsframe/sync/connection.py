@@ -1,0 +1,672 @@
+"""WebSocket connections for threads: what servers and clients could have in common. Rank 5.
+
+Names and behaviour are those of the ``websockets`` library's ``sync`` API. A thread of its own reads for each
+connection, answers pings, and sends those of keepalive, so that all of that happens while nobody receives.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from wsframe.connection import Connection as SansIOConnection
+from wsframe.constants import CloseCode, Role, State
+from wsframe.events import Event, Failed, Message, PongReceived
+from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from wsframe.http11 import Request, Response
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
+from wsframe.prepared import PreparedMessage
+from wsframe.sync.utils import Deadline
+from wsframe.sync.wire import Wire
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer, Self
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """A WebSocket connection; ``ClientConnection`` is what clients get.
+
+    One thread may receive while another one sends and a third one closes. ``with`` closes the connection at its end.
+
+    State of the thread that reads    what happens                                     next
+    READING                           more messages wait than ``max_queue``            PAUSED
+    PAUSED                            ``recv`` has taken enough, or the connection is  READING
+                                      closing
+    READING                           the stream ends or is cut, ``close_timeout``     the connection is CLOSED
+                                      has passed, or keepalive has given up
+
+    Args:
+        sock: The socket, or the wire that ``connect`` has made of it.
+        protocol: The connection without I/O; if it is OPEN, reading begins at once.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
+        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
+        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
+            which it resumes, a quarter otherwise; None for no limit.
+
+    Attributes:
+        protocol: The connection without I/O.
+        id: A unique identifier, for logs.
+        logger: Where to log to.
+        request: The handshake request, or None before it is there.
+        response: The handshake response, or None before it is there.
+        latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
+        recv_events_thread: The thread that reads.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket | Wire,
+        protocol: SansIOConnection,
+        *,
+        ping_interval: float | None = PING_INTERVAL_S,
+        ping_timeout: float | None = PING_TIMEOUT_S,
+        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
+    ) -> None:
+        self.protocol = protocol
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.close_timeout = close_timeout
+        self.id = uuid.uuid4()
+        self.logger: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(
+            f"wsframe.{protocol.role.name.lower()}"
+        )
+        self.request: Request | None = None
+        self.response: Response | None = None
+        self.latency = 0.0
+        self._wire = sock if isinstance(sock, Wire) else Wire(sock)
+        high, low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+        self._queue_high = high
+        self._queue_low = high // 4 if low is None and high is not None else low
+        self._queue: collections.deque[Message] = collections.deque()
+        # Guards all that follows, the protocol and the queue; nobody waits for the network while holding it.
+        self._lock = threading.Lock()
+        # Somebody may receive, or read, or has nothing more to expect.
+        self._changed = threading.Condition(self._lock)
+        self._receiving = False
+        self._paused = False
+        # Whether a fragmented message is being sent, which no other message may interrupt.
+        self._sending_fragments = False
+        self._close_deadline: Deadline | None = None
+        # Payloads of the pings that are not answered yet, in order, with the time, who waits for the pong, and
+        # whether that one wants to be told of the end too.
+        self._pings: dict[bytes, tuple[float, threading.Event | None, bool]] = {}
+        # Keepalive: when there is something to do, when its ping went out, and what has been seen since.
+        self._keepalive_at: float | None = None
+        self._pinged_at: float | None = None
+        self._alive = False
+        self._backlog_at_ping = 0
+        # Why TCP ended, to be the cause of ConnectionClosed.
+        self._lost_exc: BaseException | None = None
+        self._ended = threading.Event()
+        # A daemon, so that a connection that nobody closes does not keep the interpreter from exiting.
+        self.recv_events_thread = threading.Thread(target=self._run, name=f"wsframe-{self.id}", daemon=True)
+        if protocol.state is State.OPEN:
+            self._start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+
+    # What people look at
+
+    @property
+    def socket(self) -> Any:
+        """The socket; with TLS, something that has the attributes of both the socket and ``ssl.SSLObject``."""
+        ssl_object = self._wire.ssl_object
+        return self._wire.sock if ssl_object is None else _TLSSocket(self._wire.sock, ssl_object)
+
+    @property
+    def local_address(self) -> Any:
+        """The address of this end, as ``socket.getsockname`` returns it."""
+        return self._wire.sock.getsockname()
+
+    @property
+    def remote_address(self) -> Any:
+        """The address of the peer, as ``socket.getpeername`` returns it."""
+        return self._wire.sock.getpeername()
+
+    @property
+    def state(self) -> State:
+        """The state of the connection."""
+        return self.protocol.state
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol agreed on, or None."""
+        return self.protocol.subprotocol
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received, 1006 if none was; None until the connection is closed."""
+        return self.protocol.close_code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The close reason received; None until the connection is closed."""
+        return self.protocol.close_reason
+
+    @property
+    def close_exc(self) -> ConnectionClosed:
+        """The exception that tells how the connection ended.
+
+        Raises:
+            InvalidState: If it is not closed.
+        """
+        exc = self.protocol.close_exc
+        if self._lost_exc is not None and exc.__cause__ is None:
+            exc.__cause__ = self._lost_exc
+        return exc
+
+    # Receiving
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over messages until the connection closes.
+
+        The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
+        """
+        with contextlib.suppress(ConnectionClosedOK):
+            while True:
+                yield self.recv()
+
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes: ...
+
+    def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes:
+        """Receive the next message, whole.
+
+        Args:
+            timeout: Seconds to wait for it; None for no limit, 0 or less not to wait.
+            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
+                str and binary as bytes.
+
+        Raises:
+            TimeoutError: If there is none in time; it will be there for the next call.
+            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
+                because ``decode`` is True and a binary message is not UTF-8.
+            ConcurrencyError: If another thread is receiving.
+        """
+        message = self._next_message(timeout)
+        if message is None:
+            raise self.close_exc
+        if decode is None:
+            return message.data
+        if not decode:
+            return message.payload
+        try:
+            return message.payload.decode()
+        except UnicodeDecodeError as exc:
+            self._fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}", exc)
+        self._await_end()
+        raise self.close_exc
+
+    def _next_message(self, timeout: float | None) -> Message | None:
+        """Wait for a message; return None if no more of them come."""
+        deadline = Deadline(timeout)
+        with self._changed:
+            if self._receiving:
+                raise ConcurrencyError(
+                    "cannot call recv while another thread is already running recv or recv_streaming"
+                )
+            self._receiving = True
+            try:
+                while not self._queue:
+                    if self.protocol.state is State.CLOSED:
+                        return None
+                    left = deadline.timeout(raise_if_elapsed=False)
+                    if left is not None and left <= 0:
+                        raise TimeoutError(f"timed out in {timeout or 0:.1f}s")
+                    self._changed.wait(left)
+            finally:
+                self._receiving = False
+            message = self._queue.popleft()
+            if self._paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
+                self._resume()
+            return message
+
+    # Sending
+
+    def send(
+        self,
+        message: str | Buffer | PreparedMessage | Iterable[str | Buffer],
+        text: bool | None = None,
+        *,
+        compress: bool | None = None,
+    ) -> None:
+        """Send a message.
+
+        The call waits until the operating system has taken all of it.
+
+        Args:
+            message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
+                an iterable of str or bytes-like objects, which become the fragments of one message.
+            text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
+            compress: Whether to compress the message if that was agreed on; None leaves it to the
+                extension, which does not compress messages below its threshold.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            ConcurrencyError: If another thread is sending a fragmented message.
+            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
+        """
+        if isinstance(message, (str, bytes, bytearray, memoryview)):
+            data = message
+            self._send_message(lambda: self._put_fragment(data, text, True, compress))
+        elif isinstance(message, PreparedMessage):
+            prepared = message
+            self._send_message(lambda: self.protocol.send_prepared(prepared))
+        elif isinstance(message, Mapping):
+            raise TypeError("data is a dict-like object")
+        elif isinstance(message, Iterable):
+            self._send_fragments(message, text, compress)
+        else:
+            raise TypeError("data must be str, bytes, or iterable")
+
+    def _put_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
+        if text if text is not None else isinstance(data, str):
+            self.protocol.send_text(data, fin, compress)
+        else:
+            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin, compress)
+
+    def _send_message(self, put: Callable[[], None]) -> None:
+        """Send a message, or the first fragment of one."""
+
+        def put_unless_interrupting() -> None:
+            if self._sending_fragments:
+                raise ConcurrencyError("cannot call send while another thread is already running send")
+            put()
+
+        self._send(put_unless_interrupting)
+
+    def _send_fragments(self, message: Iterable[str | Buffer], text: bool | None, compress: bool | None) -> None:
+        begun = False
+        is_text = False
+
+        def put_first() -> None:
+            nonlocal begun
+            self._put_fragment(fragment, text, False, compress)
+            self._sending_fragments = begun = True
+
+        try:
+            for fragment in message:
+                if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
+                    raise TypeError("iterable must contain bytes or str")
+                if begun and isinstance(fragment, str) is not is_text:
+                    raise TypeError("iterable must contain uniform types")
+                if begun:
+                    self._send(functools.partial(self.protocol.send_continuation, fragment, False))
+                else:
+                    is_text = isinstance(fragment, str)
+                    self._send_message(put_first)
+            if begun:
+                self._send(lambda: self.protocol.send_continuation(b"", True))
+        except BaseException:
+            # A message that was begun and cannot be completed makes the connection unusable.
+            if begun:
+                self._fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            raise
+        finally:
+            if begun:
+                self._sending_fragments = False
+
+    def ping(self, data: str | Buffer | None = None, *, ack_on_close: bool = False) -> threading.Event:
+        """Send a ping.
+
+        Args:
+            data: At most 125 bytes; four random ones by default.
+            ack_on_close: Whether the event is also set when the connection is closed; ``state`` tells whether
+                it was.
+
+        Returns:
+            An event that is set when the pong comes::
+
+                if not websocket.ping().wait(timeout=5):
+                    print("still no pong")
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            ConcurrencyError: If a ping with the same data is not answered yet.
+            ProtocolError: If there are more bytes.
+        """
+        payload = None if data is None else _control_payload(data)
+        event = threading.Event()
+
+        def put() -> None:
+            if payload in self._pings:
+                raise ConcurrencyError("already waiting for a pong with the same data")
+            self._put_ping(self._new_ping_payload() if payload is None else payload, event, ack_on_close)
+
+        self._send(put)
+        return event
+
+    def pong(self, data: str | Buffer = b"") -> None:
+        """Send a pong that nobody asked for; pings are answered without it.
+
+        Args:
+            data: At most 125 bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            ProtocolError: If there are more bytes.
+        """
+        payload = _control_payload(data)
+        self._send(lambda: self.protocol.send_pong(payload))
+
+    def _send(self, put: Callable[[], None]) -> None:
+        """Send what ``put`` gives the protocol, and wait until it is written."""
+        target = None
+        with self._lock:
+            if self.protocol.state is State.OPEN:
+                put()
+                target = self._emit()
+        if target is not None:
+            try:
+                self._wire.write(target, Deadline(None))
+            except OSError as exc:
+                self._lose(exc)
+            else:
+                return
+        self._await_end()
+        raise self.close_exc
+
+    def _emit(self) -> int:
+        """Queue what the protocol wants to send; the lock is held."""
+        return self._wire.queue(self.protocol.data_to_send())
+
+    def _lose(self, exc: BaseException) -> None:
+        with self._lock:
+            self._lost_exc = self._lost_exc or exc
+            self._expect_end()
+
+    # Closing
+
+    def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Perform the closing handshake, and wait until the TCP connection is closed.
+
+        Does nothing but wait if the connection is closing or closed.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ProtocolError: If code or reason cannot be sent.
+        """
+        with self._lock:
+            if self.protocol.state is State.OPEN:
+                if self._sending_fragments:
+                    self.protocol.fail(CloseCode.INTERNAL_ERROR, "close during fragmented message")
+                else:
+                    self.protocol.send_close(code, reason)
+                self._emit()
+        self._await_end()
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the connection is closed, TCP and all.
+
+        Args:
+            timeout: Seconds to wait; None for no limit.
+
+        Returns:
+            Whether it is.
+        """
+        return self._ended.wait(timeout)
+
+    def _fail(self, code: CloseCode, reason: str, exc: BaseException | None = None) -> None:
+        """Give the connection up, without waiting for its end."""
+        with self._lock:
+            if self.protocol.state is State.OPEN:
+                self._lost_exc = self._lost_exc or exc
+                self.protocol.fail(code, reason)
+                self._emit()
+                self._expect_end()
+        with contextlib.suppress(OSError):
+            self._wire.flush()
+
+    def _expect_end(self) -> None:
+        """Let no more than ``close_timeout`` pass from now on; the lock is held."""
+        if self._close_deadline is None:
+            self._close_deadline = Deadline(self.close_timeout)
+            # A Close frame may be behind what nobody receives.
+            self._resume()
+
+    def _await_end(self) -> None:
+        """Wait until the connection is closed, and cut it if that takes too long."""
+        with self._lock:
+            self._expect_end()
+            deadline = self._close_deadline
+        assert deadline is not None
+        try:
+            self._wire.write(self._wire.queued, deadline)
+        except TimeoutError:
+            pass
+        except OSError as exc:
+            self._lose(exc)
+        left = deadline.timeout(raise_if_elapsed=False)
+        if not self.wait_closed(None if left is None else max(0.0, left)):
+            self._close_timed_out()
+            self.wait_closed()
+
+    def _close_timed_out(self) -> None:
+        self._lose(TimeoutError("timed out while closing connection"))
+        self._wire.cut()
+
+    # The thread that reads
+
+    def _start(self) -> None:
+        if self.ping_interval is not None:
+            self._keepalive_at = time.monotonic() + self.ping_interval
+        self.recv_events_thread.start()
+
+    def _run(self) -> None:
+        exc: BaseException | None = None
+        try:
+            while not self._wire.is_cut:
+                self._check_clocks()
+                with self._changed:
+                    if self._paused:
+                        self._changed.wait(self._next_timeout())
+                        continue
+                data = self._wire.read()
+                if data is None:
+                    writable = not self._flush()
+                    self._wire.wait(readable=True, writable=writable, timeout=self._next_timeout())
+                elif data:
+                    self._receive(data)
+                else:
+                    break
+        except OSError as error:
+            exc = error
+        except Exception as error:
+            self.logger.exception("unexpected internal error")
+            exc = error
+        finally:
+            self._end(exc)
+
+    def _receive(self, data: bytes) -> None:
+        with self._changed:
+            self._alive = True
+            # The peer does not read: one Pong is enough when it does again (RFC 6455 §5.5.3).
+            self.protocol.hold_pongs = self._wire.backlog > WRITE_LIMIT
+            for event in self.protocol.receive_data(data):
+                self._dispatch(event)
+            self._emit()
+            if self.protocol.failed or self.protocol.close_expected():
+                self._expect_end()
+            full = self._queue_high is not None and len(self._queue) > self._queue_high
+            self._paused = full and self._close_deadline is None
+            self._changed.notify_all()
+        self._flush()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Message):
+            full = self._queue_high is not None and len(self._queue) > self._queue_high
+            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
+            # The application has said that it wants no more, so what exceeds the queue is not kept.
+            if not full or self._close_deadline is None:
+                self._queue.append(event)
+        elif isinstance(event, PongReceived):
+            self._acknowledge(event.payload)
+        elif isinstance(event, Failed):
+            self.logger.info("connection failed: %s (%s)", event.fault.text, event.fault.section)
+
+    def _flush(self) -> bool:
+        """Write what can be written at once: answers, and what other threads have left; tell whether that was all."""
+        if not self._wire.flush():
+            return False
+        protocol = self.protocol
+        if protocol.hold_pongs:
+            with self._lock:
+                protocol.hold_pongs = False
+                self._emit()
+            return self._flush()
+        # RFC 6455 §7.1.1, §7.1.7: a server ends TCP, and so does who gives the connection up.
+        if protocol.failed or (protocol.role is Role.SERVER and protocol.close_expected()):
+            if self._wire.has_tls:
+                self._wire.cut()
+            else:
+                self._wire.end_writing()
+        return True
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._changed.notify_all()
+
+    def _end(self, exc: BaseException | None) -> None:
+        """TCP is gone."""
+        with self._changed:
+            self._lost_exc = self._lost_exc or exc
+            self.protocol.receive_eof()
+            for _, event, ack_on_close in self._pings.values():
+                if event is not None and ack_on_close:
+                    event.set()
+            self._pings.clear()
+            self._changed.notify_all()
+        self._wire.close()
+        self._ended.set()
+
+    # Clocks, read by that thread
+
+    def _next_timeout(self) -> float | None:
+        """Return the seconds until there is something to do; None if there never is."""
+        timeouts = [] if self._keepalive_at is None else [self._keepalive_at - time.monotonic()]
+        if self._close_deadline is not None:
+            left = self._close_deadline.timeout(raise_if_elapsed=False)
+            if left is not None:
+                timeouts.append(left)
+        return min(timeouts, default=None)
+
+    def _check_clocks(self) -> None:
+        if self._close_deadline is not None:
+            left = self._close_deadline.timeout(raise_if_elapsed=False)
+            if left is not None and left <= 0:
+                self._close_timed_out()
+        if self._keepalive_at is not None and time.monotonic() >= self._keepalive_at:
+            self._keep_alive()
+
+    # Pings
+
+    def _new_ping_payload(self) -> bytes:
+        payload = os.urandom(4)
+        while payload in self._pings:
+            payload = os.urandom(4)
+        return payload
+
+    def _put_ping(self, payload: bytes, event: threading.Event | None, ack_on_close: bool) -> None:
+        self.protocol.send_ping(payload)
+        self._pings[payload] = (time.monotonic(), event, ack_on_close)
+
+    def _acknowledge(self, payload: bytes) -> None:
+        """A Pong answers its Ping and all before it (RFC 6455 §5.5.3)."""
+        if payload not in self._pings:
+            return
+        sent = None
+        while sent != payload:
+            sent = next(iter(self._pings))
+            sent_at, event, _ = self._pings.pop(sent)
+            if event is not None:
+                event.set()
+        self.latency = time.monotonic() - sent_at
+        if self._pinged_at is not None:
+            self._rest()
+
+    def _keep_alive(self) -> None:
+        """A time of keepalive has come: send a ping, or judge what has come since; see ``asyncio.keepalive``."""
+        with self._lock:
+            if self.protocol.state is not State.OPEN:
+                self._keepalive_at = None
+                return
+            if self._pinged_at is None:
+                # Of our own pings, only the last one is worth waiting for.
+                self._pings = {payload: ping for payload, ping in self._pings.items() if ping[1] is not None}
+                self._put_ping(self._new_ping_payload(), None, False)
+                self._emit()
+                self._alive = False
+                self._pinged_at = time.monotonic()
+                self._backlog_at_ping = self._wire.backlog
+                assert self.ping_interval is not None
+                if self.ping_timeout is None:
+                    self._rest()
+                else:
+                    self._keepalive_at = self._pinged_at + self.ping_timeout
+            elif self._alive or self._paused or self._wire.backlog < self._backlog_at_ping:
+                self._rest()
+            else:
+                self._keepalive_at = None
+                self.logger.info("connection failed: keepalive ping timeout")
+                self._lost_exc = TimeoutError("keepalive ping timeout")
+                self.protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+                self._emit()
+                self._expect_end()
+
+    def _rest(self) -> None:
+        """Wait for the rest of the interval; the lock is held."""
+        assert self._pinged_at is not None
+        assert self.ping_interval is not None
+        self._keepalive_at = self._pinged_at + self.ping_interval
+        self._pinged_at = None
+
+
+class _TLSSocket:
+    """What both a socket and the TLS on it have to tell."""
+
+    def __init__(self, sock: socket.socket, ssl_object: ssl.SSLObject) -> None:
+        self._sock = sock
+        self._ssl_object = ssl_object
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ssl_object if hasattr(self._ssl_object, name) else self._sock, name)
+
+
+def _control_payload(data: str | Buffer) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError("data must be str or bytes-like")

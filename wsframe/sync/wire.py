@@ -1,0 +1,258 @@
+"""Bytes of one TCP connection, with TLS or without, for threads that read and write at the same time. Rank 5."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import select
+import socket
+import ssl
+import sys
+import threading
+from typing import Any
+
+from wsframe.sync.tls import TLSLayer
+from wsframe.sync.utils import Deadline
+
+__all__ = ["Wire"]
+
+READ_SIZE = 64 * 1024
+JOINED_BYTES = 64 * 1024
+"""Bytes up to which pieces that wait are joined for one system call."""
+
+MAX_WAIT_S = 0.5 if sys.platform == "win32" else None
+"""Seconds to wait at a time: only Windows does not tell a waiting thread that another one has cut the connection."""
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Wire:
+    """A connected socket, and the layers of TLS on it.
+
+    Nothing waits for the network but ``wait`` and what says so. One thread may read while others write: bytes
+    are written in the order in which they were queued, whoever writes them.
+
+    Args:
+        sock: The socket; it becomes non-blocking.
+
+    Attributes:
+        sock: The socket.
+        queued: Bytes that were ever queued, as they are on the wire.
+        written: Those of them that the operating system has taken.
+        is_cut: Whether ``cut`` was called.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.queued = 0
+        self.written = 0
+        self.is_cut = False
+        self._layers: list[TLSLayer] = []
+        self._output: collections.deque[bytes | memoryview] = collections.deque()
+        # Guards the layers and the output; taken last, and never while waiting.
+        self._lock = threading.Lock()
+        # For who writes, and who closes the socket.
+        self._writing = threading.Lock()
+        # OpenSSL connections that the application has made are not for two threads at once either.
+        self._sock_lock: Any = self._lock if isinstance(sock, ssl.SSLSocket) else contextlib.nullcontext()
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is TLS, so that one direction cannot be ended without the other."""
+        return bool(self._layers) or isinstance(self.sock, ssl.SSLSocket)
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The innermost layer of TLS, or None."""
+        return self._layers[-1].ssl_object if self._layers else None
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait to be written."""
+        return self.queued - self.written
+
+    # Reading
+
+    def read(self) -> bytes | None:
+        """Read what is there.
+
+        Returns:
+            Bytes, none of them at the end of the stream, or None if nothing has come.
+
+        Raises:
+            OSError: If the connection is broken.
+        """
+        if any(layer.ended for layer in self._layers):
+            return b""
+        try:
+            with self._sock_lock:
+                data = self.sock.recv(READ_SIZE)
+        except _WOULD_BLOCK:
+            return None
+        if not self._layers:
+            return data
+        with self._lock:
+            for layer in self._layers:
+                layer.receive(data)
+                data = layer.decrypt()
+                if not data:
+                    break
+            # TLS may have something to answer.
+            self._queue(b"")
+            return data if data or layer.ended else None
+
+    def read_in_time(self, deadline: Deadline) -> bytes:
+        """Wait for bytes, and read them; none of them stand for the end of the stream.
+
+        Raises:
+            TimeoutError: If nothing comes in time.
+            OSError: If the connection is broken.
+        """
+        while (data := self.read()) is None:
+            self.wait(readable=True, timeout=deadline.timeout())
+        return data
+
+    # Writing
+
+    def queue(self, data: bytes) -> int:
+        """Take bytes to be written.
+
+        Returns:
+            What ``written`` will be at least when they are.
+        """
+        with self._lock:
+            self._queue(data)
+            return self.queued
+
+    def _queue(self, data: bytes) -> None:
+        for layer in reversed(self._layers):
+            layer.encrypt(data)
+            data = layer.data_to_send()
+        if data:
+            self._output.append(data)
+            self.queued += len(data)
+
+    def flush(self) -> bool:
+        """Write what can be written at once; tell whether that was all.
+
+        Raises:
+            OSError: If the connection is broken.
+        """
+        with self._writing:
+            while True:
+                with self._lock:
+                    if not self._output:
+                        return True
+                    if len(self._output) > 1:
+                        self._join_output()
+                    data = self._output[0]
+                try:
+                    with self._sock_lock:
+                        size = self.sock.send(data)
+                except _WOULD_BLOCK:
+                    return False
+                with self._lock:
+                    self.written += size
+                    if size < len(data):
+                        self._output[0] = memoryview(data)[size:]
+                    else:
+                        self._output.popleft()
+
+    def _join_output(self) -> None:
+        pieces = []
+        size = 0
+        while self._output and size + len(self._output[0]) <= JOINED_BYTES:
+            size += len(self._output[0])
+            pieces.append(self._output.popleft())
+        if pieces:
+            self._output.appendleft(b"".join(pieces))
+
+    def write(self, target: int, deadline: Deadline) -> None:
+        """Wait until bytes are written.
+
+        Args:
+            target: What ``queue`` has returned for them.
+            deadline: When to give up.
+
+        Raises:
+            TimeoutError: If it takes too long.
+            OSError: If the connection is broken.
+        """
+        while not self.flush() and self.written < target:
+            self.wait(writable=True, timeout=deadline.timeout())
+
+    # Waiting
+
+    def wait(self, *, readable: bool = False, writable: bool = False, timeout: float | None = None) -> None:
+        """Wait until one can read, or write, or the connection is broken, or cut, or time has run out.
+
+        Args:
+            readable: Whether to wait for the former.
+            writable: Whether to wait for the latter.
+            timeout: Seconds; None for no limit.
+        """
+        if MAX_WAIT_S is not None:
+            timeout = MAX_WAIT_S if timeout is None else min(timeout, MAX_WAIT_S)
+        fileno = self.sock.fileno()
+        # The socket may have been closed meanwhile.
+        if fileno >= 0:
+            _wait(fileno, readable, writable, None if timeout is None else max(0.0, timeout))
+
+    # TLS
+
+    def start_tls(self, context: ssl.SSLContext, server_hostname: str | None, deadline: Deadline) -> None:
+        """Add a layer of TLS, and wait for its handshake.
+
+        Raises:
+            TimeoutError: If it takes too long.
+            OSError: (ssl.SSLError) If it fails.
+        """
+        layer = TLSLayer(context, server_hostname)
+        try:
+            while not layer.shake_hands():
+                self.write(self.queue(layer.data_to_send()), deadline)
+                layer.receive(self.read_in_time(deadline))
+        finally:
+            # The last words of a handshake that has failed, too.
+            with contextlib.suppress(OSError):
+                self.queue(layer.data_to_send())
+                self.flush()
+        self._layers.append(layer)
+
+    # The end
+
+    def end_writing(self) -> None:
+        """Send the end of the stream; what was not written before is lost."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """End the connection at once; who waits for it or writes to it is told."""
+        self.is_cut = True
+        with contextlib.suppress(OSError):
+            # Not the method of ssl.SSLSocket, which would go on without encryption.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket. Who reads from it must have stopped."""
+        self.cut()
+        # Not while somebody writes: the next socket may get the same number.
+        with self._writing:
+            self.sock.close()
+
+
+def _wait_with_poll(fileno: int, readable: bool, writable: bool, timeout: float | None) -> None:
+    poller = select.poll()
+    poller.register(fileno, (select.POLLIN if readable else 0) | (select.POLLOUT if writable else 0))
+    poller.poll(None if timeout is None else math.ceil(timeout * 1000))
+
+
+def _wait_with_select(fileno: int, readable: bool, writable: bool, timeout: float | None) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        select.select([fileno] if readable else [], [fileno] if writable else [], [fileno], timeout)
+
+
+# select() has no room for more than 1,024 file numbers on most systems, and poll() is not there on Windows.
+_wait = _wait_with_poll if hasattr(select, "poll") else _wait_with_select
