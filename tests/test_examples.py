@@ -22,7 +22,7 @@ PORT = 8765
 URI = f"ws://localhost:{PORT}"
 ECHO_SERVERS = ["echo_server.py", "echo_server_one_argument.py", "callbacks.py", "sans_io.py"]
 PUSH_SERVERS = ["push_server.py", "push_server_one_argument.py"]
-OTHERS = ["chat.py", "client.py", "reconnecting_client.py"]
+OTHERS = ["blocking_client.py", "chat.py", "client.py", "reconnecting_client.py"]
 
 
 def port_is_free():
@@ -95,15 +95,16 @@ def test_echo_servers(name):
             assert process.stdout.readline() == "closed: 1000 \n"
 
 
+@pytest.mark.parametrize("client", ["client.py", "blocking_client.py"])
 @pytest.mark.parametrize("name", ECHO_SERVERS[:2])
-def test_the_client_talks_to_the_echo_servers(name):
+def test_clients_talk_to_the_echo_servers(name, client):
     async def wait():
         await (await connect()).close()
 
     with running(name):
         run(wait())
         output = subprocess.run(
-            [sys.executable, "-W", "error", str(EXAMPLES / "client.py")],
+            [sys.executable, "-W", "error", str(EXAMPLES / client)],
             env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1])},
             check=True,
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from support import PATIENCE_S, run, soon
 
 import wsframe
+import wsframe.sync.client
 from wsframe.cli import build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -121,3 +123,5 @@ def test_the_commands_exist():
 
 def test_what_is_said_to_be_missing_is_missing():
     assert not hasattr(wsframe.ClientConnection, "recv_streaming")
+    assert not hasattr(wsframe.sync.client.ClientConnection, "recv_streaming")
+    assert importlib.util.find_spec("wsframe.sync.server") is None

@@ -48,7 +48,7 @@ def check_subprotocols(subprotocols: Sequence[str]) -> None:
         ValueError: If one of them is not a token (RFC 6455 §4.1).
     """
     if isinstance(subprotocols, str):
-        raise TypeError("subprotocols must be a list, not a string")
+        raise TypeError("subprotocols must be a list, not a str")
     for subprotocol in subprotocols:
         if not isinstance(subprotocol, str):
             raise TypeError(f"a subprotocol must be a string, not {type(subprotocol).__name__}")

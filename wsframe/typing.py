@@ -6,7 +6,7 @@ import http
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, NewType, TypeAlias
+from typing import TYPE_CHECKING, Any, NewType, TypeAlias
 
 __all__ = [
     "BytesLike",
@@ -30,8 +30,12 @@ BytesLike: TypeAlias = bytes | bytearray | memoryview
 DataLike: TypeAlias = str | bytes | bytearray | memoryview
 """What is taken for a message, or for the payload of a ping."""
 
-LoggerLike: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
-"""What is taken for a logger."""
+if TYPE_CHECKING:
+    LoggerLike: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
+else:
+    # Python 3.10 cannot subscript it.
+    LoggerLike = logging.Logger | logging.LoggerAdapter
+    """What is taken for a logger."""
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 """What is taken for the path of a Unix socket."""

@@ -105,7 +105,8 @@ class Connection:
         # Payloads of the pings that are not answered yet, in order, with the time, who waits for the pong, and
         # whether that one wants to be told of the end too.
         self._pings: dict[bytes, tuple[float, threading.Event | None, bool]] = {}
-        # Keepalive: when there is something to do, when its ping went out, and what has been seen since.
+        # Keepalive: when there is something to do, when its ping went out, whether anything has come since, and how
+        # many bytes waited to be written before it.
         self._keepalive_at: float | None = None
         self._pinged_at: float | None = None
         self._alive = False
@@ -436,7 +437,11 @@ class Connection:
         Returns:
             Whether it is.
         """
-        return self._ended.wait(timeout)
+        if not self._ended.wait(timeout):
+            return False
+        if self.recv_events_thread.is_alive():
+            self.recv_events_thread.join()
+        return True
 
     def _fail(self, code: CloseCode, reason: str, exc: BaseException | None = None) -> None:
         """Give the connection up, without waiting for its end."""
@@ -589,6 +594,7 @@ class Connection:
                 self._close_timed_out()
         if self._keepalive_at is not None and time.monotonic() >= self._keepalive_at:
             self._keep_alive()
+            self._flush()
 
     # Pings
 
@@ -625,11 +631,11 @@ class Connection:
             if self._pinged_at is None:
                 # Of our own pings, only the last one is worth waiting for.
                 self._pings = {payload: ping for payload, ping in self._pings.items() if ping[1] is not None}
-                self._put_ping(self._new_ping_payload(), None, False)
-                self._emit()
                 self._alive = False
                 self._pinged_at = time.monotonic()
                 self._backlog_at_ping = self._wire.backlog
+                self._put_ping(self._new_ping_payload(), None, False)
+                self._emit()
                 assert self.ping_interval is not None
                 if self.ping_timeout is None:
                     self._rest()

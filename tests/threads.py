@@ -1,0 +1,138 @@
+"""What the tests of the blocking API share: an event loop in a thread, for servers to run on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+
+from support import PATIENCE_S
+
+import wsframe
+from wsframe.sync.connection import Connection
+
+
+@contextlib.contextmanager
+def running(make_manager):
+    """Enter an asynchronous context manager on an event loop in a thread, for the length of the block.
+
+    Args:
+        make_manager: Called there; returns the context manager.
+
+    Yields:
+        What it gives.
+    """
+    ready = threading.Event()
+    given, problems = [], []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        try:
+            async with make_manager() as value:
+                given.extend((value, lambda: loop.call_soon_threadsafe(done.set)))
+                ready.set()
+                await done.wait()
+        except BaseException as exc:
+            problems.append(exc)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    assert ready.wait(PATIENCE_S)
+    try:
+        if given:
+            yield given[0]
+    finally:
+        if given:
+            given[1]()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    if problems:
+        raise problems[0]
+
+
+@contextlib.contextmanager
+def linked(*, limits=None, peer_options=None, **options):
+    """Link two connections by a socket pair; give the client's end and the server's."""
+    ours, theirs = socket.socketpair()
+    client = Connection(ours, wsframe.Connection(wsframe.Role.CLIENT, limits=limits), **options)
+    server = Connection(theirs, wsframe.Connection(wsframe.Role.SERVER), **(peer_options or {}))
+    try:
+        yield client, server
+    finally:
+        for connection in (client, server):
+            connection._wire.cut()
+            assert connection.wait_closed(PATIENCE_S)
+
+
+class RawPeer:
+    """The other end of a connection, which sends exact bytes.
+
+    Args:
+        role: What the connection that is tested is: ``"client"`` or ``"server"``.
+        options: As for ``Connection``.
+
+    Attributes:
+        connection: The connection that is tested.
+        sock: Our end.
+    """
+
+    def __init__(self, role="client", **options):
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(PATIENCE_S)
+        self.connection = Connection(theirs, wsframe.Connection(wsframe.Role[role.upper()]), **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+        self.connection._wire.cut()
+        assert self.connection.wait_closed(PATIENCE_S)
+
+    def send(self, opcode, payload=b"", **options):
+        self.sock.sendall(wsframe.serialize_frame(opcode, payload, **options))
+
+    def frames(self, count):
+        """Read that many frames."""
+        parser = wsframe.FrameParser(wsframe.Role.SERVER, max_message_size=None)
+        frames = []
+        while len(frames) < count:
+            data = self.sock.recv(2**16)
+            assert data, f"the stream ends after {frames}"
+            frames += parser.feed(data)
+            assert parser.fault is None
+        return [(frame.opcode, frame.payload) for frame in frames]
+
+    def read_to_end(self):
+        """Read until the end of the stream; return the frames."""
+        data = b""
+        while piece := self.sock.recv(2**16):
+            data += piece
+        return [(frame.opcode, frame.payload) for frame in wsframe.FrameParser(wsframe.Role.SERVER).feed(data)]
+
+
+def in_thread(function, *arguments):
+    """Call a function in a thread; return a function that waits for its result."""
+    results, problems = [], []
+
+    def run():
+        try:
+            results.append(function(*arguments))
+        except BaseException as exc:
+            problems.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def result():
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        if problems:
+            raise problems[0]
+        return results[0]
+
+    return result
