@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
+import resource
 import sys
 import tempfile
 import time
@@ -63,11 +65,15 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if options.quick:
         options.rounds, options.seconds = min(options.rounds, 2), min(options.seconds, 0.1)
+    # Clients and servers of thousands of connections inherit this.
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         tools = Tools(pathlib.Path(directory))
         for name in options.suites or SUITES:
             started = time.monotonic()
+            busy = os.getloadavg()[0]
             suite = SUITES[name].run(tools, options)
             about: dict[str, Any] = {
                 "python": platform.python_version(),
@@ -76,6 +82,7 @@ def main() -> int:
                 "packages": versions(),
                 "time": time.strftime("%Y-%m-%d", time.gmtime()),
                 "rounds": options.rounds,
+                "load_before": busy,
             }
             path = options.output / f"{name}.json"
             saved = {"about": about, "results": suite.results, "goals": suite.verdicts}

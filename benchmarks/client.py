@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import sys
-from collections.abc import Callable
 
 from benchmarks.echo import size_name
 from benchmarks.goals import LOOPS, both_loops, judge, print_goals
 from benchmarks.harness import C_SERVER, Cost, Subprocess, Tools, cores, running
-from benchmarks.rounds import Contender, Suite, interleave, print_table, progress
+from benchmarks.rounds import Contender, Suite, interleave, job, print_table, progress
 
 CLIENTS = [
     "wsframe",
@@ -26,8 +26,6 @@ PEERS = ("picows, awaited", "picows.websockets", "websockets", "aiohttp")
 FACTORS = {256: 1, 8 * 1024: 1, 100 * 1024: 1.3, 2**20: 1.3}
 """Bytes of a message, and the goal."""
 
-WARM_UP = 50
-TRIAL = 200
 COLUMNS = {"cpu_us": ("CPU µs", "8.2f"), "wall_us": ("µs", "8.2f"), "rate": ("requests/s", "11,.0f")}
 
 
@@ -55,12 +53,6 @@ class Client(Subprocess):
         return Cost(cpu / messages * 1e6, seconds / messages * 1e6, messages / seconds)
 
 
-def _job(client: Client, size: int, seconds: float) -> Callable[[], Cost]:
-    client.run(size, WARM_UP)
-    messages = max(TRIAL, int(client.run(size, TRIAL).rate * seconds))
-    return lambda: client.run(size, messages)
-
-
 def run(tools: Tools, options: argparse.Namespace) -> Suite:
     """Run the suite."""
     suite = Suite([])
@@ -76,7 +68,7 @@ def run(tools: Tools, options: argparse.Namespace) -> Suite:
                 progress(f"starting {contender}")
                 client = Client(contender, server.port)
                 stack.callback(client.stop)
-                jobs[contender] = _job(client, size, options.seconds)
+                jobs[contender] = job(functools.partial(client.run, size), options.seconds)
             medians = interleave(jobs, options.rounds, f"{label}: ")
         results = [
             {"case": label, **dataclasses.asdict(contender), **figures} for contender, figures in medians.items()

@@ -7,6 +7,7 @@
  *
  * Prints its port, and ends with its standard input. With broadcast, a message goes to all connections.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -14,7 +15,7 @@
 #include "stream.h"
 #include "unmask.h"
 
-enum { READ_SIZE = 1 << 18, HEADER_MAX = 10, KEY_SIZE = 4, LARGE = 1 << 16, SHA1_SIZE = 20 };
+enum { READ_SIZE = 1 << 18, HEADER_MAX = 10, KEY_SIZE = 4, LARGE = 1 << 16, MEMORY_KEPT = 1 << 25, SHA1_SIZE = 20 };
 enum { OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 
 struct connection {
@@ -183,24 +184,31 @@ static ssize_t answer(struct connection *c, const unsigned char *data, size_t si
     return (ssize_t)at;
 }
 
-/* Answer a frame that was too large for the shared buffers, in its own memory. */
+/* Answer a frame that was too large for the shared buffers, in and from its own memory. */
 static void answer_large(struct connection *c)
 {
     size_t key_at = 0;
     uint64_t frame = frame_size(c->in, c->in_size, &key_at);
-    unsigned char key[KEY_SIZE], first = c->in[0], *payload = c->in + key_at + KEY_SIZE;
-    memcpy(key, c->in + key_at, KEY_SIZE);
+    unsigned char key[KEY_SIZE], first = c->in[0], *memory = c->in, *payload = memory + key_at + KEY_SIZE;
+    memcpy(key, memory + key_at, KEY_SIZE);
     size_t length = frame - key_at - KEY_SIZE;
     unmask(payload, payload, length, key);
     /* The new header is as long as the old one without its key. */
-    unsigned char *start = payload - key_at;
-    put_header(start, first, length);
-    if (!broadcasts) put(c, start, key_at + length);
-    for (long i = 0; broadcasts && i < count; i++)
-        if (all[i]->open) put(all[i], start, key_at + length);
-    free(c->in);
+    put_header(payload - key_at, first, length);
     c->in = NULL;
     c->in_size = c->in_needed = 0;
+    for (long i = 0; broadcasts && i < count; i++)
+        if (all[i]->open) put(all[i], memory + KEY_SIZE, frame - KEY_SIZE);
+    /* Nothing is read while something waits to be written, so nothing does. */
+    ssize_t n = broadcasts ? (ssize_t)(frame - KEY_SIZE) : write(c->fd, memory + KEY_SIZE, frame - KEY_SIZE);
+    if ((size_t)n == frame - KEY_SIZE || (n < 0 && errno != EAGAIN)) {
+        free(memory);
+        return;
+    }
+    c->out = memory;
+    c->out_size = frame;
+    c->out_done = KEY_SIZE + (n > 0 ? (size_t)n : 0);
+    watch(c, EPOLLOUT, EPOLL_CTL_MOD);
 }
 
 static void keep(struct connection *c, const unsigned char *data, size_t size, size_t needed)
@@ -286,6 +294,9 @@ int main(int argc, char **argv)
     broadcasts = argc == 2 && !strcmp(argv[1], "broadcast");
     if (argc > 2 || (argc == 2 && !broadcasts)) fail("usage: echo_server [broadcast]");
     signal(SIGPIPE, SIG_IGN);
+    /* Large messages one after the other get the same memory, not fresh pages each. */
+    mallopt(M_MMAP_THRESHOLD, MEMORY_KEPT);
+    mallopt(M_TRIM_THRESHOLD, MEMORY_KEPT);
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t size = sizeof address;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

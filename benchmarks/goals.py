@@ -47,7 +47,7 @@ def judge(goals: Sequence[Goal], results: Sequence[dict[str, Any]], figure: str)
         figure: The name of the figure.
 
     Returns:
-        For each goal its case, ours, theirs, ratio, goal, and whether it is reached.
+        For each goal its case, ours, loop, theirs, ratio, goal, and whether it is reached.
     """
     figures = {(result["case"], result["name"], result.get("loop")): result[figure] for result in results}
     verdicts = []
@@ -55,7 +55,7 @@ def judge(goals: Sequence[Goal], results: Sequence[dict[str, Any]], figure: str)
         ours = figures.get((goal.case, goal.ours, goal.loop))
         if ours is None:
             continue
-        verdict = {"case": goal.case, "ours": _name(goal.ours, goal.loop)}
+        verdict: dict[str, Any] = {"case": goal.case, "ours": goal.ours, "loop": goal.loop}
         if goal.theirs:
             their_case = goal.case if goal.their_case is None else goal.their_case
             their_loop = goal.loop if goal.their_loop is None else goal.their_loop or None
@@ -64,7 +64,7 @@ def judge(goals: Sequence[Goal], results: Sequence[dict[str, Any]], figure: str)
             if not measured:
                 continue
             value, name = min(measured)
-            against = _name(name, their_loop) if name != goal.ours else their_case
+            against = name if name != goal.ours else their_case.rpartition(", ")[2]
             ratio = value / ours
             verdict |= {"theirs": against, "ratio": ratio, "goal": goal.factor, "reached": ratio >= goal.factor}
         else:
@@ -84,18 +84,19 @@ def print_goals(verdicts: Sequence[dict[str, Any]]) -> None:
         if several and verdict["case"] != case:
             case = verdict["case"]
             print(case)
-        show = _ratio if verdict["theirs"] else "{:.1f}".format
-        print(
-            f"  {verdict['ours']:32} {verdict['theirs']:34} {show(verdict['ratio']):>8} {show(verdict['goal']):>8}"
-            f"  {'' if verdict['reached'] else 'not reached'}".rstrip(),
-            flush=True,
-        )
+        show = ratio_name if verdict["theirs"] else "{:.1f}".format
+        ours = contender_name(verdict["ours"], verdict["loop"])
+        ratio, goal = show(verdict["ratio"]), show(verdict["goal"])
+        missed = "" if verdict["reached"] else "  not reached"
+        print(f"  {ours:32} {verdict['theirs']:34} {ratio:>8} {goal:>8}{missed}", flush=True)
 
 
-def _ratio(value: float) -> str:
+def ratio_name(value: float) -> str:
+    """Write a ratio: 1/3 is three times worse."""
     text = f"{value:.2f}" if value >= 1 else f"1/{1 / value:.2f}"
-    return text.removesuffix("0").removesuffix(".0")
+    return text.rstrip("0").removesuffix(".")
 
 
-def _name(name: str, loop: str | None) -> str:
+def contender_name(name: str, loop: str | None) -> str:
+    """Write who it is, and on which event loop."""
     return name if loop is None else f"{name} ({loop})"

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,9 @@ import wsframe
 HERE = pathlib.Path(__file__).parent
 RUN_LIMIT_S = 120
 """A run that takes longer is given up, and says so."""
+
+HANDSHAKES_MAX = 1000
+"""Connections that a run opens and keeps at most."""
 
 MASKING_KEY = b"\x37\xfa\x21\x3d"
 
@@ -153,9 +157,12 @@ class Subprocess:
         """Read a line of its output.
 
         Raises:
-            RuntimeError: If it has ended.
+            RuntimeError: If it has ended, or says nothing for too long.
         """
         assert self._process.stdout is not None
+        # Lines come one at a time, so none is in Python's buffer already.
+        if not select.select([self._process.stdout], [], [], RUN_LIMIT_S)[0]:
+            raise RuntimeError(f"{self._name} says nothing for {RUN_LIMIT_S} s")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._name} has ended")
@@ -275,15 +282,13 @@ class Load:
         (path / "reply").write_bytes(frames[0] if raw else reply)
         self._files = [str(path / name) for name in ("headers", "frames", "reply")]
 
-    @property
-    def least(self) -> int:
-        """The fewest messages that make a run."""
-        return self._case.connections * self._case.in_flight
-
     def run(self, server: Server, messages: int) -> Result:
-        """Send that many messages, and measure."""
+        """Send about that many messages, as far as the case allows, and measure."""
         case = self._case
-        numbers = [server.port, server.pid, case.connections, case.in_flight, max(messages, self.least)]
+        if case.mode == "handshakes":
+            messages = min(messages, HANDSHAKES_MAX)
+        messages = max(messages, case.connections * case.in_flight)
+        numbers = [server.port, server.pid, case.connections, case.in_flight, messages]
         process = subprocess.run(
             [self._tools.load, case.mode, *map(str, numbers), *self._files],
             stdout=subprocess.PIPE,

@@ -25,7 +25,7 @@
 
 #include "stream.h"
 
-enum { READ_SIZE = 1 << 18, BUCKETS = 4096, SILENCE_MS = 20000, SETTLE_US = 20000 };
+enum { READ_SIZE = 1 << 18, FINE = 2048, BUCKETS = FINE + 20000, SILENCE_MS = 20000, SETTLE_US = 20000 };
 enum mode { ECHO, TLS, BROADCAST, HANDSHAKES, MODES };
 
 static const char *const mode_names[MODES] = {"echo", "tls", "broadcast", "handshakes"};
@@ -112,8 +112,8 @@ static void send_more(struct connection *c)
 static void count(double seconds)
 {
     double us = seconds * 1e6;
-    /* Buckets of 1 us up to 2 ms, and of 100 us above. */
-    long bucket = us < 2048 ? (long)us : 2048 + (long)((us - 2048) / 100);
+    /* Buckets of 1 us up to 2 ms, and of 100 us above, up to 2 s. */
+    long bucket = us < FINE ? (long)us : FINE + (long)((us - FINE) / 100);
     histogram[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
 }
 
@@ -193,7 +193,7 @@ static double percentile(long total, double share)
     long seen = 0;
     for (long i = 0; i < BUCKETS; i++) {
         seen += histogram[i];
-        if (seen >= (long)((double)total * share)) return i < 2048 ? (double)i : 2048 + (double)(i - 2048) * 100;
+        if (seen >= (long)((double)total * share)) return i < FINE ? (double)i : FINE + (double)(i - FINE) * 100;
     }
     return 0;
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+
+from benchmarks.harness import C_SERVER
 
 HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -18,8 +21,14 @@ GAP = 6
 PANEL_HEAD = 34
 OURS = "#c2410c"
 THEIRS = "#94a3b8"
+FLOOR = "#86b98f"
 INK = "#64748b"
 """Readable on white and on black."""
+
+FLOORS = {"C", C_SERVER, "raw asyncio.Protocol"}
+"""What is no WebSocket library, but shows what the system itself costs."""
+
+LOOP = "uvloop"
 
 
 def bars(title: str, panels: Sequence[tuple[str, Sequence[tuple[str, float]]]], note: str) -> str:
@@ -41,10 +50,10 @@ def bars(title: str, panels: Sequence[tuple[str, Sequence[tuple[str, float]]]], 
         largest = max(figure for _, figure in rows)
         for name, figure in sorted(rows, key=lambda row: row[1]):
             width = (WIDTH - LABEL_WIDTH - 70) * figure / largest
-            color = OURS if name.startswith("wsframe") else THEIRS
+            color = OURS if name.startswith("wsframe") else FLOOR if name in FLOORS else THEIRS
             parts.append(_text(LABEL_WIDTH - 8, y + 13, name, anchor="end"))
             parts.append(f'<rect x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR}" rx="2" fill="{color}"/>')
-            parts.append(_text(LABEL_WIDTH + width + 6, y + 13, f"{figure:.3g}"))
+            parts.append(_text(LABEL_WIDTH + width + 6, y + 13, number(figure)))
             y += BAR + GAP
         y += 14
     parts.append(_text(0, y + 8, note, size=11))
@@ -57,31 +66,120 @@ def bars(title: str, panels: Sequence[tuple[str, Sequence[tuple[str, float]]]], 
     )
 
 
+def number(value: float) -> str:
+    """Write a number with about three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _text(x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", size: int = 13) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
     return f'<text {place} font-weight="{weight}" font-size="{size}">{escape(text)}</text>'
 
 
-def _rows(results: Sequence[dict[str, Any]], case: str, loop: str) -> list[tuple[str, float]]:
+def _rows(saved: dict[str, Any], case: str, loop: str, figure: str) -> list[tuple[str, float]]:
+    """Take the figures of a case: those on that event loop, or without one."""
     return [
-        (result["name"], result["cpu_us"]) for result in results if result["case"] == case and result["loop"] == loop
+        (result["name"], result[figure])
+        for result in saved["results"]
+        if result["case"] == case and result.get("loop") in {loop, None}
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A picture.
+
+    Attributes:
+        name: The file's.
+        suite: Where the figures are from.
+        title: For people who cannot see it.
+        figure: The figure's name.
+        unit: What is above each panel behind its heading.
+        panels: Heading and case of each.
+        note: What else there is to say.
+    """
+
+    name: str
+    suite: str
+    title: str
+    figure: str
+    unit: str
+    panels: Sequence[tuple[str, str]]
+    note: str = "on uvloop, "
+
+
+PLOTS = [
+    Plot(
+        "speed",
+        "echo",
+        "CPU time per message of echo servers",
+        "cpu_us",
+        "CPU microseconds per message",
+        [
+            ("256 B, 1 connection with 64 messages in flight", "256 B, c1 p64"),
+            ("256 B, 100 connections with 1 message in flight", "256 B, c100 p1"),
+        ],
+    ),
+    Plot(
+        "speed-client",
+        "client",
+        "CPU time of clients per message sent and received",
+        "cpu_us",
+        "CPU microseconds per message and its echo",
+        [("256 B, 1 in flight", "client, 256 B"), ("100 KiB, 1 in flight", "client, 100 KiB")],
+    ),
+    Plot(
+        "speed-broadcast",
+        "broadcast",
+        "CPU time of servers per message delivered in a broadcast",
+        "cpu_us",
+        "CPU microseconds per delivery",
+        [
+            ("64 B to 1,000 connections", "broadcast of 64 B to 1000 connections"),
+            ("1 KiB to 1,000 connections", "broadcast of 1 KiB to 1000 connections"),
+        ],
+    ),
+    Plot(
+        "speed-memory",
+        "memory",
+        "Memory of servers per idle connection",
+        "opened",
+        "KiB per connection",
+        [("9,000 idle connections", "9000 connections")],
+    ),
+    Plot(
+        "speed-codec",
+        "codec",
+        "Time of parsers per frame",
+        "ns",
+        "nanoseconds per frame",
+        [("Parsing 8 B frames", "parse, 8 B"), ("Parsing 64 KiB frames", "parse, 64 KiB")],
+        "",
+    ),
+]
 
 
 def main() -> None:
-    saved = json.loads((HERE / "results" / "echo.json").read_text())
-    about, results = saved["about"], saved["results"]
-    panels = [
-        (f"{heading}: CPU microseconds per message, shorter is better", _rows(results, case, "uvloop"))
-        for heading, case in (
-            ("256 B, 1 connection with 64 messages in flight", "256 B, 1 connections, 64 in flight"),
-            ("256 B, 100 connections with 1 message in flight", "256 B, 100 connections, 1 in flight"),
-        )
-    ]
-    note = f"Echo servers on uvloop, CPython {about['python']}, {about['time']}; python -m benchmarks measures again."
     DOCS.mkdir(exist_ok=True)
-    (DOCS / "speed.svg").write_text(bars("CPU time per message of echo servers", panels, note))
-    print(DOCS / "speed.svg")
+    for plot in PLOTS:
+        path = HERE / "results" / f"{plot.suite}.json"
+        if not path.exists():
+            print(f"{plot.name}: run the suite {plot.suite} first")
+            continue
+        saved = json.loads(path.read_text())
+        panels = []
+        for heading, case in plot.panels:
+            rows = _rows(saved, case, LOOP, plot.figure)
+            if rows:
+                panels.append((f"{heading}: {plot.unit}, shorter is better", rows))
+        if not panels:
+            print(f"{plot.name}: run all of the suite {plot.suite} first")
+            continue
+        about = saved["about"]
+        note = f"{plot.note}CPython {about['python']}, {about['time']}; python -m benchmarks measures again."
+        picture = DOCS / f"{plot.name}.svg"
+        picture.write_text(bars(plot.title, panels, note[:1].upper() + note[1:]))
+        print(picture)
 
 
 if __name__ == "__main__":

@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from benchmarks.harness import C_SERVER, Case, Cost, Load, Server, Tools, running
+from benchmarks.goals import contender_name
+from benchmarks.harness import C_SERVER, Case, Cost, Load, Tools, running
 
-__all__ = ["Contender", "Suite", "interleave", "measure", "print_table", "progress"]
+__all__ = ["Contender", "Suite", "interleave", "job", "measure", "print_table", "progress"]
 
-WARM_UP = 200
-"""Messages before anything is measured, of a run that counts for nothing."""
+TRIAL = 200
+"""Messages of the first run, which counts for nothing, nor do those with more of them until there is an estimate."""
 
-TRIAL = 500
-"""Messages of the run that tells how many fill the time."""
+TRIAL_SHARE = 5
+"""A run of this part of the time is long enough for an estimate."""
+
+TRIAL_MAX = 10**6
 
 Key = TypeVar("Key")
 
@@ -52,7 +56,7 @@ class Contender:
     deflate_level: int | None = None
 
     def __str__(self) -> str:
-        return self.name if self.loop is None else f"{self.name} ({self.loop})"
+        return contender_name(self.name, self.loop)
 
     @classmethod
     def each(
@@ -111,10 +115,10 @@ def measure(
     Returns:
         The medians, one dict for each contender and case.
     """
-    chosen = [(label, case) for label, case in cases if options.cases in label]
+    chosen = [(label, case) for label, case in cases if options.cases in label and contenders]
     jobs: dict[tuple[str, Contender], Callable[[], Cost]] = {}
     with contextlib.ExitStack() as stack:
-        for contender in contenders if chosen else []:
+        for contender in contenders if chosen else ():
             progress(f"starting {contender}")
             server = stack.enter_context(
                 running(
@@ -129,7 +133,7 @@ def measure(
             for label, case in chosen:
                 load = Load(tools, case, raw=contender.name.startswith("raw"))
                 stack.callback(load.close)
-                jobs[label, contender] = _job(load, server, options.seconds)
+                jobs[label, contender] = job(functools.partial(load.run, server), options.seconds)
         medians = interleave(jobs, options.rounds, f"{chosen[0][0]}: " if len(chosen) == 1 else "")
     results = [
         {"case": label, **dataclasses.asdict(contender), **figures} for (label, contender), figures in medians.items()
@@ -139,10 +143,20 @@ def measure(
     return results
 
 
-def _job(load: Load, server: Server, seconds: float) -> Callable[[], Cost]:
-    load.run(server, WARM_UP)
-    messages = int(load.run(server, TRIAL).rate * seconds)
-    return lambda: load.run(server, messages)
+def job(run: Callable[[int], Cost], seconds: float) -> Callable[[], Cost]:
+    """Find how many messages fill the time, which warms up, too; return what sends them.
+
+    Args:
+        run: Sends a number of messages, or fewer if there cannot be as many.
+        seconds: The time.
+    """
+    messages = TRIAL
+    cost = run(messages)
+    while messages * cost.wall_us < seconds / TRIAL_SHARE * 1e6 and messages < TRIAL_MAX:
+        messages *= 4
+        cost = run(messages)
+    messages = max(1, int(cost.rate * seconds))
+    return lambda: run(messages)
 
 
 def progress(text: str) -> None:
@@ -176,6 +190,6 @@ def print_table(
     print(f"\n{title}")
     print(f"  {'':42} " + " ".join(f"{columns[figure][0]:>{width}}" for figure, width in widths.items()))
     for result in sorted(results, key=lambda result: float(result[next(iter(columns))])):
-        name = result["name"] if result.get("loop") is None else f"{result['name']} ({result['loop']})"
+        name = contender_name(result["name"], result.get("loop"))
         figures = " ".join(f"{result[figure]:{columns[figure][1]}}".rjust(width) for figure, width in widths.items())
         print(f"  {name:42} {figures}", flush=True)
