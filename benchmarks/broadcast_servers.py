@@ -72,7 +72,7 @@ async def picows(options: argparse.Namespace) -> int:
 
     transports = set()
 
-    class Broadcast(WSListener):  # type: ignore[misc]
+    class Broadcast(WSListener):
         def on_ws_connected(self, transport: Any) -> None:
             transports.add(transport)
 
@@ -115,4 +115,5 @@ async def aiohttp(options: argparse.Namespace) -> int:
     await runner.setup()
     site = web.TCPSite(runner, HOST, 0)
     await site.start()
-    return keep(runner, site._server.sockets)
+    server: Any = site._server
+    return keep(runner, server.sockets)

@@ -147,7 +147,7 @@ async def wsframe_callbacks(port: int) -> Exchange:
 async def picows_callbacks(port: int) -> Exchange:
     from picows import WSListener, WSMsgType, ws_connect
 
-    class Client(WSListener):  # type: ignore[misc]
+    class Client(WSListener):
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             callbacks.received(frame.get_payload_as_bytes())
 
@@ -164,7 +164,7 @@ async def picows_awaited(port: int) -> Exchange:
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[bytes]
 
-    class Client(WSListener):  # type: ignore[misc]
+    class Client(WSListener):
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             waiter.set_result(frame.get_payload_as_bytes())
 

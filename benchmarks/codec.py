@@ -86,7 +86,7 @@ def statement(case: str, name: str, code: str, **names: Any) -> Task:
 
 def masking(tools: Tools) -> Iterator[Task | Goal]:
     """Mask into new bytes, and in place."""
-    from aiohttp._websocket.mask import _websocket_mask_cython
+    from aiohttp._websocket.mask import _websocket_mask_cython  # type: ignore[import-not-found]
     from websockets.speedups import apply_mask
 
     kernels = ctypes.CDLL(str(tools.kernels))
@@ -182,7 +182,7 @@ def validating() -> Iterator[Task | Goal]:
         yield statement(case, "bytes.decode", "text.decode()", text=text)
         yield Goal(case, "wsframe", None, ("bytes.decode",), 1 if kind == "ASCII" else 5)
         if has_wsaccel:
-            from wsaccel.utf8validator import Utf8Validator
+            from wsaccel.utf8validator import Utf8Validator  # type: ignore[import-untyped]
 
             theirs = Utf8Validator()
             yield statement(

@@ -25,7 +25,7 @@ def json_text(size: int, seed: int) -> bytes:
     """Make JSON of that many bytes, as an API would send it: records with names, numbers and dates."""
     source = random.Random(seed)
     words = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"]
-    records = []
+    records: list[dict[str, object]] = []
     while len(json.dumps(records)) < size:
         records.append(
             {

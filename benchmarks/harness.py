@@ -114,7 +114,7 @@ class Tools:
         self._compile(self.kernels, "kernels.c", "-O3", "-march=native", "-shared", "-fPIC")
 
     def _compile(self, program: pathlib.Path, source: str, *flags: str, check: bool = True) -> bool:
-        command = [*self._command, program, HERE / source, *flags]
+        command = [*self._command, str(program), str(HERE / source), *flags]
         return subprocess.run(command, check=check, stderr=None if check else subprocess.DEVNULL).returncode == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -63,10 +64,11 @@ def websockets_parser() -> Parse:
 @contextlib.contextmanager
 def websockets_pure() -> Iterator[None]:
     """Let websockets mask in Python, as it does when it is built without its extension."""
-    from websockets import frames, utils
+    from websockets import utils
 
+    frames: Any = importlib.import_module("websockets.frames")
     compiled = frames.apply_mask
-    frames.apply_mask = utils.apply_mask  # type: ignore[assignment]
+    frames.apply_mask = utils.apply_mask
     try:
         yield
     finally:
@@ -156,7 +158,7 @@ async def picows_parser(read_size: int) -> AsyncIterator[Parse]:
 
     made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    class Listener(WSListener):  # type: ignore[misc]
+    class Listener(WSListener):
         def on_ws_connected(self, transport: Any) -> None:
             made.set_result(transport)
 

@@ -83,7 +83,8 @@ SECTIONS: list[tuple[str, str, Callable[[Sequence[Row]], str]]] = [
 
 def goals_table(verdicts: Sequence[Row]) -> str:
     """Make a table of goals with the ratios on each event loop."""
-    loops = [loop for loop in LOOPS if any(verdict["loop"] == loop for verdict in verdicts)] or [None]
+    loops: list[str | None] = [loop for loop in LOOPS if any(verdict["loop"] == loop for verdict in verdicts)]
+    loops = loops or [None]
     lines: dict[tuple[str, str, str], dict[str | None, tuple[str, str]]] = {}
     for verdict in verdicts:
         show = ratio_name if verdict["theirs"] else "{:.1f} KiB".format
@@ -98,8 +99,8 @@ def goals_table(verdicts: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    parts = []
-    shown = set()
+    parts: list[str] = []
+    shown: set[str] = set()
     for suite, title, show in SECTIONS:
         path = HERE / "results" / f"{suite}.json"
         if not path.exists():

@@ -72,11 +72,11 @@ class Contender:
         ]
 
 
-def interleave(jobs: Mapping[Key, Callable[[], Cost]], rounds: int, label: str = "") -> dict[Key, dict[str, float]]:
+def interleave(jobs: Mapping[Key, Callable[[], Any]], rounds: int, label: str = "") -> dict[Key, dict[str, float]]:
     """Do every job once in each round.
 
     Args:
-        jobs: What to do, which measures.
+        jobs: What to do, which measures, and returns a dataclass of figures.
         rounds: How often.
         label: What to show besides the job and the round.
 

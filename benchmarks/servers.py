@@ -103,7 +103,7 @@ async def picows_websockets(options: argparse.Namespace) -> int:
 async def picows(options: argparse.Namespace) -> int:
     from picows import WSListener, WSMsgType, ws_create_server
 
-    class Echo(WSListener):  # type: ignore[misc]
+    class Echo(WSListener):
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             if frame.msg_type == WSMsgType.CLOSE:
                 transport.send_close(frame.get_close_code(), frame.get_close_message())
@@ -135,7 +135,8 @@ async def aiohttp(options: argparse.Namespace) -> int:
     await runner.setup()
     site = web.TCPSite(runner, HOST, 0, ssl_context=tls(options))
     await site.start()
-    return keep(runner, site._server.sockets)
+    server: Any = site._server
+    return keep(runner, server.sockets)
 
 
 @server("tornado")
@@ -207,7 +208,7 @@ class _Raw(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self.head = b""
+        self.head: bytes | None = b""
 
     def data_received(self, data: bytes) -> None:
         if self.head is None:
@@ -219,7 +220,7 @@ class _Raw(asyncio.Protocol):
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
             )
-            self.head = None  # type: ignore[assignment]
+            self.head = None
 
 
 @server("raw asyncio.Protocol")
