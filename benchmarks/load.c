@@ -9,6 +9,7 @@
  *             tls         likewise over TLS
  *             broadcast   the first connection sends, one message at a time, and all get the reply
  *             handshakes  opens MESSAGES connections, one after the other, and nothing else
+ * IN_FLIGHT   messages that leave together; the next ones leave when all of them are answered
  * PID         the process whose CPU time is read, when all is open and before anything is closed
  * MESSAGES    number for all connections together; with broadcast, the number of deliveries
  * HEADERS     file with lines to add to the handshake request, may be empty
@@ -36,6 +37,7 @@ struct connection {
     long received; /* replies */
     long share;    /* messages to send in all */
     long next;     /* index of the frame to send next */
+    long burst;    /* messages that have been sent when this burst has left */
     size_t offset; /* place in the frames of what is to be written now */
     size_t end;    /* and of its end */
     /* The reply that is coming in: bytes of it so far, and what is known of its length. */
@@ -88,8 +90,13 @@ static void send_more(struct connection *c)
 {
     for (;;) {
         if (c->offset == c->end) {
-            long room = in_flight - (c->sent - c->received);
-            if (room > c->share - c->sent) room = c->share - c->sent;
+            /* All that is in flight leaves together, when the last of it is answered: if each reply made room for the
+             * next message, the size of the writes would depend on which of the two processes is faster. */
+            if (c->sent == c->received) {
+                c->burst = c->sent + in_flight;
+                if (c->burst > c->share) c->burst = c->share;
+            }
+            long room = c->burst - c->sent;
             if (c->next == frame_count) c->next = 0;
             if (room > frame_count - c->next) room = frame_count - c->next;
             if (room <= 0) return;

@@ -7,7 +7,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
 from libc.stdint cimport uint32_t
@@ -33,6 +33,9 @@ cdef enum:
     RSV1 = 0x40
     # The bit of an opcode that tells control frames from data frames.
     CONTROL = 0x08
+
+    # Bytes from which a payload is sent as it is, behind a header by itself, rather than copied behind its header.
+    NO_COPY = 4096
 
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
@@ -288,6 +291,8 @@ The part of a connection that every message passes through: frames to events, me
         if PyUnicode_Check(data):
             return self._write_text(first, data)
         if PyBytes_Check(data):
+            if PyBytes_GET_SIZE(data) >= NO_COPY and not self._masks and PyBytes_CheckExact(data):
+                return self._write_uncopied(first, data)
             return self._write_frame(
                 first, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
             )
@@ -301,18 +306,31 @@ The part of a connection that every message passes through: frames to events, me
 
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
-        return self._append(write_frame(first, payload, size, self._new_key(&key)), size)
+        self._output.append(write_frame(first, payload, size, self._new_key(&key)))
+        if self.frame_log is not None:
+            self._log_sent(first, payload[:size])
+        return self._count_sent(size)
+
+    cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1:
+        cdef unsigned char *end
+        self._output.append(new_frame(first, PyBytes_GET_SIZE(payload), 0, NULL, &end))
+        self._output.append(payload)
+        if self.frame_log is not None:
+            self._log_sent(first, payload)
+        return self._count_sent(PyBytes_GET_SIZE(payload))
 
     cdef int _write_text(self, unsigned char first, object text) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
         cdef Py_ssize_t size = str_utf8_size(text)
         cdef unsigned char *payload
-        cdef bytes frame = new_frame(first, size, mask, &payload)
+        self._output.append(new_frame(first, size, size, mask, &payload))
         str_write_utf8(text, payload, size)
         if mask != NULL:
             masking.mask_copy(payload, payload, <size_t>size, key, masking.kernel)
-        return self._append(frame, size)
+        if self.frame_log is not None:
+            self._log_sent(first, text.encode())
+        return self._count_sent(size)
 
     cdef uint32_t *_new_key(self, uint32_t *key) except? NULL:
         """Make a masking key, if this end masks; return ``key`` then, and NULL otherwise."""
@@ -322,20 +340,14 @@ The part of a connection that every message passes through: frames to events, me
         masking.write_masking_key(<unsigned char *>key)
         return key
 
-    cdef int _append(self, bytes frame, Py_ssize_t size) except -1:
-        self._output.append(frame)
+    cdef int _count_sent(self, Py_ssize_t size) noexcept:
         self.frames_sent += 1
         self.payload_bytes_sent += size
-        if self.frame_log is not None:
-            self._log_sent(frame, size)
         return 0
 
-    cdef int _log_sent(self, bytes data, Py_ssize_t size) except -1:
+    cdef int _log_sent(self, unsigned char first, bytes payload) except -1:
         cdef Frame frame = Frame.__new__(Frame)
-        cdef Py_ssize_t header_size = PyBytes_GET_SIZE(data) - size
-        frame.first = data[0]
-        frame.payload = data[header_size:]
-        if self._masks:
-            frame.payload = apply_mask(frame.payload, data[header_size - 4:header_size])
+        frame.first = first
+        frame.payload = payload
         self.frame_log(">", frame)
         return 0

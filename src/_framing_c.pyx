@@ -550,7 +550,7 @@ def serialize_frame(
 
 cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
     cdef unsigned char *target
-    cdef bytes frame = new_frame(first, size, key, &target)
+    cdef bytes frame = new_frame(first, size, size, key, &target)
     if key == NULL:
         memcpy(target, payload, <size_t>size)
     else:
@@ -558,7 +558,9 @@ cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssi
     return frame
 
 
-cdef bytes new_frame(unsigned char first, Py_ssize_t size, const uint32_t *key, unsigned char **payload):
+cdef bytes new_frame(
+    unsigned char first, Py_ssize_t size, Py_ssize_t room, const uint32_t *key, unsigned char **payload
+):
     cdef unsigned char mask_bit = 0 if key == NULL else MASK
     cdef Py_ssize_t header_size = 2 if size < 126 else 4 if size < 65536 else 10
     cdef Py_ssize_t key_size = 0 if key == NULL else 4
@@ -567,7 +569,7 @@ cdef bytes new_frame(unsigned char first, Py_ssize_t size, const uint32_t *key, 
     cdef int i
     if size > PY_SSIZE_T_MAX - 64:
         raise MemoryError
-    frame = PyBytes_FromStringAndSize(NULL, header_size + key_size + size)
+    frame = PyBytes_FromStringAndSize(NULL, header_size + key_size + room)
     target = <unsigned char *>PyBytes_AS_STRING(frame)
     target[0] = first
     if header_size == 2:

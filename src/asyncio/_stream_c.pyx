@@ -31,31 +31,53 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     unsigned long PyThread_get_thread_ident()
-    void PyErr_SetObject(object kind, object value)
     int PyErr_WarnFormat(object category, Py_ssize_t stack_level, const char *format, ...) except -1
 
 
 cdef extern from *:
     """
     #ifdef _WIN32
-    static Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) {
-        (void)fd, (void)data, (void)size;
+    typedef struct { char *iov_base; size_t iov_len; } piece;
+    static Py_ssize_t write_now(int fd, piece *pieces, int count) {
+        (void)fd, (void)pieces, (void)count;
         return -1;
     }
+    static Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size) {
+        (void)fd, (void)buffer, (void)size;
+        return 0;
+    }
+    static int would_block(void) { return 0; }
     #else
+    #include <errno.h>
     #include <sys/socket.h>
+    #include <sys/uio.h>
     #ifndef MSG_NOSIGNAL /* CPython ignores SIGPIPE anyway */
     #define MSG_NOSIGNAL 0
     #endif
-    static Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) {
-        return (Py_ssize_t)send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    typedef struct iovec piece;
+    static Py_ssize_t write_now(int fd, piece *pieces, int count) {
+        struct msghdr message = {0};
+        if (count == 1)
+            return (Py_ssize_t)send(fd, pieces->iov_base, pieces->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        message.msg_iov = pieces;
+        message.msg_iovlen = count;
+        return (Py_ssize_t)sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
+    static Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size) {
+        return (Py_ssize_t)recv(fd, buffer, (size_t)size, MSG_DONTWAIT);
+    }
+    static int would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
     #endif
 
     /* What an awaitable does with each step; Cython's own __next__ adds a traceback to each StopIteration. */
     #define set_iternext(type, function) (((PyTypeObject *)(type))->tp_iternext = (function))
     """
-    Py_ssize_t write_now(int fd, const char *data, Py_ssize_t size) nogil
+    ctypedef struct piece:
+        char *iov_base
+        size_t iov_len
+    Py_ssize_t write_now(int fd, piece *pieces, int count) nogil
+    Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size)
+    bint would_block()
     ctypedef PyObject *(*iternextfunc)(PyObject *)
     void set_iternext(object type, iternextfunc iternext)
 
@@ -66,8 +88,19 @@ cdef enum:
 
     # Bytes from which a write takes long enough for other threads to run meanwhile.
     LONG_WRITE = 64 * 1024
+    # Bytes that frames have on average, from which copying them together costs more than writing them in pieces.
+    LONG_PIECE = 1024
+    # Pieces that leave in one write.
+    MAX_PIECES = 64
+    # Reads in a row until others get their turn.
+    READS_IN_A_ROW = 16
 
-    # Phases of an awaitable.
+    # Kinds of operations.
+    RECEIVE = 0
+    ITERATE
+    SEND
+
+    # Phases of an operation.
     NEW = 0
     WAITING
     # A coroutine has taken over.
@@ -139,11 +172,14 @@ From a read to messages, and from messages to a write.
     # Bytes sent in this turn of the event loop behind what was written at once; -1 at its beginning.
     cdef Py_ssize_t _joined_bytes
     cdef unsigned long _thread
-    # A memoryview, and its bytes.
+    # A memoryview, its bytes and their number.
     cdef object _buffer
     cdef unsigned char *_bytes
+    cdef Py_ssize_t _size
     # The socket, if it may be written to, and whether the transport may still have bytes to write before.
     cdef int _fd
+    # Whether we read from the socket ourselves.
+    cdef bint _reads
     cdef bint _transport_writes
     # Whether the transport was closing when it was last looked at.
     cdef bint _transport_closing
@@ -164,6 +200,7 @@ From a read to messages, and from messages to a write.
 
     @transport.setter
     def transport(self, transport: asyncio.Transport) -> None:
+        self.give_reads_back()
         self._transport = transport
         self._fd = -1
         if (type(transport).__module__, type(transport).__qualname__) in SOCKET_TRANSPORTS:
@@ -178,12 +215,55 @@ From a read to messages, and from messages to a write.
         self._thread = PyThread_get_thread_ident()
         self._buffer = read_buffer(loop)
         self._bytes = <unsigned char *>PyByteArray_AS_STRING(self._buffer.obj)
+        self._size = len(self._buffer)
 
     def _detach(self) -> None:
         """The TCP connection is gone."""
         self._fd = -1
+        self._reads = False
 
     # Reading
+
+    def _take_reads(self) -> None:
+        """Read without the transport's help from now on, if that is faster."""
+        cdef object kind = type(self)
+        if (
+            self._fd >= 0
+            and type(self._transport).__module__ == "asyncio.selector_events"
+            and hasattr(self.loop, "_add_reader")
+            and kind.get_buffer is Stream.get_buffer
+            and kind.buffer_updated is Stream.buffer_updated
+            and self._transport.is_reading()
+        ):
+            # In place of the transport's reader, which comes back when the transport resumes reading.
+            self.loop._add_reader(self._fd, self._read_ready)
+            self._reads = True
+
+    cdef int give_reads_back(self) except -1:
+        """Have the transport read."""
+        if self._reads:
+            self._reads = False
+            if self._transport.is_reading():
+                self._transport.pause_reading()
+                self._transport.resume_reading()
+        return 0
+
+    def _read_ready(self) -> None:
+        """There is something to read."""
+        cdef Py_ssize_t size
+        cdef int i
+        for i in range(READS_IN_A_ROW):
+            size = read_now(self._fd, self._bytes, self._size)
+            if size <= 0:
+                if size == 0 or not would_block():
+                    # It is the end, or an error. The transport knows what to do when it meets it.
+                    self.give_reads_back()
+                return
+            self.alive = True
+            self.receive(self._bytes, size)
+            # What is handled may have closed the connection, or paused reading.
+            if size < self._size or not self._reads or self._fd < 0 or not self._transport.is_reading():
+                return
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -196,6 +276,9 @@ From a read to messages, and from messages to a write.
                 self._on_handshake_data(self._buffer[:size])
         else:
             self.receive(self._bytes, size)
+            if self._reads:
+                # Somebody has paused the transport and resumed it.
+                self._take_reads()
 
     def _receive(self, data: bytes | memoryview) -> None:
         """Handle bytes that came behind the opening handshake."""
@@ -237,6 +320,8 @@ From a read to messages, and from messages to a write.
             self.reading_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+                if self._reads:
+                    self._take_reads()
 
     # Writing
 
@@ -290,38 +375,57 @@ From a read to messages, and from messages to a write.
             self._watch_idleness()
         output = protocol.output()
         if PyList_GET_SIZE(output):
-            data = output.pop() if PyList_GET_SIZE(output) == 1 else b"".join(output)
+            self.write(output)
             output.clear()
-            protocol.bytes_sent += PyBytes_GET_SIZE(data)
-            self._transport_closing = self._transport.is_closing()
-            if not self._transport_closing:
-                self.write(data)
         if protocol.state is CLOSING or (protocol._failed and not protocol.failure_held):
             self._end()
         return 0
 
-    cdef int write(self, bytes data) except -1:
-        cdef const char *start = PyBytes_AS_STRING(data)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-        cdef Py_ssize_t written
+    cdef int write(self, list output) except -1:
+        """Write some bytes objects one behind the other."""
+        cdef Py_ssize_t count = PyList_GET_SIZE(output)
+        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t i
+        cdef bytes data
+        for i in range(count):
+            size += PyBytes_GET_SIZE(<bytes>output[i])
+        self.protocol.bytes_sent += size
         if self._fd >= 0:
             if self._transport_writes:
                 self._transport_writes = self._transport.get_write_buffer_size() != 0
-            if not self._transport_writes:
-                if size < LONG_WRITE:
-                    written = write_now(self._fd, start, size)
-                else:
-                    with nogil:
-                        written = write_now(self._fd, start, size)
-                if written == size:
+            if not self._transport_writes and count <= MAX_PIECES and (count == 1 or size >= count * LONG_PIECE):
+                size = self.write_pieces(output, size)
+                if size == 0:
                     return 0
-                # The transport waits until it can write the rest, and finds out what is wrong if it cannot.
-                self._transport_writes = True
-                if written > 0:
-                    self._transport.write(memoryview(data)[written:])
-                    return 0
-        self._transport.write(data)
+        data = <bytes>output[0] if count == 1 else b"".join(output)
+        if self._fd >= 0 and not self._transport_writes:
+            size = self.write_pieces([data], size)
+            if size == 0:
+                return 0
+        self._transport_closing = self._transport.is_closing()
+        if not self._transport_closing:
+            self._transport.write(data if size == PyBytes_GET_SIZE(data) else memoryview(data)[-size:])
         return 0
+
+    cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
+        """Write to the socket; return how many of ``size`` bytes are left, which are the transport's business."""
+        cdef piece pieces[MAX_PIECES]
+        cdef int count = <int>PyList_GET_SIZE(output)
+        cdef Py_ssize_t written
+        cdef int i
+        for i in range(count):
+            pieces[i].iov_base = PyBytes_AS_STRING(<bytes>output[i])
+            pieces[i].iov_len = <size_t>PyBytes_GET_SIZE(<bytes>output[i])
+        if size < LONG_WRITE:
+            written = write_now(self._fd, pieces, count)
+        else:
+            with nogil:
+                written = write_now(self._fd, pieces, count)
+        if written == size:
+            return 0
+        # The transport waits until it can write the rest, and finds out what is wrong if it cannot.
+        self._transport_writes = True
+        return size - written if written > 0 else size
 
 
 cdef class CallbackStream(Stream):
@@ -440,10 +544,10 @@ A stream that queues messages for ``recv()``.
         return message
 
     def __anext__(self) -> Awaitable[str | bytes]:
-        cdef Receive receive = Receive.__new__(Receive)
-        receive.stream = self
-        receive.iterates = True
-        return receive
+        cdef Operation operation = Operation.__new__(Operation)
+        operation.stream = self
+        operation.kind = ITERATE
+        return operation
 
     def recv(self, decode: bool | None = None) -> str | bytes:
         """Receive the next message, whole.
@@ -460,10 +564,11 @@ A stream that queues messages for ``recv()``.
             ConcurrencyError: If another task is receiving.
             RuntimeError: If the caller is in another thread than the event loop.
         """
-        cdef Receive receive = Receive.__new__(Receive)
-        receive.stream = self
-        receive.decode = decode
-        return receive
+        cdef Operation operation = Operation.__new__(Operation)
+        operation.stream = self
+        operation.kind = RECEIVE
+        operation.option = decode
+        return operation
 
     cdef int handle(self, list events) except -1:
         for event in events:
@@ -519,19 +624,29 @@ A stream that queues messages for ``recv()``.
             TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
             RuntimeError: If the caller is in another thread than the event loop.
         """
-        cdef Send send = Send.__new__(Send)
-        send.stream = self
-        send.message = message
-        send.text = text
-        send.compress = compress
-        return send
+        cdef Operation operation = Operation.__new__(Operation)
+        operation.stream = self
+        operation.kind = SEND
+        operation.message = message
+        operation.option = text
+        operation.compress = compress
+        return operation
 
 
-cdef class Awaitable:
+@cython.final
+@cython.freelist(64)
+cdef class Operation:
     """What ``recv`` and ``send`` return: it runs when it is awaited, once, like the coroutine of an ``async def``."""
 
     cdef QueueStream stream
+    cdef unsigned char kind
     cdef unsigned char phase
+    # What send() was given; recv() has its decode in the first option.
+    cdef object message
+    cdef object option
+    cdef object compress
+    # What recv() waits for.
+    cdef Waiter waiter
     # The coroutine that has taken over, and what a step has come to.
     cdef object coroutine
     cdef object value
@@ -541,7 +656,9 @@ cdef class Awaitable:
             PyErr_WarnFormat(RuntimeWarning, 1, b"coroutine '%s' was never awaited", self.name())
 
     cdef const char *name(self) noexcept:
-        return b""
+        if self.kind == SEND:
+            return b"Connection.send"
+        return b"Connection.recv" if self.kind == RECEIVE else b"Connection.__anext__"
 
     @property
     def __name__(self) -> str:
@@ -586,7 +703,7 @@ cdef class Awaitable:
         if self.phase == DONE:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.phase != DELEGATED:
-            return self.run()
+            return self.send_message() if self.kind == SEND else self.receive()
         try:
             sent = PyIter_Send(self.coroutine, value, &result)
             if sent == PYGEN_ERROR:
@@ -600,10 +717,6 @@ cdef class Awaitable:
         self.abandon()
         return RESULT
 
-    cdef int run(self) except -1:
-        """Do the first step, or one behind a wait."""
-        raise NotImplementedError
-
     cdef int delegate(self, object coroutine) except -1:
         """Have a coroutine do the rest."""
         self.phase = DELEGATED
@@ -612,32 +725,125 @@ cdef class Awaitable:
 
     cdef int abandon(self) except -1:
         """Be done."""
+        if self.waiter is not None:
+            self.stream._receiver = self.waiter = None
         self.phase = DONE
         self.coroutine = None
         return 0
 
+    cdef int receive(self) except -1:
+        cdef QueueStream stream = self.stream
+        cdef Waiter waiter = self.waiter
+        # Until it waits, and if anything goes wrong.
+        self.phase = DONE
+        if waiter is not None:
+            stream._receiver = self.waiter = None
+            waiter.check()
+        else:
+            stream.check_thread()
+            if stream._receiver is not None:
+                raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
+        if stream.depth():
+            return self.take(stream.pop())
+        if stream.protocol.state is CLOSED:
+            exc = stream.close_exc
+            if self.kind == ITERATE and isinstance(exc, ConnectionClosedOK):
+                raise StopAsyncIteration
+            raise exc
+        # The application has come back for more: what there was to answer is answered.
+        stream._answering = False
+        if stream.protocol.hold_failure:
+            stream._release_failure()
+        stream._sent_in_a_row = 0
+        waiter = Waiter.__new__(Waiter)
+        waiter.loop = stream.loop
+        waiter._asyncio_future_blocking = True
+        stream._receiver = self.waiter = self.value = waiter
+        self.phase = WAITING
+        return WAIT
+
+    cdef int take(self, Message message) except -1:
+        cdef QueueStream stream = self.stream
+        stream._answering = True
+        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
+            stream.resume_reading()
+        if self.option is None:
+            self.value = message_data(message)
+        elif not self.option:
+            self.value = message.payload
+        else:
+            try:
+                self.value = message.payload.decode()
+            except UnicodeDecodeError as exc:
+                return self.delegate(stream._refuse_text(exc))
+        return RESULT
+
+    cdef int send_message(self) except -1:
+        cdef QueueStream stream = self.stream
+        cdef object message = self.message
+        cdef bint is_text = type(message) is str
+        self.phase = DONE
+        self.message = None
+        stream.check_thread()
+        if (
+            (is_text or type(message) is bytes)
+            and stream.protocol.state is OPEN
+            and stream._fragments_sent is None
+        ):
+            stream.protocol.send_message(
+                TEXT if (is_text if self.option is None else self.option) else BINARY, message, True, self.compress
+            )
+            stream.flush_joined(len(message))
+            stream._sent_in_a_row += 1
+            if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
+                return self.delegate(stream._drain())
+            return RESULT
+        return self.delegate(stream._send(message, self.option, self.compress))
+
 
 cdef extern from *:
     """
+    /* End an iteration with a value. Whoever has awaited takes it out of the exception at once and drops that, so one
+     * serves again and again, unless somebody else has kept it. It keeps small values alive until the next one. */
+    static void stop_iteration(PyObject *value) {
+    #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+        static PyStopIterationObject *stop;
+        const int is_small = PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096 : PyUnicode_GET_LENGTH(value) < 1024;
+        if (is_small) {
+            if (stop == NULL || Py_REFCNT(stop) != 1) {
+                Py_XDECREF(stop);
+                stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
+                if (stop == NULL)
+                    return;
+            }
+            Py_INCREF(value);
+            Py_XSETREF(stop->value, value);
+            Py_INCREF(stop);
+            PyErr_SetRaisedException((PyObject *)stop);
+            return;
+        }
+    #endif
+        PyErr_SetObject(PyExc_StopIteration, value);
+    }
+
     /* The reference that PyIter_Send has given, or NULL with an exception set. */
     #define take_result(result) (result)
     """
     object take_result(PyObject *result)
+    void stop_iteration(object value)
 
 
-cdef PyObject *awaitable_iternext(PyObject *me) except? NULL:
-    cdef Awaitable self = <Awaitable>me
+cdef PyObject *operation_iternext(PyObject *me) except? NULL:
+    cdef Operation self = <Operation>me
     cdef int outcome = self.step(None)
     cdef object value = self.value
     self.value = None
     if outcome == WAIT:
         Py_INCREF(value)
         return <PyObject *>value
-    # Without an exception, the result is None.
+    # Without an exception, the result is None; the others are str and bytes, which are taken for the only argument.
     if value is not None:
-        if isinstance(value, (tuple, BaseException)):
-            raise StopIteration(value)
-        PyErr_SetObject(StopIteration, value)
+        stop_iteration(value)
     return NULL
 
 
@@ -739,104 +945,4 @@ What one task waits for; compatible with ``asyncio.Future`` as far as tasks need
         return 0
 
 
-@cython.final
-cdef class Receive(Awaitable):
-    """The next message."""
-
-    cdef object decode
-    # Whether the end of the connection is the end of an iteration.
-    cdef bint iterates
-    cdef Waiter waiter
-
-    cdef const char *name(self) noexcept:
-        return b"Connection.__anext__" if self.iterates else b"Connection.recv"
-
-    cdef int run(self) except -1:
-        cdef QueueStream stream = self.stream
-        cdef Waiter waiter = self.waiter
-        # Until it waits, and if anything goes wrong.
-        self.phase = DONE
-        if waiter is not None:
-            stream._receiver = self.waiter = None
-            waiter.check()
-        else:
-            stream.check_thread()
-            if stream._receiver is not None:
-                raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
-        if stream.depth():
-            return self.take(stream.pop())
-        if stream.protocol.state is CLOSED:
-            exc = stream.close_exc
-            if self.iterates and isinstance(exc, ConnectionClosedOK):
-                raise StopAsyncIteration
-            raise exc
-        # The application has come back for more: what there was to answer is answered.
-        stream._answering = False
-        if stream.protocol.hold_failure:
-            stream._release_failure()
-        stream._sent_in_a_row = 0
-        waiter = Waiter.__new__(Waiter)
-        waiter.loop = stream.loop
-        waiter._asyncio_future_blocking = True
-        stream._receiver = self.waiter = self.value = waiter
-        self.phase = WAITING
-        return WAIT
-
-    cdef int take(self, Message message) except -1:
-        cdef QueueStream stream = self.stream
-        stream._answering = True
-        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
-            stream.resume_reading()
-        if self.decode is None:
-            self.value = message_data(message)
-        elif not self.decode:
-            self.value = message.payload
-        else:
-            try:
-                self.value = message.payload.decode()
-            except UnicodeDecodeError as exc:
-                return self.delegate(stream._refuse_text(exc))
-        return RESULT
-
-    cdef int abandon(self) except -1:
-        if self.waiter is not None:
-            self.stream._receiver = self.waiter = None
-        return Awaitable.abandon(self)
-
-
-@cython.final
-cdef class Send(Awaitable):
-    """A message on its way."""
-
-    cdef object message
-    cdef object text
-    cdef object compress
-
-    cdef const char *name(self) noexcept:
-        return b"Connection.send"
-
-    cdef int run(self) except -1:
-        cdef QueueStream stream = self.stream
-        cdef object message = self.message
-        cdef bint is_text = type(message) is str
-        self.phase = DONE
-        self.message = None
-        stream.check_thread()
-        if (
-            (is_text or type(message) is bytes)
-            and stream.protocol.state is OPEN
-            and stream._fragments_sent is None
-        ):
-            stream.protocol.send_message(
-                TEXT if (is_text if self.text is None else self.text) else BINARY, message, True, self.compress
-            )
-            stream.flush_joined(len(message))
-            stream._sent_in_a_row += 1
-            if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
-                return self.delegate(stream._drain())
-            return RESULT
-        return self.delegate(stream._send(message, self.text, self.compress))
-
-
-set_iternext(Receive, <iternextfunc>awaitable_iternext)
-set_iternext(Send, <iternextfunc>awaitable_iternext)
+set_iternext(Operation, <iternextfunc>operation_iternext)

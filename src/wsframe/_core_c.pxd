@@ -49,8 +49,9 @@ cdef class Core:
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
     cdef int _write_text(self, unsigned char first, object text) except -1
     cdef uint32_t *_new_key(self, uint32_t *key) except? NULL
-    cdef int _append(self, bytes frame, Py_ssize_t size) except -1
-    cdef int _log_sent(self, bytes data, Py_ssize_t size) except -1
+    cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1
+    cdef int _count_sent(self, Py_ssize_t size) noexcept
+    cdef int _log_sent(self, unsigned char first, bytes payload) except -1
 
     # The bytes to send, as bytes objects in order; the caller empties the list.
     cdef list output(self)

@@ -66,5 +66,8 @@ cdef class FrameParser:
 # Write one frame; key points to a loaded masking key, or is NULL for an unmasked frame.
 cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key)
 
-# Write all of a frame but its payload, which is to be put, masked, to where payload then points.
-cdef bytes new_frame(unsigned char first, Py_ssize_t size, const uint32_t *key, unsigned char **payload)
+# Write the header of a frame whose payload has size bytes, with room for as many of them behind it; they are to be put,
+# masked, to where payload then points.
+cdef bytes new_frame(
+    unsigned char first, Py_ssize_t size, Py_ssize_t room, const uint32_t *key, unsigned char **payload
+)

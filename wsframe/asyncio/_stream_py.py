@@ -143,6 +143,9 @@ class Stream:
 
     # Reading
 
+    def _take_reads(self) -> None:
+        """Read without the transport's help from now on, if that is faster."""
+
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 

@@ -165,6 +165,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.was_open = True
         self.protocol.open(handshake.subprotocol, handshake.extensions)
         self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
+        self._take_reads()
         if self.ping_interval is not None:
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)
 
