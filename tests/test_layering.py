@@ -63,6 +63,7 @@ RANKS = {
         "adapters.wsproto",
         "adapters.wsproto.installed",
         "adapters.uvicorn",
+        "adapters.websockets",
         "cli.common",
         "cli.wire",
         "cli.connect",

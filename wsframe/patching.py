@@ -96,6 +96,13 @@ HOSTS: dict[str, Host] = {
             tested=["0.54"],
         ),
         Host(
+            "websockets",
+            module="websockets",
+            adapter="wsframe.adapters.websockets",
+            hook="websockets.protocol.Protocol, websockets.asyncio.connection.Connection",
+            tested=["17"],
+        ),
+        Host(
             "wsproto",
             module="wsproto",
             adapter="wsframe.adapters.wsproto.installed",

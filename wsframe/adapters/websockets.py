@@ -1,0 +1,323 @@
+"""websockets: frames of its sans-IO protocol, and the way of a message through its asyncio connections. Rank 6.
+
+``Protocol`` parses with ``FrameParser`` and writes with ``serialize_frame``, which all its connections use, and so does
+what others have built on it (sanic, uvicorn's ``--ws websockets-sansio``). Connections of asyncio also resume the task
+that waits in ``recv()`` within the read that brings its message, and join what is sent within a read to one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Generator
+from typing import Any
+
+import websockets.asyncio.messages
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.messages import Assembler
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import CLIENT, OPEN, Protocol
+
+from wsframe import Fault, FrameParser, Role, new_masking_key, serialize_frame
+from wsframe.asyncio.stream import Waiter
+
+__all__ = ["replacements"]
+
+READ_SIZE = 64 * 1024
+"""Bytes to read at once. asyncio allocates 256 KiB for each read, which the C library gets from the system and gives
+back each time; below 128 KiB it need not."""
+
+CORKED_BYTES = 64 * 1024
+"""Bytes from which joining messages to one write saves less than copying them costs."""
+
+OPCODES = [Opcode(value) if value in iter(Opcode) else None for value in range(16)]
+"""The members of websockets' enumeration by value; None where RFC 6455 §5.2 reserves the opcode."""
+
+TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
+
+
+def replacements() -> list[tuple[object, str, object]]:
+    """Return what ``wsframe.patch`` sets."""
+    return [
+        (Protocol, "parse", parse),
+        (Protocol, "send_frame", send_frame),
+        (Protocol, "send_text", send_text),
+        (Protocol, "send_binary", send_binary),
+        (websockets.asyncio.messages, "SimpleQueue", Queue),
+        (Assembler, "get", get),
+        # Bytes that were sent while a read is being handled; None at other times.
+        (Connection, "corked_bytes", None),
+        (Connection, "connection_made", connection_made),
+        (Connection, "data_received", data_received),
+        (Connection, "send_data", send_data),
+        (Connection, "send", send),
+    ]
+
+
+_parse = Protocol.parse
+_send_text = Protocol.send_text
+_send_binary = Protocol.send_binary
+_get = Assembler.get
+_connection_made = Connection.connection_made
+_send = Connection.send
+_send_data = Connection.send_data
+
+# The sans-IO protocol
+
+
+def parse(self: Any) -> Generator[None, None, None]:
+    """Stand in for ``Protocol.parse``: take frames from what ``self.reader`` has received."""
+    reader = self.reader
+    while not reader.buffer and not reader.eof:
+        yield
+    # Only now are they agreed on.
+    own = any(type(extension) is not PerMessageDeflate for extension in self.extensions)
+    yield from _parse(self) if own else _parse_frames(self)
+
+
+def _parse_frames(self: Any) -> Generator[None, None, None]:
+    reader = self.reader
+    parser = FrameParser(
+        Role.CLIENT if self.side is CLIENT else Role.SERVER,
+        max_message_size=self.max_message_size,
+        max_fragment_size=self.max_fragment_size,
+        rsv1=bool(self.extensions),
+    )
+    try:
+        while True:
+            if reader.buffer:
+                data, reader.buffer = reader.buffer, bytearray()
+                for frame in parser.feed(data):
+                    _receive(self, frame)
+                if parser.fault is not None:
+                    raise _exception(self, parser.fault)
+            elif reader.eof:
+                raise EOFError("stream ends within a frame" if parser.pending_bytes else "unexpected end of stream")
+            else:
+                yield
+    except PayloadTooBig as exc:
+        _fail(self, CloseCode.MESSAGE_TOO_BIG, str(exc), exc)
+    except EOFError as exc:
+        _fail(self, CloseCode.ABNORMAL_CLOSURE, str(exc), exc)
+    except ProtocolError as exc:
+        code = CloseCode.PROTOCOL_ERROR if parser.fault is None else CloseCode(parser.fault.close_code)
+        _fail(self, code, str(exc), exc)
+    except Exception as exc:
+        self.logger.error("parser failed", exc_info=True)
+        _fail(self, CloseCode.INTERNAL_ERROR, "", exc)
+    yield
+
+
+def _receive(self: Any, frame: Any) -> None:
+    opcode = OPCODES[frame.opcode]
+    received = Frame(opcode, frame.payload, frame.fin, frame.rsv1)
+    for extension in self.extensions:
+        received = extension.decode(received, max_size=_room(self))
+    if self.debug:
+        self.logger.debug("< %s", received)
+    if received.fin and (opcode is TEXT or opcode is BINARY):
+        self.events.append(received)
+    else:
+        self.recv_frame(received)
+
+
+def _room(self: Any) -> int | None:
+    """Return how many bytes the next frame of a message may have."""
+    room: int | None = self.max_message_size
+    if room is not None and self.current_size is not None:
+        room -= self.current_size
+    if self.max_fragment_size is not None:
+        room = self.max_fragment_size if room is None else min(room, self.max_fragment_size)
+    return room
+
+
+def _exception(self: Any, fault: Fault) -> Any:
+    if fault.close_code != CloseCode.MESSAGE_TOO_BIG:
+        return ProtocolError(fault.text)
+    exc = PayloadTooBig(None, _room(self))
+    exc.set_current_size(self.current_size)
+    return exc
+
+
+def _fail(self: Any, code: int, reason: str, exc: Exception) -> None:
+    self.fail(code, reason)
+    self.parser_exc = exc
+
+
+def send_text(self: Any, data: Any, fin: bool = True) -> None:
+    """Stand in for ``Protocol.send_text``."""
+    if not _send_whole(self, TEXT, data, fin):
+        _send_text(self, data, fin)
+
+
+def send_binary(self: Any, data: Any, fin: bool = True) -> None:
+    """Stand in for ``Protocol.send_binary``."""
+    if not _send_whole(self, BINARY, data, fin):
+        _send_binary(self, data, fin)
+
+
+def _send_whole(self: Any, opcode: int, data: Any, fin: bool) -> bool:
+    """Send a message if it is one of those that most are, and return whether it was."""
+    if self._state is not OPEN or not fin or self.expect_continuation_frame or self.extensions or self.debug:
+        return False
+    mask = new_masking_key() if self.side is CLIENT else None
+    self.writes.append(serialize_frame(opcode, data, mask=mask))
+    return True
+
+
+def send_frame(self: Any, frame: Any) -> None:
+    """Stand in for ``Protocol.send_frame``."""
+    if self.debug:
+        self.logger.debug("> %s", frame)
+    frame.check()
+    for extension in self.extensions:
+        frame = extension.encode(frame)
+    mask = new_masking_key() if self.side is CLIENT else None
+    bits = {"rsv1": frame.rsv1, "rsv2": frame.rsv2, "rsv3": frame.rsv3}
+    self.writes.append(serialize_frame(frame.opcode, frame.data, fin=frame.fin, mask=mask, **bits))
+
+
+# Connections of asyncio
+
+
+class Queue:
+    """What ``SimpleQueue`` is, but for when ``get`` is resumed."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.get_waiter: Waiter | None = None
+        self.queue: collections.deque[Any] = collections.deque()
+        # While true, whoever sets it will wake the task that waits.
+        self.held = False
+        self._aborted = False
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def put(self, item: Any) -> None:
+        """Put an item into the queue."""
+        self.queue.append(item)
+        if self.get_waiter is not None and not self.held:
+            self.get_waiter.wake_soon()
+
+    async def get(self, block: bool = True) -> Any:
+        """Remove and return an item from the queue, waiting if necessary."""
+        if not self.queue and block:
+            await self.wait()
+        if not self.queue:
+            raise EOFError("stream of frames ended")
+        return self.queue.popleft()
+
+    async def wait(self) -> None:
+        """Wait until something is put into the queue, or it is closed."""
+        self.get_waiter = Waiter(self.loop)
+        try:
+            if not self._aborted:
+                await self.get_waiter
+        finally:
+            self.get_waiter = None
+
+    def put_back(self, items: Any) -> None:
+        """Put back items at the front of the queue."""
+        self.queue.extendleft(reversed(items))
+
+    def abort(self) -> None:
+        """Close the queue, raising EOFError in get() if necessary."""
+        self._aborted = True
+        if self.get_waiter is not None:
+            self.get_waiter.wake_soon()
+
+
+async def get(self: Any, decode: bool | None = None) -> str | bytes:
+    """Stand in for ``Assembler.get``."""
+    frames = self.frames
+    if not self.get_in_progress and type(frames) is Queue:
+        if not frames.queue and not self.closed:
+            self.get_in_progress = True
+            try:
+                await frames.wait()
+            finally:
+                self.get_in_progress = False
+        if frames.queue and frames.queue[0].fin:
+            frame = frames.queue.popleft()
+            self.maybe_resume()
+            data = bytes(frame.data)
+            return data.decode() if decode or (decode is None and frame.opcode is TEXT) else data
+    message: str | bytes = await _get(self, decode)
+    return message
+
+
+def connection_made(self: Any, transport: Any) -> None:
+    """Stand in for ``Connection.connection_made``: asyncio is to ask for fewer bytes at once."""
+    if getattr(transport, "max_size", 0) > READ_SIZE:
+        transport.max_size = READ_SIZE
+    _connection_made(self, transport)
+
+
+def data_received(self: Any, data: bytes) -> None:
+    """Stand in for ``Connection.data_received``: what is sent meanwhile leaves at its end."""
+    protocol = self.protocol
+    protocol.receive_data(data)
+    queue = self.recv_messages.frames
+    self.corked_bytes = 0
+    queue.held = True
+    try:
+        for event in protocol.events_received():
+            self.process_event(event)
+        queue.held = False
+        if queue.get_waiter is not None and queue.queue and type(queue) is Queue:
+            queue.get_waiter.wake()
+    finally:
+        queue.held = False
+        self.corked_bytes = None
+    try:
+        self.send_data()
+    except Exception as exc:
+        self.set_connection_exc(exc)
+    if protocol.close_expected() and self.close_deadline is None and self.close_timeout is not None:
+        self.close_deadline = self.loop.time() + self.close_timeout
+
+
+def send_data(self: Any) -> None:
+    """Stand in for ``Connection.send_data``: one write for everything."""
+    writes = self.protocol.writes
+    if not writes:
+        return
+    # An empty piece, which is the last one, stands for the end of the stream.
+    if writes[-1]:
+        self.protocol.writes = []
+        self.transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+    else:
+        self.protocol.writes = [*filter(None, [b"".join(writes)]), b""]
+        _send_data(self)
+
+
+async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
+    """Stand in for ``Connection.send``."""
+    is_text = isinstance(message, str)
+    whole = is_text or isinstance(message, (bytes, bytearray, memoryview))
+    if self.send_in_progress is not None or self.protocol.state is not OPEN or not whole:
+        await _send(self, message, text=text)
+        return
+    data = message.encode() if is_text else message
+    if is_text if text is None else text:
+        self.protocol.send_text(data)
+    else:
+        self.protocol.send_binary(data)
+    if self.corked_bytes is not None and not self.paused:
+        # At least 2 bytes of header, so that an empty message counts too.
+        self.corked_bytes += 2 + len(data)
+        if self.corked_bytes <= CORKED_BYTES:
+            return
+        self.corked_bytes = 0
+    try:
+        self.send_data()
+        await self.drain()
+        return
+    except Exception as exc:
+        self.set_connection_exc(exc)
+        self.transport.abort()
+    await asyncio.shield(self.connection_lost_waiter)
+    raise self.close_exc
