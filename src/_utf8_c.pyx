@@ -13,10 +13,11 @@ cdef extern from "transcode.h" nogil:
     ctypedef struct transcode_shape:
         size_t length
         int width
+    ctypedef transcode_shape (*transcode_measurer)(const unsigned char *text, size_t size) noexcept
     ctypedef struct transcode_kernel:
         const char *name
         utf8_kernel validate
-        transcode_shape (*measure)(const unsigned char *text, size_t size) noexcept
+        transcode_measurer measure
         void (*decode1)(const unsigned char *text, size_t size, uint8_t *out, size_t length) noexcept
         void (*decode2)(const unsigned char *text, size_t size, uint16_t *out, size_t length) noexcept
         void (*decode4)(const unsigned char *text, size_t size, uint32_t *out, size_t length) noexcept
@@ -26,6 +27,9 @@ cdef extern from "transcode.h" nogil:
         size_t (*encode1)(const uint8_t *text, size_t length, unsigned char *out, size_t room) noexcept
         size_t (*encode2)(const uint16_t *text, size_t length, unsigned char *out, size_t room) noexcept
         size_t (*encode4)(const uint32_t *text, size_t length, unsigned char *out, size_t room) noexcept
+    transcode_shape transcode_measure(
+        const unsigned char *text, size_t size, transcode_measurer measure
+    ) noexcept
     const transcode_kernel *transcode_kernel_at(size_t index) noexcept
     const size_t TRANSCODE_SURROGATE
 
@@ -104,7 +108,7 @@ Validate a byte stream as UTF-8, piece by piece (RFC 3629).
 
 
 cdef str utf8_to_str(const unsigned char *text, Py_ssize_t size):
-    cdef transcode_shape shape = transcoder.measure(text, <size_t>size)
+    cdef transcode_shape shape = transcode_measure(text, <size_t>size, transcoder.measure)
     cdef str result
     if shape.width == 0:
         if size == 1:

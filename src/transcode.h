@@ -336,6 +336,16 @@ static inline void transcode_fill_table(void) {
 #include "transcode_neon.h"
 #endif
 
+/* Below this many bytes ASCII is found out without a call. */
+#define TRANSCODE_KERNEL_FROM 64
+
+static inline transcode_shape transcode_measure(const unsigned char *text, size_t size,
+                                                transcode_shape (*measure)(const unsigned char *text, size_t size)) {
+    if (size >= 8 && size < TRANSCODE_KERNEL_FROM && utf8_is_ascii(text, size))
+        return (transcode_shape){size, 0};
+    return measure(text, size);
+}
+
 #define TRANSCODE_KERNEL(kernel) \
     (transcode_kernel){ \
         #kernel, utf8_##kernel, transcode_measure_##kernel, \

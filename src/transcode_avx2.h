@@ -4,26 +4,46 @@
 
 #define TRANSCODE_AVX2 __attribute__((target("avx2,popcnt")))
 
+/* The bytes that begin a character. */
+TRANSCODE_AVX2
+static inline unsigned transcode_first_avx2(__m256i bytes) {
+    return (unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(bytes, _mm256_set1_epi8((char)0xBF)));
+}
+
 TRANSCODE_AVX2
 static inline transcode_shape transcode_measure_avx2(const unsigned char *text, size_t size) {
     transcode_count count = {0, 0, 0, 0};
     size_t i = 0;
+    for (; i + 128 <= size; i += 128) {
+        const __m256i a = _mm256_loadu_si256((const __m256i *)(text + i));
+        const __m256i b = _mm256_loadu_si256((const __m256i *)(text + i + 32));
+        const __m256i c = _mm256_loadu_si256((const __m256i *)(text + i + 64));
+        const __m256i d = _mm256_loadu_si256((const __m256i *)(text + i + 96));
+        if (_mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d))))
+            break;
+    }
+    count.length = i;
     if (size >= 32) {
-        const __m256i last_continuation = _mm256_set1_epi8((char)0xBF);
-        __m256i above_c3, above_ef, any = _mm256_setzero_si256();
+        __m256i above_c3, above_ef, widest = _mm256_setzero_si256();
         for (; i + 32 <= size; i += 32) {
             const __m256i bytes = _mm256_loadu_si256((const __m256i *)(text + i));
-            const __m256i first = _mm256_cmpgt_epi8(bytes, last_continuation);
-            count.length += (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_epi8(first));
-            any = _mm256_max_epu8(any, bytes);
+            count.length += (size_t)_mm_popcnt_u32(transcode_first_avx2(bytes));
+            widest = _mm256_max_epu8(widest, bytes);
         }
-        above_c3 = _mm256_subs_epu8(any, _mm256_set1_epi8((char)0xC3));
-        above_ef = _mm256_subs_epu8(any, _mm256_set1_epi8((char)0xEF));
-        count.not_ascii = (uint64_t)(uint32_t)_mm256_movemask_epi8(any);
+        if (i < size) {
+            /* The last 32 bytes, of which some are counted. */
+            const __m256i bytes = _mm256_loadu_si256((const __m256i *)(text + size - 32));
+            count.length += (size_t)_mm_popcnt_u32(transcode_first_avx2(bytes) >> (32 - (size - i)));
+            widest = _mm256_max_epu8(widest, bytes);
+        }
+        above_c3 = _mm256_subs_epu8(widest, _mm256_set1_epi8((char)0xC3));
+        above_ef = _mm256_subs_epu8(widest, _mm256_set1_epi8((char)0xEF));
+        count.not_ascii = (uint64_t)(uint32_t)_mm256_movemask_epi8(widest);
         count.above_c3 = !_mm256_testz_si256(above_c3, above_c3);
         count.above_ef = !_mm256_testz_si256(above_ef, above_ef);
+    } else {
+        transcode_count_bytes(&count, text, size);
     }
-    transcode_count_bytes(&count, text + i, size - i);
     return transcode_shape_of(&count);
 }
 
@@ -39,12 +59,6 @@ TRANSCODE_AVX2
 static inline __m256i transcode_middle_avx2(__m256i x, __m256i y) {
     return _mm256_or_si256(_mm256_and_si256(_mm256_slli_epi16(x, 4), _mm256_set1_epi8((char)0xF0)),
                            _mm256_and_si256(_mm256_srli_epi16(y, 2), _mm256_set1_epi8(0x0F)));
-}
-
-/* The bytes that begin a character. */
-TRANSCODE_AVX2
-static inline unsigned transcode_first_avx2(__m256i bytes) {
-    return (unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(bytes, _mm256_set1_epi8((char)0xBF)));
 }
 
 TRANSCODE_AVX2

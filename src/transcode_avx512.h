@@ -8,6 +8,15 @@ static inline transcode_shape transcode_measure_avx512(const unsigned char *text
     __m512i widest = _mm512_setzero_si512();
     transcode_shape shape = {0, 0};
     size_t i = 0;
+    for (; i + 256 <= size; i += 256) {
+        const __m512i a = _mm512_loadu_si512((const void *)(text + i));
+        const __m512i b = _mm512_loadu_si512((const void *)(text + i + 64));
+        const __m512i c = _mm512_loadu_si512((const void *)(text + i + 128));
+        const __m512i d = _mm512_loadu_si512((const void *)(text + i + 192));
+        if (_mm512_movepi8_mask(_mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d))))
+            break;
+    }
+    shape.length = i;
     for (; i + 64 <= size; i += 64) {
         const __m512i bytes = _mm512_loadu_si512((const void *)(text + i));
         shape.length += (size_t)_mm_popcnt_u64(_mm512_cmpgt_epi8_mask(bytes, last_continuation));

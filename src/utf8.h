@@ -75,6 +75,14 @@ static inline int utf8_is_ascii64(const unsigned char *text) {
     return (word & UINT64_C(0x8080808080808080)) == 0;
 }
 
+/* Whether length bytes, at least 8, are ASCII: look at all of them, the last 8 perhaps twice. */
+static inline int utf8_is_ascii(const unsigned char *text, size_t length) {
+    for (size_t i = 0; i + 8 < length; i += 8)
+        if (!utf8_is_ascii64(text + i))
+            return 0;
+    return utf8_is_ascii64(text + length - 8);
+}
+
 /* Take length bytes; return 0 as soon as they cannot be UTF-8. */
 static inline int utf8_scalar(utf8_state *state, const unsigned char *text, size_t length) {
     const unsigned char *const end = text + length;
