@@ -289,7 +289,7 @@ def test_as_a_process_whose_reader_leaves():
 # At a terminal
 
 
-def talk(keyboard, monkeypatch, handler, *steps, stdout=None):
+def talk(keyboard, monkeypatch, handler, *steps, stdout=None, arguments=()):
     """Run it at a terminal; each step is what to wait for on the screen, and what to do then."""
     screen = Terminal() if stdout is None else stdout
     monkeypatch.setattr(sys, "stdout", screen)
@@ -306,7 +306,7 @@ def talk(keyboard, monkeypatch, handler, *steps, stdout=None):
     person = threading.Thread(target=use)
     with serving(handler) as uri:
         person.start()
-        status.append(main(["connect", uri]))
+        status.append(main(["connect", uri, *arguments]))
         person.join()
     screen.flush()
     return status[0], screen.buffer.getvalue().decode().replace(uri, "URI")

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TextIO
@@ -18,13 +19,18 @@ from wsframe.exceptions import ConnectionClosed, PayloadTooBig, ProtocolError
 
 __all__ = [
     "CommandError",
+    "add_compression_option",
+    "add_header_option",
     "add_loop_option",
     "add_max_size_option",
     "describe_end",
     "describe_os_error",
     "format_address",
+    "load_authorities",
+    "load_certificate",
     "log_to_stderr",
     "on_stop_signal",
+    "parse_seconds",
     "run_loop",
     "supports_ansi",
 ]
@@ -39,7 +45,88 @@ def add_loop_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="event loop (%(default)s)")
 
 
-def add_max_size_option(parser: argparse.ArgumentParser) -> None:
+def add_header_option(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add ``--header``."""
+    parser.add_argument("-H", "--header", action="append", type=_header, metavar="NAME:VALUE", help=help_text)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"expected NAME:VALUE, not {text!r}")
+    return name.strip(), value.strip()
+
+
+def add_compression_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--compression``."""
+    parser.add_argument(
+        "--compression",
+        type=_compression,
+        default="deflate",
+        metavar="KIND",
+        help="permessage-deflate by the name of 'deflate', or 'none' (%(default)s)",
+    )
+
+
+def _compression(text: str) -> str | None:
+    if text not in ("deflate", "none"):
+        raise argparse.ArgumentTypeError(f"expected 'deflate' or 'none', not {text!r}")
+    return None if text == "none" else text
+
+
+def parse_seconds(text: str) -> float:
+    """Parse an option that is a number of seconds above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
+    return seconds
+
+
+def load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None) -> None:
+    """Show a certificate to the other side.
+
+    Args:
+        context: Where to load it.
+        cert: File with the certificate chain, and the private key unless that has a file of its own; None for none.
+        key: File with the private key.
+
+    Raises:
+        CommandError: If that is impossible.
+    """
+    if cert is None:
+        if key is not None:
+            raise CommandError("--tls-key needs --tls-cert")
+        return
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as exc:
+        raise CommandError(f"cannot use the certificate {cert}: {exc.strerror or exc}") from exc
+
+
+def load_authorities(context: ssl.SSLContext, file: str) -> None:
+    """Trust the certificates in a file.
+
+    Args:
+        context: Who is to trust them.
+        file: The file's name.
+
+    Raises:
+        CommandError: If that is impossible.
+    """
+    try:
+        context.load_verify_locations(file)
+    except (OSError, ssl.SSLError) as exc:
+        raise CommandError(f"cannot use the certificates in {file}: {exc.strerror or exc}") from exc
+
+
+def add_max_size_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--max-size``."""
     parser.add_argument(
         "--max-size",

@@ -5,29 +5,43 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import shutil
 import ssl
 import sys
 import threading
 import unicodedata
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 import wsframe.asyncio.client
 from wsframe.asyncio.client import ClientConnection
 from wsframe.cli.common import (
     CommandError,
+    add_compression_option,
+    add_header_option,
     add_loop_option,
     add_max_size_option,
     describe_end,
     describe_os_error,
+    load_authorities,
+    load_certificate,
+    log_to_stderr,
     on_stop_signal,
+    parse_seconds,
     run_loop,
     supports_ansi,
 )
 from wsframe.connection import Connection
 from wsframe.constants import State
-from wsframe.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidStatus, InvalidURI
+from wsframe.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+)
 
 __all__ = ["Console", "Session", "add_parser", "read_lines", "run"]
 
@@ -48,28 +62,49 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("uri", metavar="URI", help="ws://host:port/path or wss://...")
     parser.add_argument("--origin", help="value of the Origin header")
-    parser.add_argument(
-        "--header", action="append", type=_header, metavar="NAME:VALUE", help="header to add; may be repeated"
-    )
+    add_header_option(parser, "header to add to the request; may be repeated")
     parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to offer; may be repeated")
-    parser.add_argument("--insecure", action="store_true", help="do not check the server's certificate")
-    parser.add_argument(
+    add_compression_option(parser)
+    parser.add_argument("--proxy", metavar="ADDRESS", help="proxy, or 'none'; that of the environment otherwise")
+
+    messages = parser.add_argument_group("messages")
+    kind = messages.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--binary", dest="kind", action="store_const", const="binary", help="send each line as a binary message"
+    )
+    kind.add_argument(
+        "--hex",
+        dest="kind",
+        action="store_const",
+        const="hex",
+        help="lines are hex digits of binary messages, and so is what is printed of those",
+    )
+    messages.add_argument("--json", action="store_true", help="indent what comes if it is JSON")
+    messages.add_argument(
+        "--ping",
+        type=parse_seconds,
+        metavar="SECONDS",
+        help="send a ping every so many seconds, and tell how long the answer took",
+    )
+    messages.add_argument(
         "--wait",
         type=float,
         default=1.0,
         metavar="SECONDS",
         help="in a pipe: how long to wait for one more answer (%(default)s)",
     )
-    add_max_size_option(parser)
+    add_max_size_option(messages)
+
+    tls = parser.add_argument_group("TLS, for wss://")
+    tls.add_argument("--insecure", action="store_true", help="do not check the server's certificate")
+    tls.add_argument("--tls-ca", metavar="FILE", help="trust the certificates in this file, and no others")
+    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain to show to the server")
+    tls.add_argument("--tls-key", metavar="FILE", help="private key, where it is not in the same file")
+    tls.add_argument("--server-name", metavar="NAME", help="the name that the server's certificate must have")
+
     add_loop_option(parser)
-    parser.set_defaults(run=run)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"expected NAME:VALUE, not {text!r}")
-    return name.strip(), value.strip()
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the opening handshake")
+    parser.set_defaults(run=run, kind="text")
 
 
 class Console:
@@ -79,11 +114,17 @@ class Console:
     typed, and words about the connection go to stderr; in a pipe they are printed as they are, and there are
     no words.
 
+    Args:
+        as_json: Whether to indent JSON.
+        as_hex: Whether to print binary messages as hex digits in a pipe too.
+
     Attributes:
         interactive: Whether somebody types.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, as_json: bool = False, as_hex: bool = False) -> None:
+        self._as_json = as_json
+        self._as_hex = as_hex
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
         # Whether the line that is being typed can be kept from being mixed up with what is printed.
         self._keep_line = self.interactive and supports_ansi(sys.stdout)
@@ -91,7 +132,11 @@ class Console:
 
     def show_message(self, data: str | bytes) -> None:
         """Print a message from the server."""
+        if self._as_json:
+            data = _indented(data)
         if not self.interactive:
+            if self._as_hex and isinstance(data, bytes):
+                data = data.hex()
             # The bytes that came, whatever the encoding of stdout is.
             sys.stdout.flush()
             sys.stdout.buffer.write((data.encode() if isinstance(data, str) else data) + b"\n")
@@ -105,6 +150,14 @@ class Console:
         """Print words about the connection."""
         if self.interactive:
             self._print(sys.stderr, f"* {_harmless(text)}")
+
+    def show_ping(self, latency: float) -> None:
+        """Tell how long the answer to a ping took, on stderr in a pipe too."""
+        text = f"ping answered in {latency * 1000:.1f} ms"
+        if self.interactive:
+            self.show_status(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def prompt(self) -> None:
         """Ask for a line."""
@@ -129,6 +182,14 @@ class Console:
             text += "\n"
         stream.write(text)
         stream.flush()
+
+
+def _indented(data: str | bytes) -> str | bytes:
+    """Indent JSON; what is none stays as it is."""
+    try:
+        return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return data
 
 
 def _harmless(text: str) -> str:
@@ -204,12 +265,23 @@ class Session:
         websocket: The connection.
         console: What the user sees.
         wait: Seconds to wait for one more answer in a pipe.
+        kind: What lines are: ``text``, ``binary`` or ``hex``.
+        ping: Seconds between pings whose answers are shown; None for none.
     """
 
-    def __init__(self, websocket: ClientConnection, console: Console, wait: float) -> None:
+    def __init__(
+        self,
+        websocket: ClientConnection,
+        console: Console,
+        wait: float,
+        kind: Literal["text", "binary", "hex"] = "text",
+        ping: float | None = None,
+    ) -> None:
         self._websocket = websocket
         self._console = console
         self._wait = wait
+        self._kind = kind
+        self._ping = ping
         self._sent = 0
         self._received = 0
         self._arrival = asyncio.Event()
@@ -228,6 +300,7 @@ class Session:
         tasks = [
             asyncio.create_task(coroutine) for coroutine in (self._receive(), self._send_lines(stream), _wait(stop))
         ]
+        pings = asyncio.create_task(self._send_pings(self._ping)) if self._ping is not None else None
         try:
             with on_stop_signal(stop.set):
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -238,6 +311,8 @@ class Session:
                 # What was still on its way here.
                 await tasks[0]
         finally:
+            if pings is not None:
+                tasks.append(pings)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -258,18 +333,31 @@ class Session:
     async def _send_lines(self, stream: BinaryIO | None) -> None:
         if stream is not None:
             async for line in read_lines(stream):
+                message = self._to_message(line)
                 try:
-                    text = line.decode()
-                except UnicodeDecodeError as exc:
-                    raise CommandError(f"line {self._sent + 1} of the input is not UTF-8: {exc}") from exc
-                try:
-                    await self._websocket.send(text)
+                    await self._websocket.send(message)
                 except ConnectionClosed:
                     return
                 self._sent += 1
                 self._console.prompt()
         if not self._console.interactive:
             await self._wait_for_answers()
+
+    def _to_message(self, line: bytes) -> str | bytes:
+        if self._kind == "binary":
+            return line
+        try:
+            text = line.decode()
+            return text if self._kind == "text" else bytes.fromhex(text)
+        except ValueError as exc:
+            wanted = "hex digits" if self._kind == "hex" else "UTF-8"
+            raise CommandError(f"line {self._sent + 1} of the input is not {wanted}: {exc}") from exc
+
+    async def _send_pings(self, interval: float) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                self._console.show_ping(await (await self._websocket.ping()))
+                await asyncio.sleep(interval)
 
     async def _wait_for_answers(self) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -284,39 +372,43 @@ async def _wait(event: asyncio.Event) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    return run_loop(lambda: _talk(options), options.loop)
+    with log_to_stderr(True) if options.verbose else contextlib.nullcontext():
+        return run_loop(lambda: _talk(options), options.loop)
 
 
 async def _talk(options: argparse.Namespace) -> int:
-    console = Console()
+    console = Console(options.json, options.kind == "hex")
     websocket = await _open(options, console)
     subprotocol = "" if websocket.subprotocol is None else f", subprotocol {websocket.subprotocol}"
     console.show_status(f"connected to {options.uri}{subprotocol}; Ctrl-D to leave")
     # The stream below the buffer of stdin; see read_lines.
     stream: BinaryIO | None = getattr(getattr(sys.stdin, "buffer", None), "raw", None)
     async with websocket:
-        await Session(websocket, console, options.wait).run(stream)
+        await Session(websocket, console, options.wait, options.kind, options.ping).run(stream)
     return 0
 
 
 async def _open(options: argparse.Namespace, console: Console) -> ClientConnection:
     """Connect, or tell in one line why not."""
     kwargs: dict[str, Any] = {}
-    if options.insecure and options.uri.lower().startswith("wss:"):
-        kwargs["ssl"] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    if options.uri.lower().startswith("wss:"):
+        kwargs["ssl"] = _tls_context(options)
+        if options.server_name is not None:
+            kwargs["server_hostname"] = options.server_name
+    if options.proxy is not None:
+        kwargs["proxy"] = None if options.proxy == "none" else options.proxy
     try:
         return await wsframe.asyncio.client.connect(
             options.uri,
             origin=options.origin,
             additional_headers=options.header,
             subprotocols=options.subprotocol,
+            compression=options.compression,
             max_size=options.max_size,
             create_connection=lambda protocol, **others: _Connection(protocol, console, **others),
             **kwargs,
         )
-    except InvalidURI as exc:
+    except (InvalidURI, InvalidProxy, ImportError) as exc:
         raise CommandError(str(exc)) from exc
     except InvalidStatus as exc:
         response = exc.response
@@ -324,7 +416,8 @@ async def _open(options: argparse.Namespace, console: Console) -> ClientConnecti
         status = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
         raise CommandError(_harmless(f"the server refused the connection: {status}{why and f' ({why:.200})'}")) from exc
     except InvalidHandshake as exc:
-        raise CommandError(_harmless(f"the opening handshake failed: {exc}")) from exc
+        why = f" ({exc.__cause__})" if exc.__cause__ is not None else ""
+        raise CommandError(_harmless(f"the opening handshake failed: {exc}{why}")) from exc
     except ssl.SSLCertVerificationError as exc:
         why = f"the certificate is not valid: {exc.verify_message} (--insecure skips the check)"
         raise CommandError(f"cannot connect to {options.uri}: {why}") from exc
@@ -332,3 +425,16 @@ async def _open(options: argparse.Namespace, console: Console) -> ClientConnecti
         raise CommandError(f"cannot connect to {options.uri}: {describe_os_error(exc)}") from exc
     except ValueError as exc:
         raise CommandError(str(exc)) from exc
+
+
+def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
+    if options.tls_ca is None:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        load_authorities(context, options.tls_ca)
+    load_certificate(context, options.tls_cert, options.tls_key)
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

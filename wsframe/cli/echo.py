@@ -12,17 +12,24 @@ from collections.abc import Callable
 from wsframe.asyncio.server import ServerConnection, serve
 from wsframe.cli.common import (
     CommandError,
+    add_compression_option,
+    add_header_option,
     add_loop_option,
     add_max_size_option,
     describe_end,
     describe_os_error,
     format_address,
+    load_authorities,
+    load_certificate,
     log_to_stderr,
     on_stop_signal,
+    parse_seconds,
     run_loop,
 )
+from wsframe.http11 import Request, Response
+from wsframe.limits import PING_INTERVAL_S
 
-__all__ = ["EchoConnection", "add_parser", "echo", "run"]
+__all__ = ["EchoConnection", "PingedEchoConnection", "add_parser", "echo", "run"]
 
 logger = logging.getLogger("wsframe.cli")
 
@@ -34,16 +41,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 for a free one (%(default)s)")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM format: listen for wss://")
-    parser.add_argument("--tls-key", metavar="FILE", help="private key, where it is not in the same file")
     parser.add_argument(
         "--origin",
         action="append",
         metavar="ORIGIN",
         help="accept only clients with this Origin; 'none' is those without one; may be repeated",
     )
+    add_header_option(parser, "header to add to the response; may be repeated")
     parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to accept; may be repeated")
+    add_compression_option(parser)
     add_max_size_option(parser)
+    parser.add_argument(
+        "--ping", type=parse_seconds, metavar="SECONDS", help="seconds between keepalive pings; tell how long each took"
+    )
+
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM format: listen for wss://")
+    tls.add_argument("--tls-key", metavar="FILE", help="private key, where it is not in the same file")
+    tls.add_argument(
+        "--tls-ca", metavar="FILE", help="accept only clients with a certificate that one in this file has signed"
+    )
+
     add_loop_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="log messages and handshakes too")
     parser.set_defaults(run=run)
@@ -76,6 +94,13 @@ class EchoConnection(ServerConnection):
             logger.info("%s  refused with HTTP %d: %s", self.peer, self.response.status_code, why)
 
 
+class PingedEchoConnection(EchoConnection):
+    """A connection that logs how long pings take, too."""
+
+    def _on_pong(self, payload: bytes) -> None:
+        logger.info("%s  ping answered in %.1f ms", self.peer, self.latency * 1000)
+
+
 async def echo(websocket: ServerConnection) -> None:
     """Send back each message."""
     assert isinstance(websocket, EchoConnection)
@@ -101,8 +126,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _serve(options: argparse.Namespace) -> int:
-    tls = _tls_context(options.tls_cert, options.tls_key)
+    tls = _tls_context(options)
     origins = options.origin and [None if origin == "none" else origin for origin in options.origin]
+
+    def process_response(_connection: ServerConnection, _request: Request, response: Response) -> None:
+        response.headers.update(options.header or ())
+
     try:
         server = await serve(
             echo,
@@ -110,8 +139,11 @@ async def _serve(options: argparse.Namespace) -> int:
             options.port,
             origins=origins,
             subprotocols=options.subprotocol,
+            compression=options.compression,
+            process_response=process_response,
             max_size=options.max_size,
-            create_connection=EchoConnection,
+            ping_interval=options.ping or PING_INTERVAL_S,
+            create_connection=PingedEchoConnection if options.ping else EchoConnection,
             ssl=tls,
         )
     except (OSError, OverflowError, ValueError) as exc:
@@ -132,14 +164,12 @@ async def _stopped(announce: Callable[[], None]) -> None:
     announce()
 
 
-def _tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    if cert is None:
-        if key is not None:
-            raise CommandError("--tls-key needs --tls-cert")
-        return None
+def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.tls_cert is None and options.tls_ca is not None:
+        raise CommandError("--tls-ca needs --tls-cert")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as exc:
-        raise CommandError(f"cannot use the certificate {cert}: {exc.strerror or exc}") from exc
-    return context
+    load_certificate(context, options.tls_cert, options.tls_key)
+    if options.tls_ca is not None:
+        load_authorities(context, options.tls_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return None if options.tls_cert is None else context
