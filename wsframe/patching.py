@@ -96,6 +96,13 @@ HOSTS: dict[str, Host] = {
             tested=["0.54"],
         ),
         Host(
+            "websocket-client",
+            module="websocket",
+            adapter="wsframe.adapters.websocket_client",
+            hook="websocket.ABNF.format, websocket.ABNF.mask, websocket._utils._validate_utf8",
+            tested=["1.9"],
+        ),
+        Host(
             "websockets",
             module="websockets",
             adapter="wsframe.adapters.websockets",

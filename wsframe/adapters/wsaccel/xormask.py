@@ -1,0 +1,71 @@
+"""``wsaccel.xormask``: masking as objects (RFC 6455 §5.3). Rank 6."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsframe import apply_mask
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["XorMaskerNull", "XorMaskerSimple", "createXorMasker"]
+
+
+class XorMaskerNull:
+    """What counts bytes, and leaves them as they are.
+
+    Args:
+        mask: Ignored.
+    """
+
+    def __init__(self, mask: Buffer | None = None) -> None:
+        self._pointer = 0
+
+    def pointer(self) -> int:
+        """Return how many bytes were processed."""
+        return self._pointer
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._pointer = 0
+
+    def process(self, data: Buffer) -> bytes:
+        """Return the next bytes, masked."""
+        result = bytes(data)
+        self._pointer += len(result)
+        return result
+
+
+class XorMaskerSimple(XorMaskerNull):
+    """What masks a stream of bytes.
+
+    Args:
+        mask: The masking key, 4 bytes.
+
+    Raises:
+        ValueError: If it has not 4 bytes.
+    """
+
+    def __init__(self, mask: Buffer) -> None:
+        super().__init__()
+        self._mask = bytes(mask)
+        if len(self._mask) != 4:
+            raise ValueError("mask must contain 4 bytes")
+
+    def process(self, data: Buffer) -> bytes:
+        """Return the next bytes, masked."""
+        phase = self._pointer & 3
+        result = apply_mask(memoryview(data), self._mask[phase:] + self._mask[:phase])
+        self._pointer += len(result)
+        return result
+
+
+def createXorMasker(mask: Buffer, length: int | None = None) -> XorMaskerSimple:  # noqa: N802 - wsaccel's name
+    """Return what masks a stream of bytes.
+
+    Args:
+        mask: The masking key, 4 bytes.
+        length: How many bytes there will be; ignored.
+    """
+    return XorMaskerSimple(mask)
