@@ -423,40 +423,53 @@ def serve(
             await asyncio.Future()
 
     Args:
-        handler: Coroutine function ``handler(websocket)``, or ``handler(websocket, path)`` as in early
-            versions of ``websockets``.
-        host: Interfaces to listen on; None for all.
-        port: TCP port to listen on; 0 for one that is free.
-        origins: Values of the Origin header that are accepted, strings or compiled patterns; None in the
-            list accepts requests without one. None accepts everything, which lets any web page connect from
-            its visitors' browsers (RFC 6455 §10.2).
-        extensions: Factories of extensions that the server may use besides compression, in the order in which
-            they encode; permessage-deflate among them takes the place of ``compression``.
-        subprotocols: Subprotocols that the server speaks, the preferred one first; a client that offers none
-            of them is refused.
-        select_subprotocol: Called with the connection and the subprotocols that the client offers; returns
-            one of them or None.
-        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
-            options than its defaults, or None for none.
-        process_request: Function or coroutine function, called with the connection and the request, be it for
-            WebSocket or plain HTTP. It may return a response to send instead of going on with the handshake:
-            ``connection.respond(200, "OK")`` for a health check, say.
-        process_response: Function or coroutine function, called with the connection, the request and the
-            response. It may change the response or return another one.
-        server_header: Value of the Server header; None for none.
-        open_timeout: Seconds for the opening handshake; None for no limit.
-        ping_interval: Seconds between keepalive pings; None for none.
-        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
-        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
-        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
-            which it resumes; None for no limit.
-        write_limit: Bytes in the write buffer above which ``send`` waits, or a pair with those below which
-            it goes on.
-        logger: Where to log to; ``wsframe.server`` if None.
-        create_connection: Makes the connection: a subclass of ServerConnection, or a function with its
-            signature.
-        kwargs: Passed on to ``loop.create_server``: ``ssl``, ``sock``, ``start_serving`` and so on.
+        handler (Callable[..., Awaitable[Any]]): Coroutine function ``handler(websocket)``, or
+            ``handler(websocket, path)`` as in early versions of ``websockets``.
+        host (str | Sequence[str] | None, default None): Interfaces to listen on; None for all.
+        port (int | None, default None): TCP port to listen on; 0 or None for one that is free.
+        origins (Sequence[str | re.Pattern[str] | None] | None, default None): Values of the Origin header that are
+            accepted, strings or compiled patterns; None in the list accepts requests without one. None accepts
+            everything, which lets any web page connect from its visitors' browsers (RFC 6455 §10.2): what is right
+            depends on who the clients are.
+        extensions (Sequence[AnyExtensionFactory] | None, default None): Factories of extensions that the server may use
+            besides compression, in the order in which they encode; permessage-deflate among them takes the place of
+            ``compression``.
+        subprotocols (Sequence[str] | None, default None): Subprotocols that the server speaks, the preferred one first;
+            a client that offers none of them is refused. None, since they are for applications to invent.
+        select_subprotocol (Callable[[ServerConnection, Sequence[str]], str | None] | None, default None): Called with
+            the connection and the subprotocols that the client offers; returns one of them or None. If None, the first
+            of ``subprotocols`` that is offered is taken.
+        compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
+            (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
+            most messages are text that repeats itself; short ones are left as they are.
+        process_request (ProcessRequest | None, default None): Function or coroutine function, called with the
+            connection and the request, be it for WebSocket or plain HTTP. It may return a response to send instead of
+            going on with the handshake: ``connection.respond(200, "OK")`` for a health check, say.
+        process_response (ProcessResponse | None, default None): Function or coroutine function, called with the
+            connection, the request and the response. It may change the response or return another one.
+        server_header (str | None, default SERVER): Value of the Server header; None for none. Versions of Python and
+            wsframe, for those who look for what is wrong.
+        open_timeout (float | None, default 10): Seconds for the opening handshake, with TLS and, for a client, TCP;
+            None for no limit. 10 are several round trips of a slow mobile network, and little for an attacker.
+        ping_interval (float | None, default 20): Seconds between keepalive pings; None for none. 20 are below the 30 to
+            60 after which proxies drop silent connections.
+        ping_timeout (float | None, default 20): Seconds to wait for a sign of life behind a ping; None for no limit.
+            Within 20, TCP has sent a lost segment again several times.
+        close_timeout (float | None, default 10): Seconds for the closing handshake, then TCP is cut; None for no limit.
+            10, for the same reasons as for the opening one.
+        max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
+            pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
+            field allow, thousands of connections fit into memory.
+        max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
+            reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
+            keep a task busy while more arrive.
+        write_limit (int | tuple[int, int | None], default 2**15): Bytes in the write buffer above which ``send`` waits,
+            or a pair with those below which it goes on, a quarter otherwise. 32 KiB are more than most connections
+            carry in a round trip.
+        logger (LoggerLike | None, default None): Where to log to; ``wsframe.server`` if None.
+        create_connection (Callable[..., ServerConnection] | None, default None): Makes the connection: a subclass of
+            ServerConnection, which it is if None, or a function with its signature.
+        kwargs (Any): Passed on to ``loop.create_server``: ``ssl``, ``sock``, ``start_serving`` and so on.
 
     Returns:
         The server, to be awaited or used with ``async with``.

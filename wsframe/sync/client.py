@@ -41,6 +41,7 @@ from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.sync.utils import Deadline
 from wsframe.sync.wire import Wire
+from wsframe.typing import LoggerLike
 from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
@@ -125,10 +126,12 @@ class reconnect:  # noqa: N801 - used like a function
 
     Args:
         uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
-        process_exception: Called with the exception of an attempt that failed; returns None to try again, or
-            the exception to raise.
-        reconnect_delays: Called when the first attempt in a row has failed; returns a generator of the seconds
-            to wait before each further one.
+        process_exception (Callable[[Exception], Exception | None], default process_exception): Called in ``for``
+            with the exception of an attempt that failed; returns None to try again, or the exception to raise. The
+            default one tries again what may be better later; see ``wsframe.client``.
+        reconnect_delays (Callable[[], Iterator[float]], default backoff): Called in ``for`` when the first attempt
+            in a row has failed; returns an iterator of the seconds to wait before each further one. The default ones
+            are random at first, then grow up to 90, so that a server which comes back is not overrun.
         sock: As for ``connect``; so are the others.
         ssl: As for ``connect``.
         server_hostname: As for ``connect``.
@@ -179,7 +182,7 @@ class reconnect:  # noqa: N801 - used like a function
         reconnect_delays: Callable[[], Iterator[float]] = backoff,
         max_size: int | tuple[int | None, int | None] | None = 2**20,
         max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
-        logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+        logger: LoggerLike | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -391,35 +394,52 @@ def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientCon
     ``additional_headers``, and not at all with ``sock``.
 
     Args:
-        uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
-        legacy: False to return what ``reconnect`` returns, which ``websockets`` has announced to become the
-            default there.
-        kwargs: The options below; others are passed on to ``socket.create_connection``, where ``address``
+        uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
+        legacy (bool | None, default None): False to return what ``reconnect`` returns, which ``websockets`` has announced
+            to become the default there.
+        kwargs (Any): The options below; others are passed on to ``socket.create_connection``, where ``address``
             overrides where TCP goes to.
-        sock: A connected socket to use.
-        ssl: TLS for a ``wss`` URI; the default context if None.
-        server_hostname: The name that the server's certificate must have; that in ``uri`` if None.
-        origin: Value of the Origin header, for servers that want one.
-        extensions: Extensions to offer besides permessage-deflate.
-        subprotocols: Subprotocols to offer, the preferred one first.
-        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
-            options than its defaults, or None for none.
-        additional_headers: Headers to add to the request.
-        user_agent_header: Value of the User-Agent header; None for none.
-        proxy: True for the proxy that environment variables or the system's settings name, if any; the
-            address of one, ``http://``, ``https://``, ``socks5h://`` and so on; None for none.
-        proxy_ssl: TLS to an ``https`` proxy; the default context if None.
-        proxy_server_hostname: The name that its certificate must have; that in the address if None.
-        open_timeout: Seconds for connecting and the opening handshake; None for no limit.
-        ping_interval: Seconds between keepalive pings; None for none.
-        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
-        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
-        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
-            which it resumes; None for no limit.
-        logger: Where to log to; ``wsframe.client`` if None.
-        create_connection: Makes the connection: a subclass of ClientConnection, or a function with its
-            signature.
+        sock (socket.socket | None, default None): A connected socket to use; made for ``uri`` if None.
+        ssl (ssl_module.SSLContext | None, default None): TLS for a ``wss`` URI; that of ``ssl.create_default_context()``
+            if None, since it trusts whom the system trusts.
+        server_hostname (str | None, default None): The name that the server's certificate must have; that in ``uri`` if
+            None.
+        origin (str | None, default None): Value of the Origin header, for servers that want one; programs that are no
+            browsers have none.
+        extensions (Sequence[AnyExtensionFactory] | None, default None): Factories of extensions to offer besides
+            compression, in the order in which they encode; permessage-deflate among them takes the place of
+            ``compression``.
+        subprotocols (Sequence[str] | None, default None): Subprotocols to offer, the preferred one first; none, since
+            they are for applications to invent.
+        compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
+            (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
+            most messages are text that repeats itself; short ones are left as they are.
+        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt.
+        user_agent_header (str | None, default USER_AGENT): Value of the User-Agent header; None for none. Versions of
+            Python and wsframe, for those who read the server's logs.
+        proxy (str | Literal[True] | None, default True): True for the proxy that environment variables or the system's
+            settings name, if any, as other programs do; the address of one, ``http://``, ``https://``, ``socks5h://``
+            and so on; None for none.
+        proxy_ssl (ssl_module.SSLContext | None, default None): TLS to an ``https`` proxy; as for ``ssl`` if None.
+        proxy_server_hostname (str | None, default None): The name that the proxy's certificate must have; that in its
+            address if None.
+        open_timeout (float | None, default 10): Seconds for the opening handshake, with TLS and, for a client, TCP;
+            None for no limit. 10 are several round trips of a slow mobile network, and little for an attacker.
+        ping_interval (float | None, default 20): Seconds between keepalive pings; None for none. 20 are below the 30 to
+            60 after which proxies drop silent connections.
+        ping_timeout (float | None, default 20): Seconds to wait for a sign of life behind a ping; None for no limit.
+            Within 20, TCP has sent a lost segment again several times.
+        close_timeout (float | None, default 10): Seconds for the closing handshake, then TCP is cut; None for no limit.
+            10, for the same reasons as for the opening one.
+        max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
+            pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
+            field allow, thousands of connections fit into memory.
+        max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
+            reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
+            keep a task busy while more arrive.
+        logger (LoggerLike | None, default None): Where to log to; ``wsframe.client`` if None.
+        create_connection (Callable[..., ClientConnection] | None, default None): Makes the connection: a subclass of
+            ClientConnection, which it is if None, or a function with its signature.
 
     Raises:
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.

@@ -1,0 +1,105 @@
+"""What docstrings tell of the options of ``connect`` and ``serve``: all, with types and defaults, in the same words."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import wsframe
+import wsframe.asyncio.client
+import wsframe.asyncio.server
+import wsframe.sync.client
+
+COMMON = [
+    "compression",
+    "open_timeout",
+    "ping_interval",
+    "ping_timeout",
+    "close_timeout",
+    "max_size",
+    "max_queue",
+    "write_limit",
+]
+"""Options that mean the same on both sides."""
+
+CLIENTS = [
+    *(name for name in COMMON if name != "write_limit"),
+    "origin",
+    "extensions",
+    "subprotocols",
+    "additional_headers",
+    "user_agent_header",
+    "proxy",
+    "logger",
+    "create_connection",
+]
+"""Options that mean the same with and without an event loop."""
+
+FUNCTIONS = {
+    "connect": (wsframe.connect, wsframe.connect, wsframe.asyncio.client),
+    "serve": (wsframe.serve, wsframe.serve, wsframe.asyncio.server),
+    # Its options are those of reconnect.
+    "sync": (wsframe.sync.client.connect, wsframe.sync.client.reconnect, wsframe.sync.client),
+}
+
+
+def documented(owner):
+    """Read the list of arguments: for each its type, its default and the text, None for what is not told."""
+    section = re.search(r"^Args:\n(.*?)^\w", inspect.getdoc(owner), re.MULTILINE | re.DOTALL)[1]
+    found = {}
+    for entry in re.split(r"\n    (?=\w)", "\n" + section.rstrip())[1:]:
+        text = " ".join(entry.split())
+        name, kind, default, words = re.fullmatch(r"(\w+) \((.*?)(?:, default ([^ ]+))?\): (.*)", text).groups()
+        found[name] = (kind, default, words)
+    return found
+
+
+def parameters(owner):
+    return {name: parameter for name, parameter in inspect.signature(owner).parameters.items() if name != "self"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_all_options_are_documented_with_type_and_default(function):
+    owner, options, module = FUNCTIONS[function]
+    told = documented(owner)
+    taken = parameters(options)
+    if function == "sync":
+        taken = {name: taken[name] for name in taken if name not in ("process_exception", "reconnect_delays")}
+        taken["legacy"] = parameters(owner)["legacy"]
+    assert set(told) == set(taken)
+    for name, parameter in taken.items():
+        kind, default, words = told[name]
+        assert kind == parameter.annotation, name
+        if parameter.default is inspect.Parameter.empty:
+            assert default is None, name
+        else:
+            assert eval(default, vars(module)) == parameter.default, name
+        assert words.endswith("."), name
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_servers_and_clients_tell_the_same(name):
+    assert documented(wsframe.serve)[name] == documented(wsframe.connect)[name]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_clients_tell_the_same_with_and_without_an_event_loop(name):
+    assert documented(wsframe.sync.client.connect)[name] == documented(wsframe.connect)[name]
+
+
+@pytest.mark.parametrize("name", ["open_timeout", "ping_interval", "ping_timeout", "close_timeout"])
+def test_times_are_in_seconds(name):
+    assert documented(wsframe.connect)[name][2].startswith("Seconds ")
+
+
+@pytest.mark.parametrize("name", ["max_size", "write_limit"])
+def test_sizes_are_in_bytes(name):
+    assert documented(wsframe.connect)[name][2].startswith("Bytes ")
+
+
+def test_reconnect_refers_to_connect_for_what_is_the_same():
+    section = inspect.getdoc(wsframe.sync.client.reconnect)
+    for name in parameters(wsframe.sync.client.reconnect):
+        assert re.search(rf"^    {name}[: ]", section, re.MULTILINE), name
