@@ -395,13 +395,13 @@ def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientCon
 
     Args:
         uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
-        legacy (bool | None, default None): False to return what ``reconnect`` returns, which ``websockets`` has announced
-            to become the default there.
+        legacy (bool | None, default None): False to return what ``reconnect`` returns, which ``websockets`` has
+            announced to become the default there.
         kwargs (Any): The options below; others are passed on to ``socket.create_connection``, where ``address``
             overrides where TCP goes to.
         sock (socket.socket | None, default None): A connected socket to use; made for ``uri`` if None.
-        ssl (ssl_module.SSLContext | None, default None): TLS for a ``wss`` URI; that of ``ssl.create_default_context()``
-            if None, since it trusts whom the system trusts.
+        ssl (ssl_module.SSLContext | None, default None): TLS for a ``wss`` URI; that of
+            ``ssl.create_default_context()`` if None, since it trusts whom the system trusts.
         server_hostname (str | None, default None): The name that the server's certificate must have; that in ``uri`` if
             None.
         origin (str | None, default None): Value of the Origin header, for servers that want one; programs that are no
