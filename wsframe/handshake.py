@@ -415,7 +415,9 @@ class ClientHandshake:
         if len(chosen) > 1:
             raise InvalidHeader("Sec-WebSocket-Protocol", f"multiple values: {', '.join(chosen)}")
         if chosen:
-            if chosen[0] not in (self._subprotocols or ()):
+            if self._subprotocols is None:
+                raise NegotiationError("no subprotocols supported")
+            if chosen[0] not in self._subprotocols:
                 raise NegotiationError(f"unsupported subprotocol: {chosen[0]}")
             self.subprotocol = chosen[0]
 

@@ -113,9 +113,9 @@ def test_agreed_extensions_are_in_the_order_of_the_response():
 @pytest.mark.parametrize(
     ("response", "message"),
     [
-        (["z"], "the server chose an extension that was not offered: z"),
-        (["x, z"], "the server chose an extension that was not offered: z"),
-        (["X"], "the server chose an extension that was not offered: X"),
+        (["z"], r"Unsupported extension: name = z, params = \[\]"),
+        (["x, z"], r"Unsupported extension: name = z, params = \[\]"),
+        (["X"], r"Unsupported extension: name = X, params = \[\]"),
         (["x, x"], "the server chose an extension twice: x"),
         (["x", "x; a"], "the server chose an extension twice: x"),
         (["x; bad"], "unwanted"),
@@ -128,8 +128,17 @@ def test_c4_response_that_cannot_be_accepted_is_an_error(response, message):
 
 
 def test_nothing_was_offered():
-    with pytest.raises(NegotiationError, match="not offered"):
+    with pytest.raises(NegotiationError, match="no extensions supported"):
         check_agreed(parse_extensions(["x"]), [])
+
+
+def test_one_extension_may_be_offered_with_several_factories():
+    factories = [Factory("x", "a", "c"), Factory("x", "b", "c")]
+    for parameter in ("a", "b"):
+        (extension,) = check_agreed(parse_extensions([f"x; {parameter}"]), factories)
+        assert extension.parameters == [(parameter, None)]
+    with pytest.raises(NegotiationError, match="Unsupported extension: name = x, params = "):
+        check_agreed(parse_extensions(["x; c"]), factories)
 
 
 def test_extension_holds_nothing_by_default():

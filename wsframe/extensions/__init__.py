@@ -10,6 +10,7 @@ extension is to a handshake and to a connection, and knows nothing of what it do
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
 from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
@@ -289,12 +290,23 @@ def check_agreed(response: Sequence[ExtensionOffer], factories: Sequence[Extensi
     Raises:
         NegotiationError: If it was not offered, is there twice, or has parameters that cannot be accepted.
     """
+    if response and not factories:
+        raise NegotiationError("no extensions supported")
     extensions: dict[str, Extension] = {}
-    available = {factory.name: factory for factory in factories}
     for name, parameters in response:
-        if name not in available:
-            raise NegotiationError(f"the server chose an extension that was not offered: {name}")
+        offered = [factory for factory in factories if factory.name == name]
         if name in extensions:
             raise NegotiationError(f"the server chose an extension twice: {name}")
-        extensions[name] = available[name].accept_response(parameters)
+        if len(offered) == 1:
+            # It tells what is wrong with the parameters.
+            extensions[name] = offered[0].accept_response(parameters)
+        else:
+            extensions[name] = _first_accepting(offered, name, parameters)
     return list(extensions.values())
+
+
+def _first_accepting(factories: Sequence[ExtensionFactory], name: str, parameters: Parameters) -> Extension:
+    for factory in factories:
+        with contextlib.suppress(NegotiationError):
+            return factory.accept_response(parameters)
+    raise NegotiationError(f"Unsupported extension: name = {name}, params = {parameters}")
