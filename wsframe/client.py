@@ -5,6 +5,7 @@ It decides, and waits for nothing: ``asyncio.client`` and ``sync.client`` do.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import urllib.parse
@@ -12,12 +13,16 @@ from collections.abc import Generator
 
 from wsframe.datastructures import Headers, HeadersLike
 from wsframe.exceptions import InvalidMessage, InvalidStatus, InvalidURI, SecurityError
+from wsframe.http11 import Request, Response
+from wsframe.typing import LoggerLike
 from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = [
     "MAX_REDIRECTS",
     "backoff",
     "is_same_origin",
+    "log_request",
+    "log_response",
     "process_exception",
     "redirect_target",
     "without_credentials",
@@ -136,3 +141,21 @@ def is_same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
 def without_credentials(headers: HeadersLike) -> Headers:
     """Return headers without those that are meant for one origin only."""
     return Headers((name, value) for name, value in Headers(headers).raw_items() if name.lower() not in _CREDENTIALS)
+
+
+def log_request(logger: LoggerLike, request: Request) -> None:
+    """Log a handshake request, if anybody wants to know that much."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("> %s %s %s", request.method, request.path, request.protocol)
+        for name, value in request.headers.raw_items():
+            logger.debug("> %s: %s", name, value)
+
+
+def log_response(logger: LoggerLike, response: Response) -> None:
+    """Log a handshake response, if anybody wants to know that much."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("< HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+        for name, value in response.headers.raw_items():
+            logger.debug("< %s: %s", name, value)
+        if response.body:
+            logger.debug("< [body] (%d bytes)", len(response.body))

@@ -251,6 +251,21 @@ def test_logger_may_be_given(caplog):
         with connect(server.uri, logger=logging.getLogger("mine")) as websocket:
             assert websocket.wait_closed(PATIENCE_S)
     assert [record[0] for record in caplog.record_tuples] == ["mine"]
+    assert caplog.records[0].websocket.id == websocket.id
+
+
+def test_debug_log_shows_the_opening_handshake(caplog):
+    async def refuse(peer):
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 403 No\r\nX: y\r\nContent-Length: 5\r\n\r\nsorry")
+
+    with caplog.at_level(logging.DEBUG, "wsframe.client"), raw(refuse) as server:
+        with pytest.raises(InvalidStatus):
+            connect(server.uri + "a", user_agent_header="me")
+    messages = [record.getMessage() for record in caplog.records if record.name == "wsframe.client"]
+    assert messages[0] == "> GET /a HTTP/1.1"
+    assert "> User-Agent: me" in messages
+    assert messages[-4:] == ["< HTTP/1.1 403 No", "< X: y", "< Content-Length: 5", "< [body] (5 bytes)"]
 
 
 def test_unix_socket(tmp_path, monkeypatch):
@@ -323,7 +338,7 @@ def test_ssl_context_is_the_old_name(server_tls, client_tls, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     path = unix_path(tmp_path)
     with running(lambda: wsframe.unix_serve(echo, path, ssl=server_tls)):
-        with pytest.warns(DeprecationWarning, match="use ssl"):
+        with pytest.warns(DeprecationWarning, match="ssl_context was renamed to ssl"):
             unix_connect(path, ssl_context=client_tls).close()
 
 

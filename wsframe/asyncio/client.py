@@ -22,13 +22,15 @@ from wsframe.client import (
     MAX_REDIRECTS,
     backoff,
     is_same_origin,
+    log_request,
+    log_response,
     process_exception,
     redirect_target,
     without_credentials,
 )
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
-from wsframe.datastructures import Headers, HeadersLike
+from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory
 from wsframe.exceptions import InvalidHandshake, SecurityError
 from wsframe.extensions import AnyExtensionFactory
@@ -91,17 +93,11 @@ class ClientConnection(Connection):
             self.request.headers["User-Agent"] = user_agent_header
         if self.state is State.CLOSED:
             handshake.receive_eof()
-        self._log_head(">", f"GET {self.request.path} HTTP/1.1", self.request.headers)
+        log_request(self.logger, self.request)
         self._handshake = handshake
         self._handshake_done = self.loop.create_future()
         self.transport.write(self.request.serialize())
         await self._handshake_done
-
-    def _log_head(self, direction: str, start_line: str, headers: Headers) -> None:
-        if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug("%s %s", direction, start_line)
-            for name, value in headers.raw_items():
-                self.logger.debug("%s %s: %s", direction, name, value)
 
     def _on_handshake_data(self, data: memoryview) -> None:
         handshake = self._handshake
@@ -116,12 +112,9 @@ class ClientConnection(Connection):
             self._finish_handshake(exc)
 
     def _check_response(self, handshake: ClientHandshake) -> None:
-        response = self.response
-        assert response is not None
-        self._log_head("<", f"HTTP/1.1 {response.status_code:d} {response.reason_phrase}", response.headers)
-        if response.body:
-            self.logger.debug("< [body] (%d bytes)", len(response.body))
-        handshake.check(response)
+        assert self.response is not None
+        log_response(self.logger, self.response)
+        handshake.check(self.response)
         self._opened(handshake)
         self._finish_handshake(None)
 

@@ -21,6 +21,8 @@ from wsframe.client import (
     MAX_REDIRECTS,
     backoff,
     is_same_origin,
+    log_request,
+    log_response,
     process_exception,
     redirect_target,
     without_credentials,
@@ -87,6 +89,7 @@ class ClientConnection(Connection):
             self.request.headers.update(additional_headers)
         if user_agent_header is not None and "User-Agent" not in self.request.headers:
             self.request.headers["User-Agent"] = user_agent_header
+        log_request(self.logger, self.request)
         deadline = Deadline(timeout)
         try:
             self._wire.write(self._wire.queue(self.request.serialize()), deadline)
@@ -98,6 +101,7 @@ class ClientConnection(Connection):
         except OSError:
             # The end of the response, if it has no other.
             self.response = opening.receive_eof()
+        log_response(self.logger, self.response)
         opening.check(self.response)
         self.protocol.open(opening.subprotocol, opening.extensions)
         if opening.unread:
@@ -187,7 +191,7 @@ class reconnect:  # noqa: N801 - used like a function
         **kwargs: Any,
     ) -> None:
         if ssl is None and "ssl_context" in kwargs:
-            warnings.warn("ssl_context is deprecated, as in websockets; use ssl", DeprecationWarning, stacklevel=3)
+            warnings.warn("ssl_context was renamed to ssl", DeprecationWarning, stacklevel=3)
             ssl = kwargs.pop("ssl_context")
         self.uri = uri
         self.ws_uri: WebSocketURI = parse_uri(uri)
@@ -283,7 +287,7 @@ class reconnect:  # noqa: N801 - used like a function
         except BaseException:
             wire.close()
             raise
-        connection.logger = self.logger
+        connection.log_to(self.logger)
         connection.opening = ClientHandshake(self.ws_uri, **self._handshake_options)
         try:
             connection.handshake(self.additional_headers, self.user_agent_header, deadline.timeout())

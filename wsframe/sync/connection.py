@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -29,6 +30,7 @@ from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIM
 from wsframe.prepared import PreparedMessage
 from wsframe.sync.utils import Deadline
 from wsframe.sync.wire import Wire
+from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -82,9 +84,7 @@ class Connection:
         self.ping_timeout = ping_timeout
         self.close_timeout = close_timeout
         self.id = uuid.uuid4()
-        self.logger: logging.Logger | logging.LoggerAdapter[Any] = logging.getLogger(
-            f"wsframe.{protocol.role.name.lower()}"
-        )
+        self.log_to(logging.getLogger(f"wsframe.{protocol.role.name.lower()}"))
         self.request: Request | None = None
         self.response: Response | None = None
         self.latency = 0.0
@@ -126,6 +126,10 @@ class Connection:
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
+
+    def log_to(self, logger: LoggerLike) -> None:
+        """Log to somewhere else; records have the connection as ``websocket``."""
+        self.logger: LoggerLike = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
     # What people look at
 
