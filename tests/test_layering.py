@@ -51,6 +51,7 @@ RANKS = {
     6: [
         "adapters",
         "adapters.tornado",
+        "adapters.hypercorn",
         "adapters.wsproto.typing",
         "adapters.wsproto.events",
         "adapters.wsproto.utilities",

@@ -110,6 +110,13 @@ HOSTS: dict[str, Host] = {
             tested=["17"],
         ),
         Host(
+            "hypercorn",
+            module="hypercorn",
+            adapter="wsframe.adapters.hypercorn",
+            hook="hypercorn.protocol.ws_stream.WSStream.app_send, hypercorn.protocol.h11.H11Protocol.handle",
+            tested=["0.18"],
+        ),
+        Host(
             "wsproto",
             module="wsproto",
             adapter="wsframe.adapters.wsproto.installed",

@@ -90,8 +90,9 @@ class Connection:
         """
         state = self._state
         if state is ConnectionState.OPEN:
-            if isinstance(event, Message):
-                return bytes(self._proto.send_data(event.data, event.message_finished))
+            # The types first: wsproto's classes are abstract ones, whose isinstance() is slow.
+            if type(event) in (TextMessage, BytesMessage) or isinstance(event, Message):
+                return bytes(self._proto.send_data(event.data, event.message_finished))  # type: ignore[attr-defined]
             if isinstance(event, Ping):
                 return bytes(self._proto.ping(event.payload))
             if isinstance(event, Pong):

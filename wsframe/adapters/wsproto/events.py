@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -29,7 +28,7 @@ __all__ = [
 T = TypeVar("T", bytes | bytearray, str)
 
 
-class Event(ABC):  # noqa: B024 - nothing to override
+class Event:
     """Base class of all events."""
 
 

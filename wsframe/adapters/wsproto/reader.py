@@ -53,6 +53,7 @@ class MessageReader:
         "_decoder",
         "_deflate",
         "_fail",
+        "_fault",
         "_fin",
         "_frames",
         "_key",
@@ -72,6 +73,8 @@ class MessageReader:
         self._fail = fail
         self._deflate = deflate
         self._stopped = False
+        # What the parser has found behind the frames that it has given.
+        self._fault: Fault | None = None
         # Bytes that nobody has looked at yet.
         self._received: list[bytes] = []
         # Whole frames not taken yet, the first one last; and the bytes behind them, which the parser has seen.
@@ -101,9 +104,12 @@ class MessageReader:
         if not frames:
             if self._remaining:
                 return self._read_payload()
-            frames = self._parse()
+            if self._received:
+                frames = self._parse()
             if not frames:
-                return self._begin_payload()
+                if self._fault is not None:
+                    raise self._failure(self._fault)
+                return self._begin_payload() if self._tail else None
         frame = frames.pop()
         opcode = frame.opcode
         if opcode >= Opcode.CLOSE:
@@ -119,22 +125,17 @@ class MessageReader:
     def _parse(self) -> list[Frame]:
         """Parse what was received; return whole frames, the first one last."""
         received = self._received
-        if received:
-            data = received[0] if len(received) == 1 else b"".join(received)
-            received.clear()
-            parser = self._parser
-            frames = parser.feed(data)
-            pending = parser.pending_bytes
-            self._tail = (self._tail + data)[-pending:] if pending else b""
-            if frames:
-                frames.reverse()
-                self._frames = frames
-                return frames
-        fault = self._parser.fault
-        if fault is not None and not self._stopped:
-            self._stop()
-            raise self._fail(fault)
-        return []
+        data = received[0] if len(received) == 1 else b"".join(received)
+        received.clear()
+        parser = self._parser
+        frames = parser.feed(data)
+        pending = parser.pending_bytes
+        self._tail = (self._tail + data)[-pending:] if pending else b""
+        self._fault = parser.fault
+        if len(frames) > 1:
+            frames.reverse()
+        self._frames = frames
+        return frames
 
     def _begin_payload(self) -> Piece | None:
         """Go over to reading a partial frame if a byte of its payload is there; the parser has judged its header."""
@@ -204,14 +205,12 @@ class MessageReader:
             try:
                 data = payload = self._deflate.decode(Frame(opcode, payload, finished, rsv1)).payload
             except ProtocolError as exc:
-                self._stop()
-                raise self._fail(exc.fault or Fault.INVALID_DEFLATE) from exc
+                raise self._failure(exc.fault or Fault.INVALID_DEFLATE) from exc
         if self._decoder is not None:
             try:
                 data = self._decoder.decode(payload, finished)
             except UnicodeDecodeError as exc:
-                self._stop()
-                raise self._fail(Fault.INVALID_UTF8_TEXT) from exc
+                raise self._failure(Fault.INVALID_UTF8_TEXT) from exc
         message = self._opcode
         assert message is not None
         if finished:
@@ -219,8 +218,13 @@ class MessageReader:
             self._decoder = None
         return message, data, frame_finished, finished
 
+    def _failure(self, fault: Fault) -> Exception:
+        self._stop()
+        return self._fail(fault)
+
     def _stop(self) -> None:
         self._stopped = True
+        self._fault = None
         self._remaining = 0
         self._received.clear()
         self._frames.clear()
