@@ -82,6 +82,20 @@ HOSTS: dict[str, Host] = {
     host.name: host
     for host in [
         Host(
+            "autobahn",
+            module="autobahn",
+            adapter="wsframe.adapters.autobahn",
+            hook="create_xor_masker, XorMaskerNull and Utf8Validator of autobahn.websocket.protocol",
+            tested=["26.10"],
+        ),
+        Host(
+            "gevent-websocket",
+            module="geventwebsocket",
+            adapter="wsframe.adapters.gevent_websocket",
+            hook="mask_payload and unmask_payload of Header, and Utf8Validator, of geventwebsocket.websocket",
+            tested=["0.10"],
+        ),
+        Host(
             "tornado",
             module="tornado",
             adapter="wsframe.adapters.tornado",
@@ -115,6 +129,13 @@ HOSTS: dict[str, Host] = {
             adapter="wsframe.adapters.hypercorn",
             hook="hypercorn.protocol.ws_stream.WSStream.app_send, hypercorn.protocol.h11.H11Protocol.handle",
             tested=["0.18"],
+        ),
+        Host(
+            "websockify",
+            module="websockify",
+            adapter="wsframe.adapters.websockify",
+            hook="websockify.websocket.WebSocket._mask, _unmask",
+            tested=["0.13"],
         ),
         Host(
             "wsproto",
