@@ -11,6 +11,7 @@ from wsframe.asyncio.client import ClientConnection, connect, unix_connect
 from wsframe.asyncio.protocol import WebSocketProtocol
 from wsframe.asyncio.router import Router, route, unix_route
 from wsframe.asyncio.server import Server, ServerConnection, basic_auth, serve, unix_serve
+from wsframe.cimport import get_include
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Opcode, Role, State
 from wsframe.datastructures import Headers, HeadersLike, MultipleValuesError
@@ -78,6 +79,7 @@ __all__ = [
     "basic_auth",
     "broadcast",
     "connect",
+    "get_include",
     "new_masking_key",
     "route",
     "patch",

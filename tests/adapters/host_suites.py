@@ -118,7 +118,7 @@ SUITES = {
         passed=80,
         failed=1,
         needs=["pytest<9", "pytest-asyncio", "pytest-trio", "trio", "h2==4.4.1", "wsproto==1.3.2", "httpx", "mock"],
-        arguments=["tests/protocol/test_ws_stream.py", "tests/asyncio", "tests/protocol/test_h11.py"],
+        arguments=["-o", "addopts=", "tests/protocol/test_ws_stream.py", "tests/asyncio", "tests/protocol/test_h11.py"],
         tests=["tests", "pyproject.toml"],
     ),
     "httpx-ws": Suite(
@@ -136,6 +136,7 @@ SUITES = {
             "wsproto==1.3.2",
         ],
         tests=["tests", "pyproject.toml"],
+        arguments=["-o", "addopts=", "tests"],
     ),
     "simple-websocket": Suite(
         "simple-websocket==1.1.0", host="wsproto", passed=47, needs=["pytest<9", "wsproto==1.3.2", "flask"]
@@ -181,17 +182,26 @@ def run(command: Sequence[object], **options: object) -> subprocess.CompletedPro
     )
 
 
-def prepare(suite: Suite, folder: pathlib.Path) -> pathlib.Path:
+PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
+
+
+def build_wheel(folder: pathlib.Path) -> pathlib.Path:
+    """Build wsframe; return the wheel."""
+    subprocess.run([sys.executable, *PIP, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def prepare(suite: Suite, wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Make the virtual environment and fetch the tests; return the interpreter."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", suite.requirement, *suite.needs, ROOT], check=True)
+    subprocess.run([python, *PIP, "install", suite.requirement, *suite.needs, wheel], check=True)
     if suite.tests:
         project = re.sub(r"\[.*\]", "", suite.requirement)
         name = project.partition("==")[0]
         sdists = folder / "sdist"
-        subprocess.run([*pip, "download", "--no-deps", "--no-binary", name, "-d", sdists, project], check=True)
+        subprocess.run([python, *PIP, "download", "--no-deps", "--no-binary", name, "-d", sdists, project], check=True)
         (archive,) = sdists.glob("*.tar.gz")
         with tarfile.open(archive) as tar:
             tar.extractall(sdists, filter="data")
@@ -221,12 +231,12 @@ def count(output: str) -> tuple[int, int]:
     return passed, failed
 
 
-def check(name: str, suite: Suite, verbose: bool) -> bool:
+def check(name: str, suite: Suite, wheel: pathlib.Path, verbose: bool) -> bool:
     """Run the tests without and with wsframe; return whether the counts are those recorded."""
     right = True
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wsframe-hosts-")))
-        python = prepare(suite, folder)
+        python = prepare(suite, wheel, folder)
         for host in ("", suite.host):
             environment = {**os.environ, **dict(suite.environment), "PYTHONPATH": str(folder), "WSFRAME_HOST": host}
             done = run([python, *RUNNERS[suite.runner], *suite.arguments], cwd=folder, env=environment)
@@ -246,7 +256,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(SUITES)}; all of them by default")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the tests print")
     options = parser.parse_args()
-    results = [check(name, SUITES[name], options.verbose) for name in options.names or SUITES]
+    with tempfile.TemporaryDirectory(prefix="wsframe-hosts-") as folder:
+        wheel = build_wheel(pathlib.Path(folder))
+        results = [check(name, SUITES[name], wheel, options.verbose) for name in options.names or SUITES]
     print(f"{results.count(True)} passed, {results.count(False)} failed")
     return 0 if all(results) else 1
 

@@ -1,4 +1,4 @@
-"""``wsframe.patch("tornado")``; tornado's own tests run too, behind the patch (``.ci/hosts``)."""
+"""``wsframe.patch("tornado")``; tornado's own tests run too, behind the patch (``host_suites.py``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``wsframe.adapters.uvicorn`` under uvicorn; its own tests run too, from its sdist (``.ci/hosts``)."""
+"""``wsframe.adapters.uvicorn`` under uvicorn; its own tests run too, from its sdist (``host_suites.py``)."""
 
 from __future__ import annotations
 
