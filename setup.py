@@ -1,11 +1,13 @@
 """The extension modules and the two switches; everything else is in pyproject.toml."""
 
+import glob
 import os
 import runpy
 import sys
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CCompilerError
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -49,6 +51,18 @@ class BuildExtensions(build_ext):
         super().build_extensions()
 
 
+class BuildPython(build_py):
+    """Add what others need to cimport."""
+
+    def run(self):
+        super().run()
+        if not (NO_EXTENSIONS or self.editable_mode):
+            for source in glob.glob("src/*.h") + glob.glob("src/wsframe/*.pxd"):
+                target = os.path.join(self.build_lib, "wsframe", "_include", os.path.relpath(source, "src"))
+                self.mkpath(os.path.dirname(target))
+                self.copy_file(source, target)
+
+
 def extensions():
     if NO_EXTENSIONS:
         return []
@@ -76,4 +90,4 @@ def extensions():
     return modules
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython})
