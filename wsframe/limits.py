@@ -45,8 +45,8 @@ WRITE_LIMIT = 2**15
 """Bytes in the write buffer above which sending pauses: more than a round trip's worth for most connections."""
 
 
-READ_SIZE = 64 * 1024
-"""Bytes of the read buffer that all connections of an event loop share: what stays in a second-level cache."""
+READ_SIZE = 256 * 1024
+"""Bytes of the read buffer that all connections of an event loop share: one system call for most of what arrives."""
 
 JOINED_BYTES = 64 * 1024
 """Bytes from which joining messages to one write saves less than copying them costs."""

@@ -386,7 +386,6 @@ From a read to messages, and from messages to a write.
         cdef Py_ssize_t count = PyList_GET_SIZE(output)
         cdef Py_ssize_t size = 0
         cdef Py_ssize_t i
-        cdef bytes data
         for i in range(count):
             size += PyBytes_GET_SIZE(<bytes>output[i])
         self.protocol.bytes_sent += size
@@ -397,14 +396,32 @@ From a read to messages, and from messages to a write.
                 size = self.write_pieces(output, size)
                 if size == 0:
                     return 0
-        data = <bytes>output[0] if count == 1 else b"".join(output)
         if self._fd >= 0 and not self._transport_writes:
-            size = self.write_pieces([data], size)
+            output = [b"".join(output)]
+            size = self.write_pieces(output, size)
             if size == 0:
                 return 0
         self._transport_closing = self._transport.is_closing()
         if not self._transport_closing:
-            self._transport.write(data if size == PyBytes_GET_SIZE(data) else memoryview(data)[-size:])
+            self.write_rest(output, size)
+        return 0
+
+    cdef int write_rest(self, list output, Py_ssize_t size) except -1:
+        """Have the transport write the last ``size`` bytes."""
+        cdef Py_ssize_t first = PyList_GET_SIZE(output)
+        cdef Py_ssize_t found = 0
+        cdef bytes data
+        while found < size:
+            first -= 1
+            found += PyBytes_GET_SIZE(<bytes>output[first])
+        data = <bytes>output[first]
+        rest = data if found == size else memoryview(data)[found - size:]
+        if first == PyList_GET_SIZE(output) - 1:
+            self._transport.write(rest)
+        elif size < LONG_WRITE:
+            self._transport.write(b"".join([rest, *output[first + 1:]]))
+        else:
+            self._transport.writelines([rest, *output[first + 1:]])
         return 0
 
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
