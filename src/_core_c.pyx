@@ -227,6 +227,32 @@ The part of a connection that every message passes through: frames to events, me
             raise TypeError("a bytes-like object is required, not 'str'")
         self.send_message(BINARY, data, fin, compress)
 
+    def send_prepared(self, message: PreparedMessage) -> None:
+        """Send a message that was prepared for many connections.
+
+        Args:
+            message: The message.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self.push(message)
+
+    cdef int push(self, object message) except -1:
+        cdef object frame = None
+        if self.state is not OPEN or self._sending_fragments:
+            self._check_message_can_start()
+        if not self._masks and not PyList_GET_SIZE(self.extensions):
+            frame = message.plain_frame
+        if frame is None:
+            frame = message.serialize(self.role, self.extensions)
+        self._output.append(frame)
+        self.frames_sent += 1
+        self.messages_sent += 1
+        self.payload_bytes_sent += PyBytes_GET_SIZE(<bytes>message.payload)
+        return 0
+
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""
         cdef list output = self.output()

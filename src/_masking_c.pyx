@@ -9,7 +9,12 @@ from cpython.buffer cimport (
     PyBuffer_ToContiguous,
     PyObject_GetBuffer,
 )
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Check, PyByteArray_GET_SIZE
+from cpython.bytearray cimport (
+    PyByteArray_AS_STRING,
+    PyByteArray_Check,
+    PyByteArray_CheckExact,
+    PyByteArray_GET_SIZE,
+)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.memoryview cimport PyMemoryView_Check
@@ -24,6 +29,11 @@ cdef extern from *:
     #define POOL_SIZE 4096
     /* With a GIL one pool serves all threads. Without, two could take the same key: each has a pool of its own. */
     #ifndef Py_GIL_DISABLED
+    #define HAS_GIL 1
+    #else
+    #define HAS_GIL 0
+    #endif
+    #ifndef Py_GIL_DISABLED
     #define POOL_STORAGE static
     #elif defined(_MSC_VER)
     #define POOL_STORAGE static __declspec(thread)
@@ -34,6 +44,7 @@ cdef extern from *:
     POOL_STORAGE Py_ssize_t pool_used = POOL_SIZE;
     """
     const Py_ssize_t POOL_SIZE
+    const bint HAS_GIL
     unsigned char *pool
     Py_ssize_t pool_used
 
@@ -100,6 +111,16 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
     shift = PyLong_AsLongAndOverflow(phase, &overflow)
     if overflow or not 0 <= shift <= 3:
         raise ValueError("phase must be between 0 and 3")
+    if HAS_GIL and PyByteArray_CheckExact(buffer):
+        # Nobody can resize it meanwhile.
+        mask_copy(
+            <unsigned char *>PyByteArray_AS_STRING(buffer),
+            <const unsigned char *>PyByteArray_AS_STRING(buffer),
+            <size_t>PyByteArray_GET_SIZE(buffer),
+            mask_turn_key(key, <size_t>shift),
+            kernel,
+        )
+        return
     PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO)
     try:
         if view.readonly:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wsframe.events import Event
     from wsframe.extensions import Extension
     from wsframe.limits import Limits
+    from wsframe.prepared import PreparedMessage
 
 __all__ = ["Core"]
 
@@ -233,6 +234,22 @@ class Core:
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str'")
         self._send_message(Opcode.BINARY, data, fin, compress)
+
+    def send_prepared(self, message: PreparedMessage) -> None:
+        """Send a message that was prepared for many connections.
+
+        Args:
+            message: The message.
+
+        Raises:
+            InvalidState: If the connection is not open.
+            ProtocolError: If a fragmented message is in progress.
+        """
+        self._check_message_can_start()
+        self._output.append(message.serialize(self.role, self.extensions))
+        self.frames_sent += 1
+        self.messages_sent += 1
+        self.payload_bytes_sent += len(message.payload)
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""

@@ -33,7 +33,6 @@ from wsframe.exceptions import (
 from wsframe.extensions import Extension
 from wsframe.framing import Frame
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
 from wsframe.uri import WebSocketURI
 
 if TYPE_CHECKING:
@@ -165,22 +164,6 @@ class Connection(Core):
         return Failed(fault)
 
     # Sending
-
-    def send_prepared(self, message: PreparedMessage) -> None:
-        """Send a message that was prepared for many connections.
-
-        Args:
-            message: The message.
-
-        Raises:
-            InvalidState: If the connection is not open.
-            ProtocolError: If a fragmented message is in progress.
-        """
-        self._check_message_can_start()
-        self._output.append(message.serialize(self.role, self.extensions))
-        self.frames_sent += 1
-        self.messages_sent += 1
-        self.payload_bytes_sent += len(message.payload)
 
     def send_continuation(self, data: str | Buffer, fin: bool) -> None:
         """Send the next fragment of a message (RFC 6455 §5.4).

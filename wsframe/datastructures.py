@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Protocol, TypeAlias
 
@@ -38,11 +39,13 @@ class Headers(MutableMapping[str, str]):
             which would let application data add lines of its own (RFC 9110 §5.5), or others than ISO-8859-1.
     """
 
-    __slots__ = ("_lines", "_values")
+    __slots__ = ("_index", "_lines")
 
     def __init__(self, *args: HeadersLike, **kwargs: str) -> None:
-        self._lines: list[tuple[str, str]] = []
-        self._values: dict[str, list[str]] = {}
+        # Name, value, name, value and so on: connections keep their headers, so they should be small.
+        self._lines: list[str] = []
+        # The values by their names in lower case, from the first lookup on.
+        self._index: dict[str, list[str]] | None = None
         self.update(*args, **kwargs)
 
     @classmethod
@@ -54,14 +57,28 @@ class Headers(MutableMapping[str, str]):
         return headers
 
     def _append(self, name: str, value: str) -> None:
-        self._lines.append((name, value))
-        self._values.setdefault(name.lower(), []).append(value)
+        # The same names come on all connections.
+        self._lines += (sys.intern(name), value)
+        if self._index is not None:
+            self._index.setdefault(name.lower(), []).append(value)
+
+    @property
+    def _values(self) -> dict[str, list[str]]:
+        if self._index is None:
+            self._index = {}
+            for name, value in self.raw_items():
+                self._index.setdefault(name.lower(), []).append(value)
+        return self._index
+
+    def forget_index(self) -> None:
+        """Give up what makes lookups fast, until the next one: call this when there will hardly be any more."""
+        self._index = None
 
     def __str__(self) -> str:
-        return "".join(f"{name}: {value}\r\n" for name, value in self._lines) + "\r\n"
+        return "".join(f"{name}: {value}\r\n" for name, value in self.raw_items()) + "\r\n"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._lines!r})"
+        return f"{type(self).__name__}({list(self.raw_items())!r})"
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._values
@@ -89,7 +106,7 @@ class Headers(MutableMapping[str, str]):
     def __delitem__(self, name: str) -> None:
         name = name.lower()
         del self._values[name]
-        self._lines = [line for line in self._lines if line[0].lower() != name]
+        self._lines = [text for line in self.raw_items() if line[0].lower() != name for text in line]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
@@ -105,7 +122,7 @@ class Headers(MutableMapping[str, str]):
     def clear(self) -> None:
         """Remove all lines."""
         self._lines.clear()
-        self._values.clear()
+        self._index = None
 
     def update(self, *args: HeadersLike, **kwargs: str) -> None:
         """Add the lines of other headers, a mapping or an iterable of pairs; nothing is replaced."""
@@ -117,7 +134,8 @@ class Headers(MutableMapping[str, str]):
 
     def raw_items(self) -> Iterator[tuple[str, str]]:
         """Iterate over the lines as pairs of name and value, in order."""
-        return iter(self._lines)
+        texts = iter(self._lines)
+        return zip(texts, texts, strict=True)
 
     def serialize(self) -> bytes:
         """Write the lines and the empty line behind them."""

@@ -13,6 +13,7 @@ __all__ = [
     "OPEN_TIMEOUT_S",
     "PING_INTERVAL_S",
     "PING_TIMEOUT_S",
+    "PARSE_SIZE",
     "READ_SIZE",
     "SENDS_IN_A_ROW",
     "WRITE_LIMIT",
@@ -47,6 +48,9 @@ WRITE_LIMIT = 2**15
 
 READ_SIZE = 256 * 1024
 """Bytes of the read buffer that all connections of an event loop share: one system call for most of what arrives."""
+
+PARSE_SIZE = 64 * 1024
+"""Bytes of a read whose messages are handed out before more are parsed: of the smallest frames there are thousands."""
 
 JOINED_BYTES = 64 * 1024
 """Bytes from which joining messages to one write saves less than copying them costs."""

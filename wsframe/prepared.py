@@ -30,12 +30,13 @@ class PreparedMessage:
     Attributes:
         opcode: ``Opcode.TEXT`` or ``Opcode.BINARY``.
         payload: The message as bytes.
+        plain_frame: The frame that servers send without extensions, once one has; None before.
 
     Raises:
         TypeError: If ``data`` is neither.
     """
 
-    __slots__ = ("_frames", "_payloads", "opcode", "payload")
+    __slots__ = ("_frames", "_payloads", "opcode", "payload", "plain_frame")
 
     def __init__(self, data: str | Buffer, text: bool | None = None) -> None:
         if not isinstance(data, (str, bytes, bytearray, memoryview)):
@@ -44,6 +45,7 @@ class PreparedMessage:
             text = isinstance(data, str)
         self.opcode = Opcode.TEXT if text else Opcode.BINARY
         self.payload = data.encode() if isinstance(data, str) else bytes(data)
+        self.plain_frame: bytes | None = None
         self._payloads: dict[Any, bytes] = {}
         self._frames: dict[Any, bytes] = {}
 
@@ -68,6 +70,8 @@ class PreparedMessage:
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = serialize_frame(self.opcode, payload, rsv1=rsv1)
+            if key is None:
+                self.plain_frame = frame
         return frame
 
     def _encoded(self, key: tuple[Any, ...], extensions: Sequence[Extension]) -> bytes:

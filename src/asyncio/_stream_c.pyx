@@ -18,7 +18,7 @@ from asyncio import current_task
 
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
-from wsframe.limits import JOINED_BYTES, READ_SIZE, SENDS_IN_A_ROW
+from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE, SENDS_IN_A_ROW
 
 __all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]
 
@@ -112,6 +112,7 @@ cdef enum:
     RESULT
 
 cdef Py_ssize_t JOINED = JOINED_BYTES
+cdef Py_ssize_t AT_ONCE = PARSE_SIZE
 cdef int IN_A_ROW = SENDS_IN_A_ROW
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
@@ -125,19 +126,37 @@ cdef set SOCKET_TRANSPORTS = {
     ("uvloop.loop", "UnixTransport"),
 }
 
-cdef object read_buffers = weakref.WeakKeyDictionary()
+cdef object shares = weakref.WeakKeyDictionary()
 
 
-cdef object read_buffer(object loop):
-    """Return the read buffer of an event loop.
+cdef class Share:
+    """What the connections of an event loop share.
 
-    ``get_buffer``, the read and ``buffer_updated`` follow one another without anything in between, so an
-    idle connection needs no buffer of its own.
+    The read buffer: ``get_buffer``, the read and ``buffer_updated`` follow one another without anything in between, so
+    an idle connection needs none of its own. And the end of a turn of the event loop, at which they write what they
+    have sent behind their first message in it.
     """
-    cdef object view = read_buffers.get(loop)
-    if view is None:
-        view = read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return view
+
+    cdef object buffer
+    cdef list joining
+
+    def end_turn(self) -> None:
+        cdef list streams = self.joining
+        self.joining = []
+        for stream in streams:
+            try:
+                (<Stream>stream).join()
+            except Exception as exc:
+                (<Stream>stream).loop.call_exception_handler({"message": "cannot write", "exception": exc})
+
+
+cdef Share share_of(object loop):
+    cdef Share share = shares.get(loop)
+    if share is None:
+        share = shares[loop] = Share.__new__(Share)
+        share.buffer = memoryview(bytearray(READ_SIZE))
+        share.joining = []
+    return share
 
 
 cdef class Stream:
@@ -172,6 +191,7 @@ From a read to messages, and from messages to a write.
     # Bytes sent in this turn of the event loop behind what was written at once; -1 at its beginning.
     cdef Py_ssize_t _joined_bytes
     cdef unsigned long _thread
+    cdef Share _share
     # A memoryview, its bytes and their number.
     cdef object _buffer
     cdef unsigned char *_bytes
@@ -191,6 +211,11 @@ From a read to messages, and from messages to a write.
     def __init__(self, protocol: Connection, write_high: int) -> None:
         self.protocol = protocol
         self._write_high = write_high
+
+    @property
+    def state(self) -> State:
+        """The state of the connection."""
+        return self.protocol.state
 
     # The transport
 
@@ -213,7 +238,8 @@ From a read to messages, and from messages to a write.
         self.transport = transport
         self.loop = loop
         self._thread = PyThread_get_thread_ident()
-        self._buffer = read_buffer(loop)
+        self._share = share_of(loop)
+        self._buffer = self._share.buffer
         self._bytes = <unsigned char *>PyByteArray_AS_STRING(self._buffer.obj)
         self._size = len(self._buffer)
 
@@ -287,11 +313,16 @@ From a read to messages, and from messages to a write.
 
     cdef int receive(self, const unsigned char *data, Py_ssize_t size) except -1:
         cdef Core protocol = self.protocol
+        cdef Py_ssize_t end = 0
         if protocol._hold_pongs and not self._write_paused:
             protocol.hold_pongs = self._transport.get_write_buffer_size() > self._write_high
         self._corked = True
         try:
-            self.handle(protocol.receive(data, size))
+            while end < size:
+                data += end
+                size -= end
+                end = min(size, AT_ONCE)
+                self.handle(protocol.receive(data, end))
         except Exception:
             self._application_failed()
         finally:
@@ -346,7 +377,9 @@ From a read to messages, and from messages to a write.
             return 0
         if self._joined_bytes < 0:
             self._joined_bytes = 0
-            self.loop.call_soon(self._join)
+            if not PyList_GET_SIZE(self._share.joining):
+                self.loop.call_soon(self._share.end_turn)
+            self._share.joining.append(self)
         else:
             # At least 2 bytes of header, so that an empty message counts too.
             self._joined_bytes += 2 + size
@@ -355,11 +388,12 @@ From a read to messages, and from messages to a write.
             self._joined_bytes = 0
         return self.flush()
 
-    def _join(self) -> None:
+    cdef int join(self) except -1:
         cdef bint joined = self._joined_bytes > 0
         self._joined_bytes = -1
         if joined and self.protocol.state is not CLOSED:
             self.flush()
+        return 0
 
     def _flush(self) -> None:
         """Write what there is to send, and end the TCP connection when its time has come."""
@@ -389,6 +423,9 @@ From a read to messages, and from messages to a write.
         for i in range(count):
             size += PyBytes_GET_SIZE(<bytes>output[i])
         self.protocol.bytes_sent += size
+        self._transport_closing = self._transport.is_closing()
+        if self._transport_closing:
+            return 0
         if self._fd >= 0:
             if self._transport_writes:
                 self._transport_writes = self._transport.get_write_buffer_size() != 0
@@ -401,9 +438,8 @@ From a read to messages, and from messages to a write.
             size = self.write_pieces(output, size)
             if size == 0:
                 return 0
+        self.write_rest(output, size)
         self._transport_closing = self._transport.is_closing()
-        if not self._transport_closing:
-            self.write_rest(output, size)
         return 0
 
     cdef int write_rest(self, list output, Py_ssize_t size) except -1:
@@ -421,7 +457,10 @@ From a read to messages, and from messages to a write.
         elif size < LONG_WRITE:
             self._transport.write(b"".join([rest, *output[first + 1:]]))
         else:
-            self._transport.writelines([rest, *output[first + 1:]])
+            # Not writelines(): in some versions of asyncio, it never pauses writing.
+            self._transport.write(rest)
+            for data in output[first + 1:]:
+                self._transport.write(data)
         return 0
 
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
@@ -648,6 +687,18 @@ A stream that queues messages for ``recv()``.
         operation.option = text
         operation.compress = compress
         return operation
+
+    def push(self, message: PreparedMessage) -> None:
+        """Send a message at once, whatever waits in the write buffer; ``broadcast`` uses it.
+
+        Raises:
+            ConcurrencyError: If a fragmented message is being sent.
+            InvalidState: If the connection is not open.
+        """
+        if self._fragments_sent is not None:
+            raise ConcurrencyError("sending a fragmented message")
+        self.protocol.push(message)
+        self.flush_joined(PyBytes_GET_SIZE(<bytes>message.payload))
 
 
 @cython.final

@@ -43,6 +43,8 @@ cdef class Core:
 
     # Send a message, whole or its first fragment; data is a str or bytes-like.
     cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1
+    # Send a PreparedMessage.
+    cdef int push(self, object message) except -1
     # Send a data frame, whose turn it is.
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1
     cdef int _write(self, unsigned char first, object data) except -1

@@ -36,6 +36,9 @@ class Recording(wsframe.ServerConnection):
                 this.writes.append(bytes(data))
                 real(data)
 
+            def writelines(self, lines):
+                self.write(b"".join(lines))
+
         this = self
         self.transport = Transport()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from wsframe._events_py import Message
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
-from wsframe.limits import JOINED_BYTES, READ_SIZE
+from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -129,6 +129,11 @@ class Stream:
         """Bring the TCP connection to its end, in time (RFC 6455 §7.1.1)."""
         raise NotImplementedError
 
+    @property
+    def state(self) -> State:
+        """The state of the connection."""
+        return self.protocol.state
+
     # The transport
 
     def _attach(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -165,12 +170,13 @@ class Stream:
             protocol.hold_pongs = self.transport.get_write_buffer_size() > self._write_high
         self._corked = True
         try:
-            for event in protocol.receive_data(data):
-                if isinstance(event, Message):
-                    self._on_message(event)
-                else:
-                    self._on_event(event)
-            self._on_read()
+            for start in range(0, len(data), PARSE_SIZE):
+                for event in protocol.receive_data(data[start : start + PARSE_SIZE]):
+                    if isinstance(event, Message):
+                        self._on_message(event)
+                    else:
+                        self._on_event(event)
+                self._on_read()
         except Exception:
             self._application_failed()
         finally:
@@ -452,6 +458,18 @@ class QueueStream(Stream):
             RuntimeError: If the caller is in another thread than the event loop.
         """
         return self._send(message, text, compress)
+
+    def push(self, message: PreparedMessage) -> None:
+        """Send a message at once, whatever waits in the write buffer; ``broadcast`` uses it.
+
+        Raises:
+            ConcurrencyError: If a fragmented message is being sent.
+            InvalidState: If the connection is not open.
+        """
+        if self._fragments_sent is not None:
+            raise ConcurrencyError("sending a fragmented message")
+        self.protocol.send_prepared(message)
+        self._flush_joined(len(message.payload))
 
 
 class Waiter:

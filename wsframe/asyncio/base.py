@@ -8,12 +8,12 @@ import os
 from typing import Any, cast
 
 from wsframe.asyncio.keepalive import Keepalive
-from wsframe.asyncio.memory import trim_soon
+from wsframe.asyncio.memory import connection_closed, trim_soon
 from wsframe.asyncio.stream import Stream
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
 from wsframe.handshake import ClientHandshake, ServerHandshake
-from wsframe.http11 import Response
+from wsframe.http11 import Request, Response
 from wsframe.limits import ANSWER_GRACE_S
 
 __all__ = ["BaseProtocol"]
@@ -38,6 +38,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         protocol: The connection without I/O.
         transport: The transport, once there is one.
         was_open: Whether the opening handshake succeeded.
+        request: The handshake request, or None before it is there.
+        response: The handshake response, or None before it is there.
         reading_paused: Whether we do not read from the peer at the moment.
         latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
     """
@@ -58,6 +60,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.ping_timeout = ping_timeout
         self.close_timeout = close_timeout
         self.was_open = False
+        self.request: Request | None = None
+        self.response: Response | None = None
         self.latency = 0.0
         self._write_low = write_low
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
@@ -91,11 +95,6 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     def remote_address(self) -> Any:
         """The address of the peer, as ``socket.getpeername`` returns it."""
         return self.transport.get_extra_info("peername")
-
-    @property
-    def state(self) -> State:
-        """The state of the connection."""
-        return self.protocol.state
 
     @property
     def subprotocol(self) -> str | None:
@@ -132,6 +131,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             self._idle_timer.cancel()
             self._idle_timer = None
             trim_soon(self.loop)
+        connection_closed(self.loop)
         if self._keepalive is not None:
             self._keepalive.stop()
             self._keepalive = None
@@ -165,6 +165,9 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.was_open = True
         self.protocol.open(handshake.subprotocol, handshake.extensions)
         self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
+        for head in (self.request, self.response):
+            if head is not None:
+                head.headers.forget_index()
         self._take_reads()
         if self.ping_interval is not None:
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)

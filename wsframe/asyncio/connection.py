@@ -17,7 +17,6 @@ from wsframe.asyncio.stream import QueueStream
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed
-from wsframe.http11 import Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
@@ -54,8 +53,6 @@ class Connection(QueueStream, BaseProtocol):
 
     Attributes:
         id: A unique identifier, for logs.
-        request: The handshake request, or None before it is there.
-        response: The handshake response, or None before it is there.
     """
 
     def __init__(
@@ -85,8 +82,6 @@ class Connection(QueueStream, BaseProtocol):
             logger=logger or logging.getLogger(f"wsframe.{protocol.role.name.lower()}"),
         )
         self.id = uuid.uuid4()
-        self.request: Request | None = None
-        self.response: Response | None = None
         # Who waits for a place in the write buffer, and for the end.
         self._writers: set[asyncio.Future[None]] = set()
         self._lost: asyncio.Future[None] | None = None
@@ -269,18 +264,6 @@ class Connection(QueueStream, BaseProtocol):
         for waiter in self._writers:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def push(self, message: PreparedMessage) -> None:
-        """Send a message at once, whatever waits in the write buffer; ``broadcast`` uses it.
-
-        Raises:
-            ConcurrencyError: If a fragmented message is being sent.
-            InvalidState: If the connection is not open.
-        """
-        if self._fragments_sent is not None:
-            raise ConcurrencyError("sending a fragmented message")
-        self.protocol.send_prepared(message)
-        self._flush_joined(len(message.payload))
 
     # Closing
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import sys
 import weakref
 
-__all__ = ["trim_soon"]
+__all__ = ["connection_closed", "trim_soon"]
 
 TRIM_DELAY_S = 2.0
 """Seconds from the first request until memory is given back: connections fall idle, or close, many at a time."""
+
+CLOSED_CONNECTIONS = 1000
+"""Connections whose end is worth giving memory back for: some 5 MB."""
+
+_closed = itertools.count(1)
 
 _waiting: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -28,6 +34,16 @@ def trim_soon(loop: asyncio.AbstractEventLoop) -> None:
     if sys.platform == "linux" and loop not in _waiting:
         _waiting.add(loop)
         loop.call_later(TRIM_DELAY_S, _trim_in_thread, loop)
+
+
+def connection_closed(loop: asyncio.AbstractEventLoop) -> None:
+    """Take note that a connection is gone: after many of them, memory is given back.
+
+    Args:
+        loop: The event loop that tells when it is time.
+    """
+    if next(_closed) % CLOSED_CONNECTIONS == 0:
+        trim_soon(loop)
 
 
 def _trim_in_thread(loop: asyncio.AbstractEventLoop) -> None:

@@ -110,8 +110,6 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
             write_low=write_low,
             logger=logger or logging.getLogger(f"wsframe.{role.name.lower()}"),
         )
-        self.request: Request | None = None
-        self.response: Response | None = None
         self._additional_headers = additional_headers
         self._handshake: ServerHandshake | ClientHandshake | None
         if uri is None:
