@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks import host_codecs
 from benchmarks.echo import size_name
-from benchmarks.goals import LOOPS, both_loops, judge, print_goals
+from benchmarks.goals import LOOPS, Goal, both_loops, judge, print_goals
 from benchmarks.harness import Case, Tools
 from benchmarks.rounds import Contender, Suite, measure
 
 PAIRS = {
     "uvicorn, wsframe": ("uvicorn, websockets-sansio", "uvicorn, wsproto"),
     "uvicorn, wsproto, patched": ("uvicorn, wsproto",),
+    "hypercorn, patched": ("hypercorn",),
     "tornado, patched": ("tornado",),
     "websockets, patched": ("websockets",),
 }
@@ -33,8 +35,10 @@ GOALS = [
     *both_loops(case_name(1, 125), "uvicorn, wsframe", "uvicorn, websockets-sansio", 1.5),
     *both_loops(case_name(16, 125), "uvicorn, wsframe", "uvicorn, websockets-sansio", 3),
     *both_loops(case_name(16, 125), "uvicorn, wsframe", "uvicorn, wsproto", 4),
+    *both_loops(case_name(1, 125), "hypercorn, patched", "hypercorn", 2),
     *both_loops(case_name(1, 125), "tornado, patched", "tornado", 1.5),
     *both_loops(case_name(1, 125), "websockets, patched", "websockets", 2),
+    Goal("frame of 1 MiB", "websocket-client, patched", None, ("websocket-client",), 10),
 ]
 
 
@@ -50,6 +54,7 @@ def run(tools: Tools, options: argparse.Namespace) -> Suite:
                 case = Case(CONNECTIONS, in_flight, (payload,), text=True, deflate=level is not None)
                 cases.append((case_name(in_flight, size, level is not None), case))
         results += measure(tools, contenders, cases, options)
+    results += host_codecs.measure_all(options)
     verdicts = judge(GOALS, results, "cpu_us")
     print_goals(verdicts)
     return Suite(results, verdicts)

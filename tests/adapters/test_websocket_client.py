@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 
 import pytest
-import websocket
-import websocket._utils
-from websocket import ABNF
 
 import wsframe
 from wsframe import FrameParser, Role, serialize_frame
+
+websocket = pytest.importorskip("websocket")
+pytest.importorskip("websocket._utils")
+ABNF = websocket.ABNF
 
 
 @pytest.fixture(autouse=True)
