@@ -58,7 +58,7 @@ async def hypercorn(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     running = asyncio.ensure_future(serve(_echo, config, shutdown_trigger=stop.wait))
     await asyncio.sleep(0.5)
-    return keep((stop, running), [sock])
+    return keep((stop, running, sock), [sock])
 
 
 @server("hypercorn, patched")
