@@ -18,7 +18,7 @@ from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, TextMessage
 
 import wsframe
-from wsframe.adapters.hypercorn import CORK_LIMIT, MessageBuffer, Output
+from wsframe.adapters.hypercorn import CORK_LIMIT, MessageBuffer, Output, Reading
 
 PATCHES = [("hypercorn", "wsproto"), ("hypercorn",)]
 
@@ -184,6 +184,67 @@ async def test_client_that_does_not_read_stops_the_application(patched):
             await peer.expect(BINARY, bytes(2**16))
         await until(lambda: len(sent) > last)
         peer.abort()
+
+
+@pytest.mark.parametrize("ending", ["close", "eof", "abort"])
+async def test_slow_application_gets_all_that_came_before_the_end(patched, ending):
+    wanted, received = asyncio.Event(), []
+
+    async def app(receive, send):
+        await send({"type": "websocket.accept"})
+        await wanted.wait()
+        while (event := await receive())["type"] == "websocket.receive":
+            received.append(event["text"])
+        received.append(event["code"])
+
+    async with running(app) as port, dialed(port) as peer:
+        # As many as are read at once, and some more while they wait for the application.
+        for _ in range(3):
+            await peer.send(b"".join(peer.frame(TEXT, b"%d" % i) for i in range(40)))
+            await asyncio.sleep(0.05)
+        if ending == "close":
+            await peer.send_close(1000)
+        elif ending == "eof":
+            peer.writer.write_eof()
+        else:
+            # Data that is still on its way is lost then.
+            peer.abort()
+            await asyncio.sleep(0.05)
+        wanted.set()
+        await until(lambda: received and isinstance(received[-1], int))
+    expected = [str(i) for _ in range(3) for i in range(40)]
+    texts = received[:-1]
+    assert texts == expected[: len(texts)]
+    assert len(texts) == 120 or (ending == "abort" and len(texts) >= 40)
+
+
+async def test_slow_application_stops_the_client(patched):
+    done = asyncio.Event()
+
+    async def app(receive, send):
+        await send({"type": "websocket.accept"})
+        await done.wait()
+        for _ in range(12):
+            assert (await receive())["bytes"] == bytes(2**16)
+        await send({"type": "websocket.send", "text": "twelve"})
+
+    async with running(app) as port, dialed(port) as peer:
+        sent = 0
+        with pytest.raises(asyncio.TimeoutError):
+            while sent < 2000:
+                await asyncio.wait_for(peer.send_frame(BINARY, bytes(2**16)), 0.5)
+                sent += 1
+        assert sent > 12
+        done.set()
+        await peer.expect(TEXT, b"twelve")
+        peer.abort()
+
+
+async def test_read_timeout_is_kept(patched):
+    async with running(echo, read_timeout=0.3) as port, dialed(port) as peer:
+        await peer.send_frame(TEXT, b"x")
+        await peer.expect(TEXT, b"x")
+        await peer.expect_end()
 
 
 async def test_what_cannot_be_sent_is_hypercorns_business(patched):
@@ -358,11 +419,11 @@ def make_output(messages=0):
     async def send(event):
         sent.append(event)
 
-    stream = SimpleNamespace(send=send)
     queue = asyncio.Queue()
+    stream = SimpleNamespace(send=send, app_put=queue.put)
     for _ in range(messages):
         queue.put_nowait(None)
-    return Output(stream, Transport(), queue), stream, sent, queue
+    return Output(stream, Transport()), stream, sent, queue
 
 
 async def test_frame_is_written_at_once_when_the_application_has_nothing_to_do():
@@ -415,6 +476,48 @@ async def test_full_or_closing_transport_is_left_to_hypercorn(reason):
     assert not output.write(b"b")
     output.flush()
     assert output._transport.writes == ([b"a"] if reason == "waiting" else [])
+
+
+# The way in
+
+
+class Streams(asyncio.Protocol):
+    """Stands for a StreamReaderProtocol."""
+
+    def __init__(self):
+        self.calls = []
+
+    def data_received(self, data):
+        self.calls.append(data)
+
+    def eof_received(self):
+        self.calls.append("eof_received")
+        return True
+
+    def connection_lost(self, exc):
+        self.calls.append(exc)
+
+    def pause_writing(self):
+        self.calls.append("pause_writing")
+
+    def resume_writing(self):
+        self.calls.append("resume_writing")
+
+
+async def test_reading_takes_the_place_of_streams():
+    streams = Streams()
+    transport = SimpleNamespace(get_protocol=lambda: streams, set_protocol=lambda protocol: placed.append(protocol))
+    placed = []
+    stream = SimpleNamespace(app_put=asyncio.Queue().put, closed=True)
+    reading = Reading(stream, transport)
+    assert placed == [reading]
+    reading.pause_writing()
+    reading.resume_writing()
+    reading.data_received(b"late")
+    assert reading.eof_received()
+    await reading.idle()
+    reading.connection_lost(None)
+    assert streams.calls == ["pause_writing", "resume_writing", b"late", "eof_received", None]
 
 
 @pytest.mark.parametrize("parts", [["a"], ["a", "√"], [b"a"], [b"a", bytearray(b"b"), b""]])

@@ -399,6 +399,79 @@ def test_message_that_is_neither_text_nor_bytes_cannot_be_sent():
         Connection(SERVER).send(Message(5))
 
 
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (Pong(b"p"), b"\x8a\x01p"),
+        (CloseConnection(CloseReason.NO_STATUS_RCVD), b"\x88\x00"),
+        (CloseConnection(CloseReason.ABNORMAL_CLOSURE, "x"), b"\x88\x03\x03\xe8x"),
+        (CloseConnection(4000), b"\x88\x02\x0f\xa0"),
+    ],
+)
+def test_sends(event, data):
+    assert Connection(SERVER).send(event) == data
+
+
+def test_sends_fragments_of_one_type():
+    server = Connection(SERVER)
+    pieces = [server.send(TextMessage(text, message_finished=text == "c")) for text in "abc"]
+    assert pieces == [b"\x01\x01a", b"\x00\x01b", b"\x80\x01c"]
+    assert server.send(BytesMessage(memoryview(b"d"), message_finished=False)) == b"\x02\x01d"
+    with pytest.raises(TypeError, match="mixed"):
+        server.send(TextMessage("e"))
+
+
+def test_sends_nothing_behind_a_close_frame():
+    server = Connection(SERVER)
+    server.send(CloseConnection(1000))
+    for event in (TextMessage("x"), Ping(), Pong(), CloseConnection(1000)):
+        with pytest.raises(LocalProtocolError, match="in state LOCAL_CLOSING"):
+            server.send(event)
+
+
+@pytest.mark.parametrize("size", [126, 70000])
+def test_long_payload_in_parts(size):
+    data = serialize_frame(2, bytes(size))
+    client = Connection(CLIENT)
+    assert received(client, data[:-size]) == []
+    assert received(client, data[-size:-1]) == [BytesMessage(bytes(size - 1), False, False)]
+    assert received(client, data[-1:]) == [BytesMessage(b"\0")]
+
+
+def test_reason_that_is_too_long_is_cut_between_characters():
+    data = Connection(SERVER).send(CloseConnection(1000, "√" * 42))
+    assert data == serialize_frame(8, b"\x03\xe8" + ("√" * 41).encode())
+    data = Connection(SERVER).send(CloseConnection(1000, "ab" + "√" * 41))
+    assert data == serialize_frame(8, b"\x03\xe8ab" + ("√" * 40).encode())
+
+
+@pytest.mark.parametrize("payload", ["ab√cd".encode(), b"\x00\x01\x02\x03\x04\x05\x06"])
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("role", [CLIENT, SERVER])
+def test_fragments_byte_by_byte(payload, deflate, role):
+    """Every frame is partial once, and every character is split."""
+    is_text = payload[:1] == b"a"
+    extensions = [PerMessageDeflate()] if deflate else []
+    for extension in extensions:
+        extension.finalize("permessage-deflate")
+    if deflate:
+        compressor = zlib.compressobj(wbits=-15)
+        wire = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    else:
+        wire = payload
+    mask = MASK if role is SERVER else None
+    data = serialize_frame(1 if is_text else 2, wire[:4], fin=False, rsv1=deflate, mask=mask)
+    data += serialize_frame(9, b"p", mask=mask) + serialize_frame(0, wire[4:], mask=mask)
+    connection = Connection(role, extensions)
+    events = [event for byte in data for event in received(connection, bytes([byte]))]
+    assert [event for event in events if isinstance(event, Ping)] == [Ping(b"p")]
+    parts = [event for event in events if isinstance(event, TextMessage if is_text else BytesMessage)]
+    joined = ("" if is_text else b"").join(event.data for event in parts)
+    assert joined == (payload.decode() if is_text else payload)
+    assert [event.message_finished for event in parts] == [False] * (len(wire) - 1) + [True]
+    assert [i for i, event in enumerate(parts) if event.frame_finished] == [3, len(wire) - 1]
+
+
 def test_reason_without_a_code_cannot_be_sent():
     server = Connection(SERVER)
     with pytest.raises(TypeError, match="without a code"):

@@ -3,13 +3,14 @@
 hypercorn speaks WebSocket by wsproto, so ``wsframe.patch("wsproto")`` is what puts wsframe's codec under it. This
 shortens the way between codec and socket, for HTTP/1.1 on asyncio:
 
+* bytes of an open connection become messages in the application's queue as they arrive, without waking the task that
+  reads; it comes in where there is something else to do than to queue a message, or no room in the queue;
 * a message of the application goes to the transport, past five coroutines and a lock, as long as the transport has
   sent all before; what is sent while more messages wait for the application leaves together with the last of them,
   at the latest at the end of the turn of the event loop;
-* bytes of an open connection go to its stream past the wrapper of h11;
 * a message that comes in one part is not copied.
 
-HTTP/2 and trio keep hypercorn's way.
+HTTP/2 and trio keep hypercorn's way, and so do connections with a ``read_timeout``.
 """
 
 from __future__ import annotations
@@ -31,19 +32,16 @@ def replacements() -> list[tuple[object, str, object]]:
     import hypercorn.protocol.h11  # noqa: PLC0415
     import hypercorn.protocol.ws_stream  # noqa: PLC0415
 
-    ws_stream, h11 = hypercorn.protocol.ws_stream, hypercorn.protocol.h11
-    stream_type, tcp_server = ws_stream.WSStream, hypercorn.asyncio.tcp_server.TCPServer
-    connected = ws_stream.ASGIWebsocketState.CONNECTED
+    ws_stream, h11, tcp_server = hypercorn.protocol.ws_stream, hypercorn.protocol.h11, hypercorn.asyncio.tcp_server
+    stream_type, connected = ws_stream.WSStream, ws_stream.ASGIWebsocketState.CONNECTED
     data_event, raw_data_event = hypercorn.protocol.events.Data, hypercorn.events.RawData
-    app_send, handle = ws_stream.WSStream.app_send, h11.H11Protocol.handle
+    app_send, handle = stream_type.app_send, h11.H11Protocol.handle
 
-    def find_output(stream: Any) -> Output | None:
-        """Return a stream's way out, None for hypercorn's; looked for once."""
-        protocol = getattr(stream.send, "__self__", None)
-        if isinstance(protocol, h11.H11Protocol):
-            server = getattr(protocol.send, "__self__", None)
-            if isinstance(server, tcp_server) and isinstance(server.writer, asyncio.StreamWriter):
-                return Output(stream, server.writer.transport, stream.app_put.__self__)
+    def find_server(protocol: Any) -> Any:
+        """Return the TCPServer on asyncio that a protocol sends by; None for something else."""
+        server = getattr(protocol.send, "__self__", None) if isinstance(protocol, h11.H11Protocol) else None
+        if isinstance(server, tcp_server.TCPServer) and isinstance(server.writer, asyncio.StreamWriter):
+            return server
         return None
 
     async def send_message(self: Any, message: Any) -> Any:
@@ -52,7 +50,9 @@ def replacements() -> list[tuple[object, str, object]]:
         try:
             output = self._wsframe_output
         except AttributeError:
-            output = self._wsframe_output = find_output(self)
+            server = find_server(getattr(self.send, "__self__", None))
+            output = Output(self, server.writer.transport) if server is not None else None
+            self._wsframe_output = output
         data, text = message.get("bytes"), message.get("text")
         if output is None or (data is None and type(text) is not str):
             return await app_send(self, message)
@@ -66,25 +66,106 @@ def replacements() -> list[tuple[object, str, object]]:
         return None
 
     async def handle_bytes(self: Any, event: Any) -> Any:
-        stream, connection = self.stream, self.connection
-        if type(connection) is h11.H11WSConnection and type(stream) is stream_type:
-            is_open = stream.handshake.accepted and not stream.closed
-            if is_open and type(event) is raw_data_event and not connection.buffer:
-                stream.connection.receive_data(event.data)
-                return await stream._handle_events()
+        stream = self.stream
+        if type(self.connection) is not h11.H11WSConnection or type(stream) is not stream_type:
+            return await handle(self, event)
+        reading = getattr(stream, "_wsframe_reading", None)
+        if type(event) is not raw_data_event:
+            # The end of the connection: what came before it comes first.
             output = getattr(stream, "_wsframe_output", None)
             if output is not None:
                 output.flush()
+            if reading is not None:
+                await reading.idle()
+        elif reading is None and can_be_read(self, stream) and len(event.data) < tcp_server.MAX_RECV:
+            # That was all there is in the stream reader, so what comes next may come past it.
+            stream._wsframe_reading = Reading(stream, self.send.__self__.writer.transport)
+            stream._wsframe_reading.data_received(event.data)
+            return None
         return await handle(self, event)
+
+    def can_be_read(protocol: Any, stream: Any) -> bool:
+        return (
+            stream.handshake.accepted
+            and not stream.closed
+            and isinstance(stream.buffer, MessageBuffer)
+            and not protocol.connection.buffer
+            and protocol.config.read_timeout is None
+            and find_server(protocol) is not None
+        )
 
     class WebsocketBuffer(MessageBuffer):
         error = ws_stream.FrameTooLargeError
+        kinds = (ws_stream.TextMessage, ws_stream.BytesMessage)
 
     return [
         (ws_stream, "WebsocketBuffer", WebsocketBuffer),
-        (ws_stream.WSStream, "app_send", send_message),
+        (stream_type, "app_send", send_message),
         (h11.H11Protocol, "handle", handle_bytes),
     ]
+
+
+class Reading(asyncio.Protocol):
+    """The way of bytes from a transport to a stream's application; takes the place of a StreamReaderProtocol.
+
+    Args:
+        stream: A WSStream whose connection is open.
+        transport: The transport.
+    """
+
+    def __init__(self, stream: Any, transport: Any) -> None:
+        self._stream = stream
+        self._transport = transport
+        self._queue: asyncio.Queue[Any] = stream.app_put.__self__
+        self._streams: Any = transport.get_protocol()
+        # While a task goes on with what cannot be done at once: done when it has ended, and bytes that have come since.
+        self._busy: asyncio.Future[None] | None = None
+        self._pending: list[bytes] = []
+        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        stream = self._stream
+        if self._busy is not None:
+            self._pending.append(data)
+            self._transport.pause_reading()
+        elif stream.closed:
+            self._streams.data_received(data)
+        else:
+            stream.connection.receive_data(data)
+            if not stream.buffer.deliver(stream.connection, self._queue):
+                self._busy = asyncio.get_running_loop().create_future()
+                stream.task_group.spawn(self._go_on)
+
+    async def _go_on(self) -> None:
+        stream, pending = self._stream, self._pending
+        try:
+            await stream._handle_events()
+            while pending and not stream.closed:
+                stream.connection.receive_data(pending.pop(0))
+                await stream._handle_events()
+        finally:
+            assert self._busy is not None
+            self._busy.set_result(None)
+            self._busy = None
+        self._transport.resume_reading()
+
+    async def idle(self) -> None:
+        """Wait until all bytes that came are handled."""
+        if self._busy is not None:
+            await asyncio.wait([self._busy])
+
+    def eof_received(self) -> bool | None:
+        result: bool | None = self._streams.eof_received()
+        return result
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._streams.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._streams.resume_writing()
 
 
 class Output:
@@ -93,12 +174,12 @@ class Output:
     Args:
         stream: A WSStream, whose ``send`` sends in order from now on.
         transport: The transport.
-        queue: Messages that wait for the application.
     """
 
-    def __init__(self, stream: Any, transport: asyncio.WriteTransport, queue: asyncio.Queue[Any]) -> None:
+    def __init__(self, stream: Any, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
-        self._queue = queue
+        # Messages that wait for the application.
+        self._queue: asyncio.Queue[Any] = stream.app_put.__self__
         self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
         self._size = 0
@@ -143,14 +224,36 @@ class MessageBuffer:
 
     Args:
         max_length: Characters or bytes that it may have.
+
+    Attributes:
+        error: Raised for a message that is too long.
+        kinds: Types of events that have parts of messages.
     """
 
     error: type[Exception]
+    kinds: tuple[type[Any], ...] = ()
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
         self.length = 0
         self._parts: list[Any] = []
+
+    def deliver(self, connection: Any, queue: asyncio.Queue[Any]) -> bool:
+        """Move messages from a connection to the application's queue.
+
+        Returns:
+            Whether that is all there was; if not, the connection gives again what stands in the way.
+        """
+        for event in connection.events():
+            if type(event) not in self.kinds or queue.full() or self.length + len(event.data) > self.max_length:
+                # In front of what has not been parsed yet.
+                connection._events.appendleft(event)
+                return False
+            self.extend(event)
+            if event.message_finished:
+                queue.put_nowait(self.to_message())
+                self.clear()
+        return True
 
     def extend(self, event: Any) -> None:
         """Take the part that an event has.
