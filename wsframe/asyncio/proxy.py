@@ -121,8 +121,9 @@ async def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, **kwargs: Any) ->
         raise ImportError(NO_SOCKS) from exc
     version, *_ = arguments = socks_arguments(proxy)
     try:
-        return await SocksProxy(ProxyType[version], *arguments[1:]).connect(uri.host, uri.port, **kwargs)
+        sock: socket.socket = await SocksProxy(ProxyType[version], *arguments[1:]).connect(uri.host, uri.port, **kwargs)
     except OSError:
         raise
     except Exception as exc:
         raise ProxyError("failed to connect to SOCKS proxy") from exc
+    return sock

@@ -90,10 +90,11 @@ def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, deadline: Deadline, **k
         raise ImportError(NO_SOCKS) from exc
     version, *_ = arguments = socks_arguments(proxy)
     try:
-        return SocksProxy(ProxyType[version], *arguments[1:]).connect(
+        sock: socket.socket = SocksProxy(ProxyType[version], *arguments[1:]).connect(
             uri.host, uri.port, timeout=deadline.timeout(), **kwargs
         )
     except OSError:
         raise
     except Exception as exc:
         raise ProxyError("failed to connect to SOCKS proxy") from exc
+    return sock
