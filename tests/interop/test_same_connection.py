@@ -1,0 +1,555 @@
+"""One handler on ``websockets`` and on wsframe: connections must do the same, to the byte and to the exception."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from types import SimpleNamespace
+
+import pytest
+from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, dial, request, soon
+
+import wsframe
+
+websockets = pytest.importorskip("websockets", "17")
+
+HERE = "127.0.0.1"
+CASES = {}
+
+
+def case(function):
+    CASES[function.__name__] = function
+    return function
+
+
+def library(name):
+    names = ("asyncio.server", "exceptions", "frames", "protocol")
+    return SimpleNamespace(**{n.rpartition(".")[2]: importlib.import_module(f"{name}.{n}") for n in names}, name=name)
+
+
+def describe(exc):
+    """Tell of an exception what a program can see."""
+    seen = [type(exc).__name__, str(exc)]
+    for name in ("rcvd", "sent"):
+        close = getattr(exc, name, None)
+        seen.append(close and (int(close.code), close.reason))
+    seen.append(getattr(exc, "rcvd_then_sent", None))
+    seen.append(type(exc.__cause__).__name__)
+    return seen
+
+
+async def attempt(awaitable):
+    """Await something; return its result, or what its exception tells."""
+    try:
+        return await awaitable
+    except Exception as exc:
+        return describe(exc)
+
+
+async def converse(lib, handle, script, **options):
+    """Run a handler and a script for its peer; return what the handler returned and the frames that the peer got."""
+    done = asyncio.get_running_loop().create_future()
+
+    async def handler(websocket):
+        try:
+            done.set_result(await handle(websocket))
+        except Exception as exc:
+            done.set_result(describe(exc))
+
+    options = {"compression": None, "ping_interval": None, "close_timeout": 0.5, **options}
+    async with lib.server.serve(handler, HERE, 0, **options) as server, dial(server) as peer:
+        await peer.send(request())
+        await peer.read_head()
+        frames = await script(peer)
+        return await soon(done), frames
+
+
+async def rest(peer):
+    """Answer the Close frame, and return all that comes, as opcode, FIN and payload; then end the connection."""
+    frames = []
+    try:
+        while (frame := await peer.read_frame()) is not None:
+            frames.append((frame.opcode, frame.fin, frame.payload))
+            if frame.opcode == CLOSE:
+                await peer.send_frame(CLOSE, frame.payload)
+    except ConnectionError:
+        frames.append("reset")
+    peer.writer.close()
+    return frames
+
+
+def sending(*frames):
+    """Make a script that sends frames, and then a Close frame."""
+
+    async def script(peer):
+        for frame in frames:
+            await peer.send(frame if isinstance(frame, bytes) else peer.frame(*frame[:2], **dict(frame[2:])))
+        await peer.send_close(1000)
+        return await rest(peer)
+
+    return script
+
+
+# Receiving
+
+MESSAGES = sending(
+    (TEXT, "h\xe9".encode()),
+    (BINARY, b"\0\xff"),
+    (TEXT, b"a", ("fin", False)),
+    (0, b"b", ("fin", False)),
+    (PING, b"p"),
+    (0, b"c"),
+    (TEXT, b""),
+    (BINARY, b"", ("fin", False)),
+    (0, b""),
+    (BINARY, b"text"),
+)
+
+
+@case
+async def recv(lib):
+    async def handle(websocket):
+        return [await attempt(websocket.recv()) for _ in range(8)]
+
+    return await converse(lib, handle, MESSAGES)
+
+
+@case
+async def recv_bytes(lib):
+    async def handle(websocket):
+        return [await attempt(websocket.recv(decode=False)) for _ in range(7)]
+
+    return await converse(lib, handle, MESSAGES)
+
+
+@case
+async def iteration(lib):
+    async def handle(websocket):
+        return [message async for message in websocket]
+
+    return await converse(lib, handle, MESSAGES)
+
+
+@case
+async def recv_may_be_cancelled(lib):
+    async def handle(websocket):
+        seen = []
+        for _ in range(3):
+            try:
+                await asyncio.wait_for(websocket.recv(), 0.01)
+            except asyncio.TimeoutError:
+                seen.append("timeout")
+        return [*seen, await websocket.recv(), await websocket.recv()]
+
+    async def script(peer):
+        await asyncio.sleep(0.1)
+        return await sending((TEXT, b"a"), (TEXT, b"b"))(peer)
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def messages_before_the_close_are_received_after_it(lib):
+    async def handle(websocket):
+        await websocket.wait_closed()
+        return [await attempt(websocket.recv()) for _ in range(3)]
+
+    return await converse(lib, handle, sending((TEXT, b"a"), (TEXT, b"b")))
+
+
+# Sending
+
+
+async def listen(peer):
+    return await rest(peer)
+
+
+async def generate(*items):
+    for item in items:
+        await asyncio.sleep(0)
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+def generate_now(*items):
+    for item in items:
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+SENT = {
+    "str": (lambda: "h\xe9", {}),
+    "bytes": (lambda: b"\0\xff", {}),
+    "bytearray": (lambda: bytearray(b"abc"), {}),
+    "memoryview": (lambda: memoryview(b"abc"), {}),
+    "str as binary": (lambda: "h\xe9", {"text": False}),
+    "bytes as text": (lambda: b"abc", {"text": True}),
+    "list of str": (lambda: ["a", "b", "c"], {}),
+    "list of bytes": (lambda: [b"a", bytearray(b"b"), memoryview(b"c")], {}),
+    "list of str as binary": (lambda: ["a", "b"], {"text": False}),
+    "list of bytes as text": (lambda: [b"a", b"b"], {"text": True}),
+    "one fragment": (lambda: ["a"], {}),
+    "no fragment": (list, {}),
+    "generator": (lambda: generate_now("a", "b"), {}),
+    "async generator": (lambda: generate("a", "b"), {}),
+    "async generator of bytes": (lambda: generate(b"a", b"b"), {"text": True}),
+    "empty async generator": (lambda: generate(), {}),
+    "dict": (lambda: {"a": "b"}, {}),
+    "keys": (lambda: {"a": "b", "c": "d"}.keys(), {}),
+    "number": (lambda: 42, {}),
+    "None": (lambda: None, {}),
+    "mixed list": (lambda: ["a", b"b"], {}),
+    "mixed list from bytes": (lambda: [b"a", "b"], {}),
+    "failing generator": (lambda: generate_now("a", RuntimeError("BOOM")), {}),
+    "failing async generator": (lambda: generate("a", RuntimeError("BOOM")), {}),
+    "failing before the first": (lambda: generate_now(RuntimeError("BOOM")), {}),
+    "async failing before the first": (lambda: generate(RuntimeError("BOOM")), {}),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+async def test_send(name):
+    make, options = SENT[name]
+
+    async def ask_about(lib):
+        async def handle(websocket):
+            return [await attempt(websocket.send(make(), **options)), await attempt(websocket.send("next"))]
+
+        return await converse(lib, handle, listen)
+
+    assert await ask_about(library("wsframe")) == await ask_about(library("websockets"))
+
+
+@case
+async def messages_wait_for_fragments(lib):
+    async def handle(websocket):
+        go = asyncio.Event()
+
+        async def fragments():
+            yield "a"
+            await go.wait()
+            yield "b"
+
+        first = asyncio.ensure_future(websocket.send(fragments()))
+        await asyncio.sleep(0.01)
+        others = [asyncio.ensure_future(websocket.send(message)) for message in ("c", [b"d", b"e"], b"f")]
+        await websocket.pong(b"not a message")
+        await asyncio.sleep(0.01)
+        go.set()
+        await asyncio.gather(first, *others)
+
+    return await converse(lib, handle, listen)
+
+
+@case
+async def closing_in_the_middle_of_fragments(lib):
+    async def handle(websocket):
+        async def fragments():
+            yield "a"
+            await asyncio.sleep(0.02)
+            yield "b"
+
+        task = asyncio.ensure_future(attempt(websocket.send(fragments())))
+        await asyncio.sleep(0.01)
+        await websocket.close()
+        return await task
+
+    return await converse(lib, handle, listen)
+
+
+# Pings
+
+
+@case
+async def pings(lib):
+    async def handle(websocket):
+        seen = []
+        for data in (b"a", "h\xe9", bytearray(b"b"), memoryview(b"c")):
+            pong = await websocket.ping(data)
+            latency = await pong
+            seen.append((latency >= 0, latency == websocket.latency))
+        pong = await websocket.ping()
+        await pong
+        return seen
+
+    async def script(peer):
+        seen = []
+        while (frame := await peer.read_frame()).opcode == PING:
+            seen.append(frame.payload if len(seen) < 4 else len(frame.payload))
+            await peer.send_frame(PONG, frame.payload)
+        return seen
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def wrong_pings(lib):
+    async def handle(websocket):
+        seen = []
+        await websocket.ping(b"a")
+        for data in (b"a", 42, [b"a"]):
+            seen.append((await attempt(websocket.ping(data)))[:2])
+        for data in (42, [b"a"], None):
+            seen.append((await attempt(websocket.pong(data)))[:2])
+        return seen
+
+    return await converse(lib, handle, listen)
+
+
+@case
+async def pong_answers_earlier_pings(lib):
+    async def handle(websocket):
+        pongs = [await websocket.ping(data) for data in (b"a", b"b", b"c")]
+        await asyncio.wait([pongs[1]])
+        seen = [pong.done() for pong in pongs]
+        await websocket.close()
+        return [*seen, await attempt(pongs[2])]
+
+    async def script(peer):
+        for _ in range(3):
+            await peer.read_frame()
+        await peer.send_frame(PONG, b"x")
+        await peer.send_frame(PONG, b"b")
+        return await rest(peer)
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def pongs(lib):
+    async def handle(websocket):
+        for data in (b"a", "h\xe9", bytearray(b"b")):
+            await websocket.pong(data)
+        await websocket.pong()
+
+    return await converse(lib, handle, listen)
+
+
+@case
+async def pings_are_answered(lib):
+    async def handle(websocket):
+        return await attempt(websocket.recv())
+
+    return await converse(lib, handle, sending((PING, b""), (PING, b"abc"), (TEXT, b"a")))
+
+
+# The end
+
+
+@case
+async def everything_fails_once_closed(lib):
+    async def handle(websocket):
+        await websocket.wait_closed()
+        seen = [websocket.state.name, websocket.close_code, websocket.close_reason]
+        for call in (websocket.recv, websocket.ping, websocket.pong):
+            seen.append(await attempt(call()))
+        for message in ("a", ["a"], [], generate("a"), generate()):
+            seen.append(await attempt(websocket.send(message)))
+        for message in ({}, 42, None):
+            seen.append((await attempt(websocket.send(message)))[:2])
+        await websocket.close()
+        await websocket.wait_closed()
+        return seen
+
+    return await converse(lib, handle, sending())
+
+
+@case
+async def connection_fails_all_that_wait(lib):
+    async def handle(websocket):
+        ping = await websocket.ping()
+        tasks = [asyncio.ensure_future(attempt(waiting)) for waiting in (websocket.recv(), ping)]
+        await asyncio.wait(tasks)
+        return [task.result() for task in tasks]
+
+    async def script(peer):
+        await peer.read_frame()
+        await peer.send_close(1001, "bye")
+        return await rest(peer)
+
+    return await converse(lib, handle, script)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (1001,), (1000, "h\xe9"), (4000, "x"), (999,), (1004,), (1005,), (1006,), (1015,), (2999,), (5000,)]
+    + [(1000, "x" * 124), (1000, "x" * 123)],
+)
+async def test_close(arguments):
+    async def ask_about(lib):
+        async def handle(websocket):
+            seen = await attempt(websocket.close(*arguments))
+            if seen is not None:
+                # What is wrong with the arguments is said in words of its own.
+                del seen[1]
+            return [seen, websocket.state.name, websocket.close_code, websocket.close_reason]
+
+        return await converse(lib, handle, listen)
+
+    assert await ask_about(library("wsframe")) == await ask_about(library("websockets"))
+
+
+@case
+async def both_close(lib):
+    async def handle(websocket):
+        await asyncio.sleep(0.02)
+        await websocket.close(1001)
+        return await attempt(websocket.recv())
+
+    async def script(peer):
+        await peer.send_close(4000, "mine")
+        return await rest(peer)
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def peer_does_not_answer_close(lib):
+    async def handle(websocket):
+        await websocket.close()
+        return await attempt(websocket.recv())
+
+    async def script(peer):
+        await peer.read_frame()
+        try:
+            return await soon(peer.reader.read())
+        except ConnectionError:
+            return b""
+
+    return await converse(lib, handle, script, close_timeout=0.05)
+
+
+@case
+async def peer_resets(lib):
+    async def handle(websocket):
+        return (await attempt(websocket.recv()))[:5]
+
+    async def script(peer):
+        peer.abort()
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def peer_does_not_answer_keepalive(lib):
+    async def handle(websocket):
+        # To wsframe, the timeout is the cause.
+        return (await attempt(websocket.recv()))[:-1]
+
+    async def script(peer):
+        return [frame for frame in await rest(peer) if frame[0] != PING]
+
+    return await converse(lib, handle, script, ping_interval=0.05, ping_timeout=0.1)
+
+
+VIOLATIONS = {
+    "unmasked": (TEXT, b"a", ("mask", None)),
+    "rsv1": (TEXT, b"a", ("rsv", 4)),
+    "rsv2": (TEXT, b"a", ("rsv", 2)),
+    "opcode 3": (3, b"a"),
+    "opcode 11": (11, b"a"),
+    "fragmented ping": (PING, b"a", ("fin", False)),
+    "continuation of nothing": (0, b"a"),
+    "close of one byte": (CLOSE, b"a"),
+    "close code 1005": (CLOSE, close_payload(1005)),
+    "too big": (BINARY, b"a" * 101),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+async def test_violations(name):
+    async def ask_about(lib):
+        async def handle(websocket):
+            return await attempt(websocket.recv())
+
+        async def script(peer):
+            frame = VIOLATIONS[name]
+            await peer.send_frame(*frame[:2], **dict(frame[2:]))
+            return await rest(peer)
+
+        result, frames = await converse(lib, handle, script, max_size=100)
+        # What is wrong is said in words of its own, but code and exception are the same.
+        result[1] = result[3] = None
+        return result, [(opcode, fin, payload[:2]) for opcode, fin, payload in frames]
+
+    ours, theirs = await ask_about(library("wsframe")), await ask_about(library("websockets"))
+    ours[0][3], theirs[0][3] = None, None
+    assert ours == theirs
+
+
+# Broadcast
+
+
+@case
+async def broadcast(lib):
+    seen = []
+
+    async def handle(websocket):
+        for message, options in (("a", {}), (b"b", {}), ("c", {"text": False}), (b"d", {"text": True})):
+            lib.server.broadcast([websocket], message, **options)
+        for message in (["a"], 42, None, {}):
+            try:
+                lib.server.broadcast([websocket], message)
+            except TypeError:
+                seen.append("TypeError")
+        await websocket.close()
+        lib.server.broadcast([websocket], "too late")
+        lib.server.broadcast([websocket], "too late", raise_exceptions=True)
+        return seen
+
+    return await converse(lib, handle, listen)
+
+
+@case
+async def broadcast_during_fragments(lib):
+    async def handle(websocket):
+        go = asyncio.Event()
+
+        async def fragments():
+            yield "a"
+            await go.wait()
+            yield "b"
+
+        task = asyncio.ensure_future(websocket.send(fragments()))
+        await asyncio.sleep(0.01)
+        lib.server.broadcast([websocket], "c")
+        try:
+            lib.server.broadcast([websocket], "c", raise_exceptions=True)
+        except Exception as exc:
+            seen = [type(exc).__name__, str(exc), [describe(one) for one in exc.exceptions]]
+        go.set()
+        await task
+        return seen
+
+    return await converse(lib, handle, listen)
+
+
+# Backpressure
+
+
+@case
+async def max_queue(lib):
+    seen = []
+    for max_queue in (16, 4, (4, 2), (4, 0), (None, None), None, 0, 1):
+
+        async def handle(websocket, max_queue=max_queue):
+            await asyncio.sleep(0.1)
+            return [await websocket.recv() for _ in range(40)]
+
+        async def script(peer):
+            for i in range(40):
+                await peer.send_frame(TEXT, str(i).encode())
+                await asyncio.sleep(0.001)
+            return await rest(peer)
+
+        seen.append(await converse(lib, handle, script, max_queue=max_queue))
+    return seen
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_same(name):
+    ours = await soon(CASES[name](library(wsframe.__name__)), 2 * PATIENCE_S)
+    theirs = await soon(CASES[name](library(websockets.__name__)), 2 * PATIENCE_S)
+    assert ours == theirs
