@@ -164,6 +164,11 @@ The part of a connection that every message passes through: frames to events, me
         # fragments it comes in.
         if self._fragments is None:
             self._fragments = bytearray()
+            self._fragment_count = 0
+        self._fragment_count += 1
+        limit = self._limits.max_fragments
+        if limit is not None and self._fragment_count > limit:
+            return Fault.TOO_MANY_FRAGMENTS
         self._fragments += payload
         if not fin:
             return None

@@ -103,6 +103,8 @@ def test_the_defaults_are_those_of_the_package():
     assert (serve["ping_interval"], serve["ping_timeout"]) == (20, 20)
     limits = wsframe.Limits()
     assert (limits.max_head_size, limits.max_headers) == (32 * 1024, 128)
+    assert (limits.max_fragments, limits.max_control_rate) == (1_048_576, 10_000)
+    assert (limits.max_send_buffer, limits.send_buffer_policy) == (16 * 2**20, "wait")
 
 
 def test_the_defaults_of_compression_are_those_of_the_package():

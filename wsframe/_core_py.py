@@ -37,6 +37,7 @@ class Core:
         "_answer",
         "_check_text",
         "_failed",
+        "_fragment_count",
         "_fragments",
         "_held_pong",
         "_hold_pongs",
@@ -84,6 +85,7 @@ class Core:
         # The fragmented message that comes in: its kind, and what there is of it.
         self._opcode = Opcode.CONTINUATION
         self._fragments: bytearray | None = None
+        self._fragment_count = 0
         # Set while a text message comes in that an extension has encoded.
         self._utf8: Utf8Validator | None = None
         self._use(extensions)
@@ -173,6 +175,11 @@ class Core:
         # fragments it comes in.
         if self._fragments is None:
             self._fragments = bytearray()
+            self._fragment_count = 0
+        self._fragment_count += 1
+        limit = self._limits.max_fragments
+        if limit is not None and self._fragment_count > limit:
+            return Fault.TOO_MANY_FRAGMENTS
         self._fragments += payload
         if not frame.fin:
             return None

@@ -29,6 +29,7 @@ from wsframe.exceptions import (
     InvalidState,
     PayloadTooBig,
     ProtocolError,
+    TooManyFragments,
 )
 from wsframe.extensions import Extension
 from wsframe.framing import Frame
@@ -295,6 +296,11 @@ class Connection(Core):
         return self.state is State.CLOSED
 
     @property
+    def limits(self) -> Limits:
+        """Bounds on what the peer may send, and on what may wait for it."""
+        return self._limits
+
+    @property
     def close_code(self) -> int | None:
         """The close code received (RFC 6455 §7.1.5): 1005 if the Close frame had none, 1006 if none came.
 
@@ -325,7 +331,10 @@ class Connection(Core):
         kind = ConnectionClosedOK if ok else ConnectionClosedError
         exc = kind(rcvd, sent, self.close_rcvd_then_sent)
         if self.fault is not None:
-            too_big = self.fault.close_code == CloseCode.MESSAGE_TOO_BIG
-            error = PayloadTooBig if too_big else ProtocolError
+            error: type[PayloadTooBig | ProtocolError | TooManyFragments] = ProtocolError
+            if self.fault is Fault.TOO_MANY_FRAGMENTS:
+                error = TooManyFragments
+            elif self.fault.close_code == CloseCode.MESSAGE_TOO_BIG:
+                error = PayloadTooBig
             exc.__cause__ = error(f"{self.fault.text} ({self.fault.section})", fault=self.fault)
         return exc

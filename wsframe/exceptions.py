@@ -92,6 +92,7 @@ class Fault(enum.Enum):
     LENGTH_TOP_BIT_SET = (1002, "the payload length has its top bit set", "RFC 6455 §5.2")
     FRAGMENT_TOO_BIG = (1009, "a frame exceeds the size limit", "RFC 6455 §10.4")
     MESSAGE_TOO_BIG = (1009, "a message exceeds the size limit", "RFC 6455 §10.4")
+    TOO_MANY_FRAGMENTS = (1009, "a message has too many fragments", "RFC 6455 §10.4")
     BAD_CLOSE_CODE = (1002, "a close frame has a code that must not be sent", "RFC 6455 §7.4")
     INVALID_UTF8_REASON = (1007, "the reason of a close frame is not UTF-8", "RFC 6455 §5.5.1")
     INVALID_UTF8_TEXT = (1007, "a text message is not UTF-8", "RFC 6455 §8.1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal, TypeAlias
 
 __all__ = [
     "ANSWER_GRACE_S",
@@ -10,6 +11,7 @@ __all__ = [
     "JOINED_BYTES",
     "MAX_LENGTH",
     "MAX_QUEUE",
+    "MAX_SIZE",
     "OPEN_TIMEOUT_S",
     "PARSE_SIZE",
     "PING_INTERVAL_S",
@@ -18,6 +20,7 @@ __all__ = [
     "SENDS_IN_A_ROW",
     "WRITE_LIMIT",
     "Limits",
+    "SendBufferPolicy",
 ]
 
 MAX_LENGTH = 2**62
@@ -59,42 +62,77 @@ SENDS_IN_A_ROW = 256
 """Messages that a task may send without waiting for anything, until others get their turn."""
 
 
+MAX_SIZE = 2**20
+"""Bytes of a message: what the peers of this field allow, and thousands of connections at the limit fit into memory."""
+
+SendBufferPolicy: TypeAlias = Literal["wait", "drop", "close"]
+"""What becomes of a message for a peer that does not read; see ``Limits``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds on what a peer can make us hold.
+    """Bounds on what a peer can make us hold and do. Servers and clients take it as ``limits``.
 
     Attributes:
         max_message_size: Bytes of one message, over all its fragments; None for no limit. 1 MiB: what the
             peers of this field allow, and thousands of connections at the limit fit into memory.
         max_fragment_size: Bytes of one data frame; None for no limit but the message's.
+        max_fragments: Fragments of one message; None for no limit. 1,048,576: they cost time and no memory of
+            their own, so there may be one for each byte of the largest message, but not empty ones for ever.
+        max_control_rate: Pings and pongs in a second, for seconds on end; None for no limit. 10,000: each
+            costs about as much as a small message and is worth less, and a keepalive sends one in many seconds.
+        max_send_buffer: Bytes in the write buffer above which ``send_buffer_policy`` holds for further
+            messages; None for no limit. 16 MiB: many times what ``send`` waits for anyway, so it is reached by
+            ``broadcast``, by many tasks that send at once, and by callbacks.
+        send_buffer_policy: ``"wait"``: ``send`` of coroutines waits before it adds more, and what cannot wait,
+            ``broadcast`` and ``send`` of callbacks, is refused with a BufferError, which ``broadcast`` logs;
+            ``"drop"``: the message is left out without a word; ``"close"``: the connection fails with code 1008.
         max_head_size: Bytes of the head of a handshake message, start line and all. 32 KiB: several cookies
             of the 4 KiB that browsers allow each.
         max_headers: Header lines of a handshake message. 128: a browser behind two proxies sends about 30.
         max_body_size: Bytes of the body of an HTTP response that refuses the handshake; the rest is not
             read. 64 KiB: enough for any error page that a person would read.
+
+    Raises:
+        ValueError: If a number is negative or above 2**62, or the policy is another one.
     """
 
-    max_message_size: int | None = 2**20
+    max_message_size: int | None = MAX_SIZE
     max_fragment_size: int | None = None
+    max_fragments: int | None = 2**20
+    max_control_rate: int | None = 10_000
+    max_send_buffer: int | None = 2**24
+    send_buffer_policy: SendBufferPolicy = "wait"
     max_head_size: int = 32 * 1024
     max_headers: int = 128
     max_body_size: int = 64 * 1024
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is None:
-                if name not in ("max_message_size", "max_fragment_size"):
-                    raise ValueError(f"{name} must be a number")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "send_buffer_policy":
+                if value not in ("wait", "drop", "close"):
+                    raise ValueError(f"send_buffer_policy must be wait, drop or close, not {value!r}")
+            elif value is None:
+                if field.name in ("max_head_size", "max_headers", "max_body_size"):
+                    raise ValueError(f"{field.name} must be a number")
             elif not 0 <= value <= MAX_LENGTH:
-                raise ValueError(f"{name} must be between 0 and 2**62, not {value}")
+                raise ValueError(f"{field.name} must be between 0 and 2**62, not {value}")
 
     @classmethod
-    def for_max_size(cls, max_size: int | tuple[int | None, int | None] | None) -> Limits:
-        """Make limits from a ``max_size`` option: bytes of a message, or of a message and of a fragment.
+    def for_max_size(cls, max_size: int | tuple[int | None, int | None] | None, limits: Limits | None = None) -> Limits:
+        """Make limits from the options ``max_size`` and ``limits``.
+
+        Args:
+            max_size: Bytes of a message, or of a message and of a fragment. Its default leaves ``limits`` as
+                they are, and any other value has precedence over them.
+            limits: The other limits; the defaults if None.
 
         Raises:
             ValueError: If a number is negative or above 2**62.
         """
+        if limits is not None and max_size == MAX_SIZE:
+            return limits
         if max_size is None or isinstance(max_size, int):
             max_size = max_size, None
-        return cls(max_message_size=max_size[0], max_fragment_size=max_size[1])
+        return dataclasses.replace(limits or cls(), max_message_size=max_size[0], max_fragment_size=max_size[1])

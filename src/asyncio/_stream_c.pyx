@@ -503,7 +503,7 @@ A stream that hands messages to a method.
         """Send a message.
 
         It is written at the end of the read that is being handled, or else at once. What the transport
-        cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
+        cannot write yet is kept, up to ``Limits.max_send_buffer``; ``pause_writing`` tells when to stop.
 
         Args:
             data: A str for a text message, a bytes-like object for a binary one, or a prepared message.
@@ -512,9 +512,12 @@ A stream that hands messages to a method.
         Raises:
             InvalidState: If the connection is not open.
             TypeError: If ``data`` is none of these.
+            BufferError: If too much is waiting to be sent, and the policy is to wait.
             RuntimeError: If the caller is in another thread than the event loop.
         """
         self.check_thread()
+        if self._write_paused and not self._admit():
+            return
         if PyUnicode_Check(data):
             self.protocol.send_message(TEXT, data, True, compress)
         elif PyObject_CheckBuffer(data):
@@ -694,9 +697,12 @@ A stream that queues messages for ``recv()``.
         Raises:
             ConcurrencyError: If a fragmented message is being sent.
             InvalidState: If the connection is not open.
+            BufferError: If too much is waiting to be sent, and the policy is to wait.
         """
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
+        if self._write_paused and not self._admit():
+            return
         self.protocol.push(message)
         self.flush_joined(PyBytes_GET_SIZE(<bytes>message.payload))
 
@@ -857,6 +863,7 @@ cdef class Operation:
             (is_text or type(message) is bytes)
             and stream.protocol.state is OPEN
             and stream._fragments_sent is None
+            and not stream._write_paused
         ):
             stream.protocol.send_message(
                 TEXT if (is_text if self.option is None else self.option) else BINARY, message, True, self.compress

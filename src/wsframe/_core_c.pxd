@@ -34,6 +34,7 @@ cdef class Core:
     # has encoded it.
     cdef bint _is_text
     cdef bytearray _fragments
+    cdef Py_ssize_t _fragment_count
     cdef object _utf8
 
     # The events that size bytes at data amount to. For compiled callers; Python's is receive_data().

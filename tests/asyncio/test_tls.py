@@ -155,3 +155,19 @@ def test_time_limits_hold_for_tls_too():
     assert tls_timeouts({"ssl_handshake_timeout": 5}, 1, None) == {}
     expected = {"ssl_shutdown_timeout": 2} if sys.version_info >= (3, 11) else {}
     assert tls_timeouts({}, None, 2) == expected
+
+
+async def test_addresses_are_known_to_the_end(server_tls, client_tls):
+    """Whom a log line about the end of a connection is about."""
+    seen = []
+
+    async def handler(websocket):
+        seen.append((websocket.local_address, websocket.remote_address))
+        await websocket.wait_closed()
+        seen.append((websocket.local_address, websocket.remote_address))
+
+    async with serve(handler, HERE, 0, ssl=server_tls) as server:
+        async with connect(uri_of(server), ssl=client_tls, host=HERE) as websocket:
+            addresses = (websocket.local_address, websocket.remote_address)
+        assert (websocket.local_address, websocket.remote_address) == addresses
+    assert seen == [addresses[::-1]] * 2

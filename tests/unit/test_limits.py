@@ -9,8 +9,8 @@ import pytest
 from wsframe import limits
 from wsframe.limits import Limits
 
-FIELDS = [field.name for field in dataclasses.fields(Limits)]
-OPTIONAL = ["max_message_size", "max_fragment_size"]
+FIELDS = [field.name for field in dataclasses.fields(Limits) if field.name != "send_buffer_policy"]
+REQUIRED = ["max_head_size", "max_headers", "max_body_size"]
 
 
 def test_defaults_are_bounds():
@@ -32,12 +32,19 @@ def test_a_limit_may_be_any_number_in_range(name, value):
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_only_sizes_of_messages_may_be_unlimited(name):
-    if name in OPTIONAL:
+def test_all_but_what_handshakes_send_may_be_unlimited(name):
+    if name not in REQUIRED:
         assert getattr(Limits(**{name: None}), name) is None
     else:
         with pytest.raises(ValueError, match=f"{name} must be a number"):
             Limits(**{name: None})
+
+
+def test_the_policy_is_one_of_three():
+    for policy in ("wait", "drop", "close"):
+        assert Limits(send_buffer_policy=policy).send_buffer_policy == policy
+    with pytest.raises(ValueError, match="must be wait, drop or close, not 'ignore'"):
+        Limits(send_buffer_policy="ignore")
 
 
 def test_limits_cannot_be_changed():
@@ -52,6 +59,14 @@ def test_limits_cannot_be_changed():
 def test_max_size_is_for_messages_or_for_messages_and_fragments(max_size, message, fragment):
     made = Limits.for_max_size(max_size)
     assert made == Limits(max_message_size=message, max_fragment_size=fragment)
+
+
+def test_max_size_has_precedence_over_limits_if_it_is_given():
+    mine = Limits(max_message_size=10, max_fragment_size=5, max_fragments=3)
+    assert Limits.for_max_size(2**20, mine) is mine
+    assert Limits.for_max_size(20, mine) == Limits(max_message_size=20, max_fragments=3)
+    assert Limits.for_max_size(None, mine) == Limits(max_message_size=None, max_fragments=3)
+    assert Limits.for_max_size(2**20) == Limits()
 
 
 @pytest.mark.parametrize("max_size", [-1, (10, -1), 2**63])

@@ -129,6 +129,10 @@ class Stream:
         """Bring the TCP connection to its end, in time (RFC 6455 §7.1.1)."""
         raise NotImplementedError
 
+    def _admit(self) -> bool:
+        """Tell whether one more message may wait for a peer that does not read."""
+        raise NotImplementedError
+
     @property
     def state(self) -> State:
         """The state of the connection."""
@@ -264,7 +268,7 @@ class CallbackStream(Stream):
         """Send a message.
 
         It is written at the end of the read that is being handled, or else at once. What the transport
-        cannot write yet is kept without limit; ``pause_writing`` tells when to stop.
+        cannot write yet is kept, up to ``Limits.max_send_buffer``; ``pause_writing`` tells when to stop.
 
         Args:
             data: A str for a text message, a bytes-like object for a binary one, or a prepared message.
@@ -273,9 +277,12 @@ class CallbackStream(Stream):
         Raises:
             InvalidState: If the connection is not open.
             TypeError: If ``data`` is none of these.
+            BufferError: If too much is waiting to be sent, and the policy is to wait.
             RuntimeError: If the caller is in another thread than the event loop.
         """
         self._check_thread()
+        if self._write_paused and not self._admit():
+            return
         if isinstance(data, str):
             self.protocol.send_text(data, compress=compress)
         elif isinstance(data, (bytes, bytearray, memoryview)):
@@ -465,9 +472,12 @@ class QueueStream(Stream):
         Raises:
             ConcurrencyError: If a fragmented message is being sent.
             InvalidState: If the connection is not open.
+            BufferError: If too much is waiting to be sent, and the policy is to wait.
         """
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
+        if self._write_paused and not self._admit():
+            return
         self.protocol.send_prepared(message)
         self._flush_joined(len(message.payload))
 

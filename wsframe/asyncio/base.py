@@ -69,6 +69,11 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self._keepalive: Keepalive | None = None
         # Payloads of the pings that are not answered yet, in order, with the time and who waits for the pong.
         self._pings: dict[bytes, tuple[asyncio.Future[float] | None, float]] = {}
+        # Pings and pongs that came, and since when they are counted.
+        self._control_frames = 0
+        self._control_frames_since = 0.0
+        # Kept, since a TLS transport forgets them when it is closed.
+        self._addresses: tuple[Any, Any] | None = None
 
     # What subclasses implement
 
@@ -89,12 +94,12 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     @property
     def local_address(self) -> Any:
         """The address of this end, as ``socket.getsockname`` returns it."""
-        return self.transport.get_extra_info("sockname")
+        return self.transport.get_extra_info("sockname") if self._addresses is None else self._addresses[0]
 
     @property
     def remote_address(self) -> Any:
         """The address of the peer, as ``socket.getpeername`` returns it."""
-        return self.transport.get_extra_info("peername")
+        return self.transport.get_extra_info("peername") if self._addresses is None else self._addresses[1]
 
     @property
     def subprotocol(self) -> str | None:
@@ -121,6 +126,9 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._attach(cast("asyncio.Transport", transport), asyncio.get_running_loop())
         self.transport.set_write_buffer_limits(self._write_high, self._write_low)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._addresses = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self._control_frames_since = self.loop.time()
         self._set_timer(self.open_timeout, self._open_timed_out)
         self._on_connected()
 
@@ -173,6 +181,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, (PingReceived, PongReceived)):
+            self._count_control_frame()
         if isinstance(event, PingReceived):
             # A subclass may handle pause_writing in its own way; Pongs must not pile up all the same.
             if self.buffered_bytes > self._write_high:
@@ -186,6 +196,36 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             self.logger.info("connection failed: %s (%s)", fault.text, fault.section)
         elif isinstance(event, CloseReceived):
             self.logger.debug("received %s", event.close)
+
+    def _count_control_frame(self) -> None:
+        """Give up a peer that sends pings and pongs as if they were the purpose of the connection."""
+        limit = self.protocol.limits.max_control_rate
+        self._control_frames += 1
+        if limit is None or self._control_frames <= limit:
+            return
+        now = self.loop.time()
+        if now - self._control_frames_since < 1 and self.protocol.state is State.OPEN:
+            self.logger.info("connection failed: more than %d control frames in a second", limit)
+            self.protocol.fail(CloseCode.POLICY_VIOLATION, "too many control frames")
+        self._control_frames = 0
+        self._control_frames_since = now
+
+    def _admit(self) -> bool:
+        """Tell whether one more message may wait for a peer that does not read.
+
+        Raises:
+            BufferError: If there is no room, and the policy is to wait, which the caller cannot.
+        """
+        limits = self.protocol.limits
+        if limits.max_send_buffer is None or self.buffered_bytes <= limits.max_send_buffer:
+            return True
+        if limits.send_buffer_policy == "wait":
+            raise BufferError(f"more than {limits.max_send_buffer} bytes are waiting to be sent")
+        if limits.send_buffer_policy == "close" and self.protocol.state is State.OPEN:
+            self.logger.info("connection failed: more than %d bytes are waiting to be sent", limits.max_send_buffer)
+            self.protocol.fail(CloseCode.POLICY_VIOLATION, "the peer does not read")
+            self._flush()
+        return False
 
     def _hold_failure(self) -> None:
         self.protocol.hold_failure = True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsframe.asyncio.connection import Connection
 from wsframe.constants import State
+from wsframe.exceptions import ConcurrencyError
 from wsframe.prepared import PreparedMessage
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def broadcast(
 
     The message is serialized, and compressed, once for each kind of connection. Connections that are not
     open are left out. There is no backpressure: what slow peers do not read piles up in the write buffers
-    until keepalive gives them up.
+    up to ``Limits.max_send_buffer``, or until keepalive gives them up.
 
     Args:
         connections: Where to send it.
@@ -51,12 +52,19 @@ def broadcast(
             continue
         try:
             connection.push(prepared)
-        except Exception as exc:
+        except ConcurrencyError as exc:
             if raise_exceptions:
                 errors.append(exc)
             else:
+                connection.logger.warning("skipped broadcast: %s", exc)
+        except Exception as exc:
+            if raise_exceptions:
+                error = RuntimeError("failed to write message")
+                error.__cause__ = exc
+                errors.append(error)
+            else:
                 reason = traceback.format_exception_only(type(exc), exc)[0].strip()
-                connection.logger.warning("skipped broadcast: %s", reason)
+                connection.logger.warning("skipped broadcast: failed to write message: %s", reason)
     if errors:
         group: type[Exception] = getattr(builtins, "ExceptionGroup")  # noqa: B009 - unknown to 3.10
         raise group("skipped broadcast", errors)

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import ssl
 import traceback
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal
@@ -41,6 +42,7 @@ from wsframe.http11 import USER_AGENT
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
+    MAX_SIZE,
     OPEN_TIMEOUT_S,
     PING_INTERVAL_S,
     PING_TIMEOUT_S,
@@ -203,6 +205,8 @@ class connect:  # noqa: N801 - used like a function
         max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
             pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
             field allow, thousands of connections fit into memory.
+        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
+            defaults of ``Limits``, which gives the reason for each.
         max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
             reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
             keep a task busy while more arrive.
@@ -242,7 +246,8 @@ class connect:  # noqa: N801 - used like a function
         ping_timeout: float | None = PING_TIMEOUT_S,
         close_timeout: float | None = CLOSE_TIMEOUT_S,
         reconnect_delays: Callable[[], Iterator[float]] = backoff,
-        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        limits: Limits | None = None,
         max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
         logger: LoggerLike | None = None,
@@ -257,7 +262,7 @@ class connect:  # noqa: N801 - used like a function
         if subprotocols is not None:
             check_subprotocols(subprotocols)
         factories = extension_factories(extensions, compression)
-        limits = Limits.for_max_size(max_size)
+        bounds = Limits.for_max_size(max_size, limits)
         # Each attempt adds them again.
         self.additional_headers = (
             list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
@@ -273,7 +278,7 @@ class connect:  # noqa: N801 - used like a function
         self._close_timeout = close_timeout
 
         def factory(uri: WebSocketURI) -> ClientConnection:
-            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=limits)
+            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=bounds)
             protocol.uri = uri
             connection = (create_connection or ClientConnection)(
                 protocol,
@@ -284,9 +289,9 @@ class connect:  # noqa: N801 - used like a function
                 write_limit=write_limit,
             )
             # Not an argument: constructors written for ``websockets`` do not take it.
-            connection.logger = self.logger
+            connection.logger = logging.LoggerAdapter(self.logger, {"websocket": weakref.proxy(connection)})
             connection.opening = ClientHandshake(
-                uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=limits
+                uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=bounds
             )
             return connection
 

@@ -123,6 +123,8 @@ class Connection(QueueStream, BaseProtocol):
         self._check_thread()
         while self._fragments_sent is not None:
             await asyncio.shield(self._fragments_sent)
+        if self._write_paused and not await self._admit_later():
+            return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._check_open()
             self._send_fragment(message, text, True, compress)
@@ -247,14 +249,29 @@ class Connection(QueueStream, BaseProtocol):
             self._sent_in_a_row = 0
             await asyncio.sleep(0)
         if self._write_paused:
-            waiter = self.loop.create_future()
-            self._writers.add(waiter)
+            await self._wait_until_written()
+
+    async def _wait_until_written(self) -> None:
+        waiter = self.loop.create_future()
+        self._writers.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._writers.discard(waiter)
+        if self.protocol.state is State.CLOSED:
+            raise self.close_exc
+
+    async def _admit_later(self) -> bool:
+        """Wait until one more message may wait for a peer that does not read; tell whether it may."""
+        while self._write_paused and self.protocol.state is State.OPEN:
             try:
-                await waiter
-            finally:
-                self._writers.discard(waiter)
-            if self.protocol.state is State.CLOSED:
-                raise self.close_exc
+                admitted = self._admit()
+            except BufferError:
+                await self._wait_until_written()
+                continue
+            if admitted or self.protocol.state is State.OPEN:
+                return admitted
+        return True
 
     def resume_writing(self) -> None:
         super().resume_writing()

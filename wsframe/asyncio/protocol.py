@@ -18,6 +18,7 @@ from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import SERVER, USER_AGENT, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
+    MAX_SIZE,
     OPEN_TIMEOUT_S,
     PING_INTERVAL_S,
     PING_TIMEOUT_S,
@@ -63,6 +64,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
         close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
         max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
+        limits: All other limits on what a peer can make us hold and do; the defaults of ``Limits`` if None.
         write_limit: Bytes in the write buffer above which ``pause_writing`` is called, or a pair with those
             below which ``resume_writing`` is.
         logger: Where to log to; ``wsframe.server`` or ``wsframe.client`` if None.
@@ -92,11 +94,12 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         ping_interval: float | None = PING_INTERVAL_S,
         ping_timeout: float | None = PING_TIMEOUT_S,
         close_timeout: float | None = CLOSE_TIMEOUT_S,
-        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        limits: Limits | None = None,
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
-        limits = Limits.for_max_size(max_size)
+        limits = Limits.for_max_size(max_size, limits)
         extensions = compression_factories(compression)
         role = Role.SERVER if uri is None else Role.CLIENT
         write_high, write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)

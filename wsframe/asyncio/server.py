@@ -31,6 +31,7 @@ from wsframe.http11 import SERVER, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
+    MAX_SIZE,
     OPEN_TIMEOUT_S,
     PING_INTERVAL_S,
     PING_TIMEOUT_S,
@@ -403,7 +404,8 @@ def serve(
     ping_interval: float | None = PING_INTERVAL_S,
     ping_timeout: float | None = PING_TIMEOUT_S,
     close_timeout: float | None = CLOSE_TIMEOUT_S,
-    max_size: int | tuple[int | None, int | None] | None = 2**20,
+    max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+    limits: Limits | None = None,
     max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
     write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
     logger: LoggerLike | None = None,
@@ -460,6 +462,8 @@ def serve(
         max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
             pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
             field allow, thousands of connections fit into memory.
+        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
+            defaults of ``Limits``, which gives the reason for each.
         max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
             reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
             keep a task busy while more arrive.
@@ -481,7 +485,7 @@ def serve(
     if subprotocols is not None:
         check_subprotocols(subprotocols)
     factories = extension_factories(extensions, compression)
-    limits = Limits.for_max_size(max_size)
+    bounds = Limits.for_max_size(max_size, limits)
     if logger is None:
         logger = logging.getLogger("wsframe.server")
     if kwargs.get("ssl") is not None:
@@ -496,7 +500,7 @@ def serve(
 
     def new_connection(server: Server) -> ServerConnection:
         return (create_connection or ServerConnection)(
-            SansIOConnection(Role.SERVER, state=State.CONNECTING, limits=limits),
+            SansIOConnection(Role.SERVER, state=State.CONNECTING, limits=bounds),
             server,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
@@ -513,7 +517,7 @@ def serve(
                 return select_subprotocol(connection, offered)
 
         return ServerHandshake(
-            origins=origins, subprotocols=subprotocols, select_subprotocol=select, extensions=factories, limits=limits
+            origins=origins, subprotocols=subprotocols, select_subprotocol=select, extensions=factories, limits=bounds
         )
 
     return Server(

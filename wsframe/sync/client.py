@@ -37,7 +37,7 @@ from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import ClientHandshake
 from wsframe.headers import check_subprotocols
 from wsframe.http11 import USER_AGENT
-from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
 from wsframe.proxy import get_proxy, parse_proxy
 from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
@@ -153,6 +153,7 @@ class reconnect:  # noqa: N801 - used like a function
         ping_timeout: As for ``connect``.
         close_timeout: As for ``connect``.
         max_size: As for ``connect``.
+        limits: As for ``connect``.
         max_queue: As for ``connect``.
         logger: As for ``connect``.
         create_connection: As for ``connect``.
@@ -184,7 +185,8 @@ class reconnect:  # noqa: N801 - used like a function
         ping_timeout: float | None = PING_TIMEOUT_S,
         close_timeout: float | None = CLOSE_TIMEOUT_S,
         reconnect_delays: Callable[[], Iterator[float]] = backoff,
-        max_size: int | tuple[int | None, int | None] | None = 2**20,
+        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        limits: Limits | None = None,
         max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
         logger: LoggerLike | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
@@ -217,7 +219,7 @@ class reconnect:  # noqa: N801 - used like a function
         self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
         self.open_socket_kwargs = kwargs
         self.connection: ClientConnection | None = None
-        self._limits = Limits.for_max_size(max_size)
+        self._limits = Limits.for_max_size(max_size, limits)
         self._handshake_options: dict[str, Any] = {
             "origin": origin,
             "subprotocols": subprotocols,
@@ -438,6 +440,8 @@ def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientCon
         max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
             pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
             field allow, thousands of connections fit into memory.
+        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
+            defaults of ``Limits``, which gives the reason for each.
         max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
             reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
             keep a task busy while more arrive.
