@@ -18,7 +18,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.messages import Assembler
 from websockets.asyncio.server import serve
-from websockets.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedError, ConnectionClosedOK
+from websockets.exceptions import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    NegotiationError,
+)
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame
@@ -26,6 +32,7 @@ from websockets.protocol import CLIENT, SERVER, Protocol, State
 
 import wsframe
 from wsframe import serialize_frame
+from wsframe.adapters.websockets import DeflateFactory
 
 HERE = "127.0.0.1"
 KEY = b"\x11\x22\x33\x44"
@@ -463,6 +470,48 @@ def test_signatures_are_theirs(patched):
     theirs = [list(inspect.signature(getattr(owner, name)).parameters.values()) for owner, name in names]
     for one, other in zip(ours, theirs, strict=True):
         assert [(p.name, p.kind, p.default) for p in one] == [(p.name, p.kind, p.default) for p in other]
+
+
+# Compression
+
+
+@pytest.mark.parametrize("is_patched", [True, False])
+async def test_deflate_of_wsframe(backend, is_patched, patched):
+    if not is_patched:
+        patched.undo()
+    factory = DeflateFactory(wsframe.PerMessageDeflateFactory(backend=backend))
+    options = {"extensions": [factory], "compression": None}
+    async with serve(echo, HERE, 0, max_size=100_000, **options) as server:
+        async with connect(uri_of(server), **options) as websocket:
+            assert repr(websocket.protocol.extensions[0]).startswith("PerMessageDeflate(")
+            for message in ("compressed " * 100, b"short", bytes(99_999)):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == message
+            await websocket.send(["frag" * 100, "ments" * 100])
+            assert await soon(websocket.recv()) == "frag" * 100 + "ments" * 100
+            await websocket.send(bytes(100_001))
+            with pytest.raises(ConnectionClosedError) as exc_info:
+                await soon(websocket.recv())
+            assert exc_info.value.rcvd.code == 1009
+        # Theirs at the other end, and nonsense.
+        async with connect(uri_of(server)) as websocket:
+            await websocket.send("compressed " * 100)
+            assert await soon(websocket.recv()) == "compressed " * 100
+        async with dial_open(server, DEFLATE) as peer:
+            await peer.send_frame(TEXT, b"\xff\xff", rsv=4)
+            await peer.expect_failure(1002)
+
+
+def test_deflate_is_negotiated():
+    factory = DeflateFactory()
+    params, extension = factory.process_request_params([("client_max_window_bits", None)], [])
+    assert params == [("server_max_window_bits", "12"), ("client_max_window_bits", "12")]
+    assert factory.process_response_params(params, []).name == "permessage-deflate"
+    for process in (factory.process_request_params, factory.process_response_params):
+        with pytest.raises(NegotiationError, match="duplicate"):
+            process([], [extension])
+        with pytest.raises(NegotiationError, match="invalid parameter name"):
+            process([("nonsense", None)], [])
 
 
 # Threads

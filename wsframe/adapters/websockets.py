@@ -15,15 +15,17 @@ from typing import Any
 import websockets.asyncio.messages
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.messages import Assembler
-from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.exceptions import NegotiationError, PayloadTooBig, ProtocolError
+from websockets.extensions import ClientExtensionFactory, Extension, ServerExtensionFactory
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
-from wsframe import Fault, FrameParser, Role, new_masking_key, serialize_frame
+import wsframe
+from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
 from wsframe.asyncio.stream import Waiter
 
-__all__ = ["replacements"]
+__all__ = ["DeflateFactory", "replacements"]
 
 READ_SIZE = 64 * 1024
 """Bytes to read at once. asyncio allocates 256 KiB for each read, which the C library gets from the system and gives
@@ -73,7 +75,7 @@ def parse(self: Any) -> Generator[None, None, None]:
     while not reader.buffer and not reader.eof:
         yield
     # Only now are they agreed on.
-    own = any(type(extension) is not PerMessageDeflate for extension in self.extensions)
+    own = any(type(extension) not in (PerMessageDeflate, Deflate) for extension in self.extensions)
     yield from _parse(self) if own else _parse_frames(self)
 
 
@@ -177,6 +179,80 @@ def send_frame(self: Any, frame: Any) -> None:
     mask = new_masking_key() if self.side is CLIENT else None
     bits = {"rsv1": frame.rsv1, "rsv2": frame.rsv2, "rsv3": frame.rsv3}
     self.writes.append(serialize_frame(frame.opcode, frame.data, fin=frame.fin, mask=mask, **bits))
+
+
+# Compression
+
+
+class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
+    """wsframe's permessage-deflate (RFC 7692) for connections of websockets, patched or not.
+
+    Give it to ``serve`` or ``connect``, and turn theirs off::
+
+        factory = DeflateFactory(wsframe.PerMessageDeflateFactory(backend="isal"))
+        serve(handler, ..., extensions=[factory], compression=None)
+
+    Args:
+        factory: The options; the default ones if None. ``idle_timeout`` has no effect here.
+    """
+
+    name = PerMessageDeflateFactory.name
+
+    def __init__(self, factory: PerMessageDeflateFactory | None = None) -> None:
+        self._factory = factory or PerMessageDeflateFactory()
+
+    def get_request_params(self) -> Any:
+        """See ``ClientExtensionFactory``."""
+        return self._factory.offer()[0]
+
+    def process_response_params(self, params: Any, accepted_extensions: Any) -> Any:
+        """See ``ClientExtensionFactory``."""
+        self._check_first(accepted_extensions)
+        try:
+            return Deflate(self._factory.accept_response(list(params)))
+        except wsframe.NegotiationError as exc:
+            raise NegotiationError(str(exc)) from exc
+
+    def process_request_params(self, params: Any, accepted_extensions: Any) -> Any:
+        """See ``ServerExtensionFactory``."""
+        self._check_first(accepted_extensions)
+        try:
+            response, extension = self._factory.accept_offer(list(params))
+        except wsframe.NegotiationError as exc:
+            raise NegotiationError(str(exc)) from exc
+        return response, Deflate(extension)
+
+    def _check_first(self, accepted_extensions: Any) -> None:
+        if any(extension.name == self.name for extension in accepted_extensions):
+            raise NegotiationError(f"received duplicate {self.name}")
+
+
+class Deflate(Extension):
+    """permessage-deflate as agreed on for one connection."""
+
+    name = PerMessageDeflateFactory.name
+
+    def __init__(self, extension: Any) -> None:
+        self._extension = extension
+
+    def __repr__(self) -> str:
+        return repr(self._extension)
+
+    def decode(self, frame: Any, *, max_size: int | None = None) -> Any:
+        """See ``Extension.decode`` of websockets."""
+        received = wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin, frame.rsv1, frame.rsv2, frame.rsv3)
+        try:
+            decoded = self._extension.decode(received, max_size=max_size)
+        except wsframe.PayloadTooBig as exc:
+            raise PayloadTooBig(None, max_size) from exc
+        except wsframe.ProtocolError as exc:
+            raise ProtocolError(str(exc)) from exc
+        return Frame(frame.opcode, decoded.payload, frame.fin, decoded.rsv1, frame.rsv2, frame.rsv3)
+
+    def encode(self, frame: Any) -> Any:
+        """See ``Extension.encode`` of websockets."""
+        encoded = self._extension.encode(wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin))
+        return Frame(frame.opcode, encoded.payload, frame.fin, encoded.rsv1, frame.rsv2, frame.rsv3)
 
 
 # Connections of asyncio
