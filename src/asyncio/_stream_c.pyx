@@ -408,9 +408,11 @@ From a read to messages, and from messages to a write.
         if self._has_idle_timeout and self._idle_timer is None:
             self._watch_idleness()
         output = protocol.output()
-        if PyList_GET_SIZE(output):
+        while PyList_GET_SIZE(output):
             self.write(output)
             output.clear()
+            # If not the same, the transport has called the application, which may have sent something.
+            output = protocol._output
         if protocol.state is CLOSING or (protocol._failed and not protocol.failure_held):
             self._end()
         return 0
@@ -438,7 +440,13 @@ From a read to messages, and from messages to a write.
             size = self.write_pieces(output, size)
             if size == 0:
                 return 0
-        self.write_rest(output, size)
+        # The transport may call the application. What that sends comes behind all of this.
+        self.protocol._output = []
+        self._corked = True
+        try:
+            self.write_rest(output, size)
+        finally:
+            self._corked = False
         self._transport_closing = self._transport.is_closing()
         return 0
 

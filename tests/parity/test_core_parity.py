@@ -18,7 +18,7 @@ from support_deflate import codec
 import wsframe.connection
 from wsframe import _framing_py
 from wsframe.constants import Opcode, Role, State
-from wsframe.exceptions import InvalidState, ProtocolError
+from wsframe.exceptions import Fault, InvalidState, ProtocolError
 from wsframe.framing import Frame
 from wsframe.limits import Limits
 from wsframe.prepared import PreparedMessage
@@ -233,6 +233,15 @@ def test_any_cutting_gives_the_same_events(connections, scenario, size):
                 events += [seen_event(one) for one in connection.receive_data(data[i : i + step])]
             results.append((events, connection.fault, connection.messages_received, connection.payload_bytes_received))
     assert results == results[:1] * 4
+
+
+def test_compressed_text_that_ends_inside_a_character(connections):
+    """RFC 6455 §8.1."""
+    for make in connections:
+        connection = make(Role.CLIENT, extensions=[codec()])
+        sent = codec().encode(Frame(Opcode.TEXT, b"a\xe2\x82"), True)
+        connection.receive_data(_framing_py.serialize_frame(Opcode.TEXT, sent.payload, rsv1=True))
+        assert connection.fault is Fault.INVALID_UTF8_TEXT
 
 
 def test_calls_before_the_opening_handshake(connections):

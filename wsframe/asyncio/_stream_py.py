@@ -8,7 +8,7 @@ import contextvars
 import threading
 import weakref
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 
 from wsframe._events_py import Message
 from wsframe.constants import State
@@ -285,7 +285,7 @@ class CallbackStream(Stream):
             return
         if isinstance(data, str):
             self.protocol.send_text(data, compress=compress)
-        elif isinstance(data, (bytes, bytearray, memoryview)):
+        elif _is_buffer(data):
             self.protocol.send_binary(data, compress=compress)
         else:
             self._send_other(data)
@@ -293,6 +293,16 @@ class CallbackStream(Stream):
 
     def _on_message(self, message: Message) -> None:
         self.message_received(message.data)
+
+
+def _is_buffer(data: Any) -> TypeGuard[Buffer]:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return True
+    try:
+        memoryview(data)
+    except TypeError:
+        return False
+    return True
 
 
 class QueueStream(Stream):
