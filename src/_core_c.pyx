@@ -17,7 +17,6 @@ from wsframe._events_c cimport Message, new_message
 from wsframe._framing_c cimport Frame, FrameParser, new_frame, write_frame
 from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
-from wsframe._masking_c import apply_mask
 from wsframe._utf8_c import Utf8Validator
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError

@@ -277,8 +277,7 @@ From a read to messages, and from messages to a write.
     def _read_ready(self) -> None:
         """There is something to read."""
         cdef Py_ssize_t size
-        cdef int i
-        for i in range(READS_IN_A_ROW):
+        for _round in range(READS_IN_A_ROW):
             size = read_now(self._fd, self._bytes, self._size)
             if size <= 0:
                 if size == 0 or not would_block():
@@ -454,12 +453,10 @@ From a read to messages, and from messages to a write.
         """Have the transport write the last ``size`` bytes."""
         cdef Py_ssize_t first = PyList_GET_SIZE(output)
         cdef Py_ssize_t found = 0
-        cdef bytes data
         while found < size:
             first -= 1
             found += PyBytes_GET_SIZE(<bytes>output[first])
-        data = <bytes>output[first]
-        rest = data if found == size else memoryview(data)[found - size:]
+        rest = output[first] if found == size else memoryview(output[first])[found - size:]
         if first == PyList_GET_SIZE(output) - 1:
             self._transport.write(rest)
         elif size < LONG_WRITE:
@@ -467,8 +464,8 @@ From a read to messages, and from messages to a write.
         else:
             # Not writelines(): in some versions of asyncio, it never pauses writing.
             self._transport.write(rest)
-            for data in output[first + 1:]:
-                self._transport.write(data)
+            for rest in output[first + 1:]:
+                self._transport.write(rest)
         return 0
 
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
@@ -891,7 +888,8 @@ cdef extern from *:
     static void stop_iteration(PyObject *value) {
     #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
         static PyStopIterationObject *stop;
-        const int is_small = PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096 : PyUnicode_GET_LENGTH(value) < 1024;
+        const int is_small =
+            PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096 : PyUnicode_GET_LENGTH(value) < 1024;
         if (is_small) {
             if (stop == NULL || Py_REFCNT(stop) != 1) {
                 Py_XDECREF(stop);
