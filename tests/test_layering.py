@@ -15,7 +15,7 @@ CYTHON = Path(__file__).parents[1] / "src"
 
 # Within a rank too, a module imports only those before it.
 RANKS = {
-    0: ["_version", "_switches", "_build", "cimport", "constants", "limits", "exceptions", "typing"],
+    0: ["_version", "_switches", "_build", "cimport", "constants", "limits", "exceptions", "typing", "stats"],
     1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
     + ["masking", "utf8", "events", "headers", "uri", "protocol"],
     2: ["_framing_py", "_framing_c", "framing", "frames", "datastructures"],
@@ -38,6 +38,8 @@ RANKS = {
         "asyncio.auth",
         "asyncio.server",
         "asyncio.router",
+        "metrics",
+        "testing",
         "sync",
         "sync.utils",
         "sync.tls",
@@ -72,6 +74,7 @@ RANKS = {
         "adapters.autobahn",
         "adapters.gevent_websocket",
         "adapters.websockify",
+        "pytest_plugin",
         "cli.common",
         "cli.wire",
         "cli.connect",

@@ -86,7 +86,7 @@ class Stream:
         self._ending = False
         # Runs while an extension holds memory that an idle connection does not need.
         self._has_idle_timeout = False
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: Any = None
 
     # What subclasses implement
 

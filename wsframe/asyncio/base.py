@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any, cast
 
-from wsframe.asyncio.keepalive import Keepalive
+from wsframe.asyncio.keepalive import Clock, Keepalive, Timer
 from wsframe.asyncio.memory import connection_closed, trim_soon
 from wsframe.asyncio.stream import Stream
 from wsframe.constants import CloseCode, Role, State
@@ -15,6 +15,7 @@ from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongRecei
 from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import Request, Response
 from wsframe.limits import ANSWER_GRACE_S
+from wsframe.stats import Stats
 
 __all__ = ["BaseProtocol"]
 
@@ -42,7 +43,10 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         response: The handshake response, or None before it is there.
         reading_paused: Whether we do not read from the peer at the moment.
         latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
+        clock: What timers run by: the event loop, unless it is set before there is a transport.
     """
+
+    clock: Clock | None = None
 
     def __init__(
         self,
@@ -65,13 +69,15 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.latency = 0.0
         self._write_low = write_low
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._keepalive: Keepalive | None = None
         # Payloads of the pings that are not answered yet, in order, with the time and who waits for the pong.
         self._pings: dict[bytes, tuple[asyncio.Future[float] | None, float]] = {}
         # Pings and pongs that came, and since when they are counted.
         self._control_frames = 0
         self._control_frames_since = 0.0
+        self._pings_sent = 0
+        self._pongs_received = 0
         # Kept, since a TLS transport forgets them when it is closed.
         self._addresses: tuple[Any, Any] | None = None
 
@@ -117,6 +123,31 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         return self.protocol.close_reason
 
     @property
+    def stats(self) -> Stats:
+        """What the connection has done so far."""
+        protocol = self.protocol
+        return Stats(
+            frames_received=protocol.frames_received,
+            frames_sent=protocol.frames_sent,
+            messages_received=protocol.messages_received,
+            messages_sent=protocol.messages_sent,
+            bytes_received=protocol.bytes_received,
+            bytes_sent=protocol.bytes_sent,
+            payload_bytes_received=protocol.payload_bytes_received,
+            payload_bytes_sent=protocol.payload_bytes_sent,
+            pings_sent=self._pings_sent,
+            pongs_received=self._pongs_received,
+            latency=self.latency,
+            queue_depth=self.queue_depth,
+            buffered_bytes=self.buffered_bytes,
+        )
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait to be received; there are none where callbacks take them."""
+        return 0
+
+    @property
     def buffered_bytes(self) -> int:
         """Bytes that wait in the write buffer."""
         return self.transport.get_write_buffer_size()
@@ -126,9 +157,10 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._attach(cast("asyncio.Transport", transport), asyncio.get_running_loop())
         self.transport.set_write_buffer_limits(self._write_high, self._write_low)
+        self._clock: Clock = self.clock or self.loop
         if transport.get_extra_info("sslcontext") is not None:
             self._addresses = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        self._control_frames_since = self.loop.time()
+        self._control_frames_since = self._clock.time()
         self._set_timer(self.open_timeout, self._open_timed_out)
         self._on_connected()
 
@@ -178,7 +210,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
                 head.headers.forget_index()
         self._take_reads()
         if self.ping_interval is not None:
-            self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout)
+            self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout, self._clock)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, (PingReceived, PongReceived)):
@@ -189,6 +221,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
                 self.protocol.hold_pongs = True
             self._on_ping(event.payload)
         elif isinstance(event, PongReceived):
+            self._pongs_received += 1
             self._acknowledge(event.payload)
             self._on_pong(event.payload)
         elif isinstance(event, Failed):
@@ -203,7 +236,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self._control_frames += 1
         if limit is None or self._control_frames <= limit:
             return
-        now = self.loop.time()
+        now = self._clock.time()
         if now - self._control_frames_since < 1 and self.protocol.state is State.OPEN:
             self.logger.info("connection failed: more than %d control frames in a second", limit)
             self.protocol.fail(CloseCode.POLICY_VIOLATION, "too many control frames")
@@ -270,14 +303,15 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
 
     def _send_ping(self, payload: bytes, waiter: asyncio.Future[float] | None) -> None:
         self.protocol.send_ping(payload)
-        self._pings[payload] = (waiter, self.loop.time())
+        self._pings_sent += 1
+        self._pings[payload] = (waiter, self._clock.time())
         self._flush()
 
     def _acknowledge(self, payload: bytes) -> None:
         """A Pong answers its Ping and all before it (RFC 6455 §5.5.3)."""
         if payload not in self._pings:
             return
-        now = self.loop.time()
+        now = self._clock.time()
         if self._keepalive is not None:
             self._keepalive.pong_received()
         sent = None
@@ -299,7 +333,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             if extension.busy:
                 # Pings keep nothing busy: keepalive would sooner or later hold it for ever.
                 extension.busy = False
-                self._idle_timer = self.loop.call_later(extension.idle_timeout, self._watch_idleness)
+                self._idle_timer = self._clock.call_later(extension.idle_timeout, self._watch_idleness)
             else:
                 extension.release_contexts()
                 trim_soon(self.loop)
@@ -345,7 +379,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         if delay is not None:
-            self._timer = self.loop.call_later(delay, callback)
+            self._timer = self._clock.call_later(delay, callback)
 
     def _open_timed_out(self) -> None:
         self.transport.abort()

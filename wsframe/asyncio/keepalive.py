@@ -7,9 +7,30 @@ progress of what is being sent; a peer that we ourselves do not read from is giv
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Keepalive", "Pinged"]
+__all__ = ["Clock", "Keepalive", "Pinged", "Timer"]
+
+
+class Clock(Protocol):
+    """What tells the time: an event loop, or something that a test controls."""
+
+    def time(self) -> float:
+        """Return the seconds since some moment."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[..., object], /) -> Timer:
+        """Call a function when that many seconds have passed."""
+        ...
+
+
+class Timer(Protocol):
+    """What ``call_later`` returns."""
+
+    def cancel(self) -> None:
+        """Do not call the function."""
+        ...
 
 
 class Pinged(Protocol):
@@ -54,19 +75,20 @@ class Keepalive:
         connection: Whom to ping.
         interval: Seconds from one ping to the next.
         timeout: Seconds to wait for a sign of life behind a ping; None to wait for ever.
+        clock: Tells the time; the event loop if None.
     """
 
-    __slots__ = ("_backlog", "_connection", "_handle", "_interval", "_loop", "_pinged_at", "_timeout")
+    __slots__ = ("_backlog", "_clock", "_connection", "_handle", "_interval", "_pinged_at", "_timeout")
 
-    def __init__(self, connection: Pinged, interval: float, timeout: float | None) -> None:
+    def __init__(self, connection: Pinged, interval: float, timeout: float | None, clock: Clock | None = None) -> None:
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock or asyncio.get_running_loop()
         self._interval = interval
         self._timeout = timeout
         self._pinged_at = 0.0
         # Bytes waiting to be sent when the ping was queued behind them.
         self._backlog = 0
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(interval, self._ping)
+        self._handle: Timer | None = self._clock.call_later(interval, self._ping)
 
     def stop(self) -> None:
         """Stop for good."""
@@ -80,13 +102,13 @@ class Keepalive:
             self._rest()
 
     def _ping(self) -> None:
-        self._pinged_at = self._loop.time()
+        self._pinged_at = self._clock.time()
         self._connection.alive = False
         self._backlog = self._connection.send_keepalive_ping()
         if self._timeout is None:
-            self._handle = self._loop.call_later(self._interval, self._ping)
+            self._handle = self._clock.call_later(self._interval, self._ping)
         else:
-            self._handle = self._loop.call_later(self._timeout, self._check)
+            self._handle = self._clock.call_later(self._timeout, self._check)
 
     def _check(self) -> None:
         backlog = self._connection.buffered_bytes
@@ -100,6 +122,6 @@ class Keepalive:
         """Wait for the rest of the interval."""
         assert self._handle is not None
         self._handle.cancel()
-        elapsed = self._loop.time() - self._pinged_at
+        elapsed = self._clock.time() - self._pinged_at
         self._pinged_at = 0.0
-        self._handle = self._loop.call_later(max(0.0, self._interval - elapsed), self._ping)
+        self._handle = self._clock.call_later(max(0.0, self._interval - elapsed), self._ping)

@@ -38,6 +38,7 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
+from wsframe.stats import Stats
 from wsframe.typing import LoggerLike, StatusLike
 
 if TYPE_CHECKING:
@@ -264,9 +265,16 @@ class Server:
         self._new_connection = new_connection
         self._new_handshake = new_handshake
         self._attached: set[ServerConnection] = set()
+        # Of connections that are gone.
+        self._ended = Stats()
+        self._opened = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._close_task: asyncio.Task[None] | None = None
         self.server: asyncio.Server | None = None
+
+    def new_connection(self) -> ServerConnection:
+        """Make the connection for a TCP connection."""
+        return self._new_connection(self)
 
     def attach(self, connection: ServerConnection) -> ServerHandshake:
         """Take a new TCP connection in; return its opening handshake."""
@@ -276,6 +284,9 @@ class Server:
     def detach(self, connection: ServerConnection) -> None:
         """Take note that a TCP connection is gone."""
         self._attached.discard(connection)
+        if connection.was_open:
+            self._opened += 1
+            self._ended += connection.stats.ended()
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a connection's task, which ``wait_closed`` waits for."""
@@ -288,6 +299,16 @@ class Server:
     def connections(self) -> set[ServerConnection]:
         """The connections that are open."""
         return {connection for connection in self._attached if connection.state is State.OPEN}
+
+    @property
+    def stats(self) -> Stats:
+        """What all connections have done together, those that are gone too."""
+        return sum((connection.stats for connection in self._attached if connection.was_open), self._ended)
+
+    @property
+    def connections_opened(self) -> int:
+        """How many opening handshakes have succeeded so far."""
+        return self._opened + sum(connection.was_open for connection in self._attached)
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -368,7 +389,7 @@ class Server:
 
     async def _start(self) -> Self:
         if self.server is None:
-            self.server = await self._listen(lambda: self._new_connection(self))  # type: ignore[assignment]
+            self.server = await self._listen(self.new_connection)  # type: ignore[assignment]
             if self.is_serving():
                 for sock in self.sockets:
                     self.logger.info("server listening on %s", _socket_name(sock))

@@ -1,0 +1,89 @@
+"""Metrics of a server in the text format of OpenMetrics 1.0, for Prometheus and others to scrape. Rank 5."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from wsframe.asyncio.server import ProcessRequest, Server, ServerConnection
+from wsframe.http11 import Request, Response
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["CONTENT_TYPE", "metrics_endpoint", "openmetrics"]
+
+CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+"""What the Content-Type header of a response with metrics says."""
+
+_COUNTERS = {
+    "frames_received": "Frames that came, control frames too.",
+    "frames_sent": "Frames that were sent, control frames too.",
+    "messages_received": "Messages that came.",
+    "messages_sent": "Messages that were sent.",
+    "bytes_received": "Bytes of the frames that came.",
+    "bytes_sent": "Bytes of the frames that were sent.",
+    "payload_bytes_received": "Bytes of the messages that came, decompressed.",
+    "payload_bytes_sent": "Bytes of the messages that were sent, before compression.",
+    "pings_sent": "Pings that were sent.",
+    "pongs_received": "Pongs that came.",
+}
+_GAUGES = {
+    "queue_depth": "Messages that wait to be received.",
+    "buffered_bytes": "Bytes that wait in the write buffers.",
+}
+
+
+def openmetrics(server: Server, prefix: str = "wsframe") -> str:
+    """Tell what a server has done, in the text format of OpenMetrics.
+
+    Counters go on counting when connections are gone.
+
+    Args:
+        server: The server.
+        prefix: What the names of the metrics begin with.
+    """
+    stats = server.stats
+    lines: list[str] = []
+
+    def add(name: str, kind: str, help_text: str, value: float) -> None:
+        lines.append(f"# TYPE {prefix}_{name} {kind}")
+        lines.append(f"# HELP {prefix}_{name} {help_text}")
+        lines.append(f"{prefix}_{name}{'_total' if kind == 'counter' else ''} {value}")
+
+    add("connections", "gauge", "Connections that are open.", len(server.connections))
+    add("connections_opened", "counter", "Opening handshakes that succeeded.", server.connections_opened)
+    for name, help_text in _COUNTERS.items():
+        add(name, "counter", help_text, getattr(stats, name))
+    for name, help_text in _GAUGES.items():
+        add(name, "gauge", help_text, getattr(stats, name))
+    add("latency_max_seconds", "gauge", "Longest round-trip time of a ping, of the last on each.", stats.latency)
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def metrics_endpoint(
+    path: str = "/metrics", process_request: ProcessRequest | None = None, prefix: str = "wsframe"
+) -> Callable[[ServerConnection, Request], Awaitable[Response | None]]:
+    """Make a ``process_request`` for ``serve`` that answers requests for metrics.
+
+    It answers everybody: a port that is open to the world should not have it.
+
+    Args:
+        path: Where the metrics are.
+        process_request: What to ask about other requests.
+        prefix: What the names of the metrics begin with.
+    """
+
+    async def process(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path.partition("?")[0] == path:
+            response = connection.respond(200, openmetrics(connection.server, prefix))
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = CONTENT_TYPE
+            return response
+        result: Any = None if process_request is None else process_request(connection, request)
+        if inspect.isawaitable(result):
+            result = await result
+        return result  # type: ignore[no-any-return]
+
+    return process
