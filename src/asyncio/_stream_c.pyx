@@ -4,6 +4,7 @@ cimport cython
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -280,15 +281,25 @@ From a read to messages, and from messages to a write.
         for _round in range(READS_IN_A_ROW):
             size = read_now(self._fd, self._bytes, self._size)
             if size <= 0:
-                if size == 0 or not would_block():
-                    # It is the end, or an error. The transport knows what to do when it meets it.
+                if size == 0:
+                    # It is the end. The transport knows what to do when it meets it.
                     self.give_reads_back()
+                elif not would_block():
+                    self.read_failed()
                 return
             self.alive = True
             self.receive(self._bytes, size)
             # What is handled may have closed the connection, or paused reading.
             if size < self._size or not self._reads or self._fd < 0 or not self._transport.is_reading():
                 return
+
+    cdef int read_failed(self) except -1:
+        """Have the transport handle an error of the socket, which tells of a reset but once."""
+        try:
+            PyErr_SetFromErrno(OSError)
+        except OSError as exc:
+            self._transport._fatal_error(exc, "cannot read")
+        return 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
