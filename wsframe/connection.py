@@ -224,9 +224,9 @@ class Connection(Core):
             code = CloseCode.NO_STATUS_RCVD
         # RFC 6455 §7.4: 1005, 1006 and 1015 must not be sent, nor what nobody has given a meaning.
         elif code not in SENDABLE_CLOSE_CODES and not 3000 <= code <= 4999:
-            raise ProtocolError(f"invalid close code: {code:d}")
+            raise ProtocolError("invalid status code")
         if len(reason.encode()) > MAX_CONTROL_PAYLOAD - 2:
-            raise ProtocolError(f"the reason has more than {MAX_CONTROL_PAYLOAD - 2} bytes")
+            raise ProtocolError("control frame too long")
         self._send_close_frame(Close(int(code), reason))
 
     def fail(self, code: CloseCode | int, reason: str = "") -> None:
@@ -259,7 +259,7 @@ class Connection(Core):
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()
         if memoryview(data).nbytes > MAX_CONTROL_PAYLOAD:
-            raise ProtocolError(f"a control frame has at most {MAX_CONTROL_PAYLOAD} bytes")
+            raise ProtocolError("control frame too long")
         self._send(opcode, data)
 
     def _send_close_frame(self, close: Close) -> None:

@@ -500,6 +500,25 @@ async def test_broadcast_raises_exceptions_at_its_end(caplog):
         assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+class Unwritable(PreparedMessage):
+    def serialize(self, role, extensions):
+        raise OSError("BOOM")
+
+
+async def test_broadcast_tells_of_what_cannot_be_written(caplog):
+    async with Room() as room:
+        with caplog.at_level(logging.WARNING, "wsframe.server"):
+            broadcast(room.members, Unwritable("a"))
+        assert caplog.messages == ["skipped broadcast: failed to write message: OSError: BOOM"] * len(room.members)
+        if sys.version_info >= (3, 11):
+            with pytest.raises(ExceptionGroup) as info:  # noqa: F821 - unknown to 3.10
+                broadcast(room.members, Unwritable("a"), raise_exceptions=True)
+            assert [repr(exc) for exc in info.value.exceptions] == ["RuntimeError('failed to write message')"] * len(
+                room.members
+            )
+            assert [repr(exc.__cause__) for exc in info.value.exceptions] == ["OSError('BOOM')"] * len(room.members)
+
+
 def test_broadcast_that_raises_needs_python_3_11(monkeypatch):
     module = importlib.import_module("wsframe.asyncio.broadcast")
     monkeypatch.setattr(module, "sys", SimpleNamespace(version_info=(3, 10)))

@@ -463,7 +463,8 @@ async def test_attributes(lib):
         assert client.request.path == server.request.path == "/"
         assert client.response.status_code == server.response.status_code == 101
         assert client.request.headers["Upgrade"] == server.request.headers["upgrade"] == "websocket"
-        assert client.logger is not None
+        assert client.logger.extra["websocket"].id == client.id
+        assert server.logger.extra["websocket"].id == server.id
 
 
 # Handlers

@@ -456,7 +456,7 @@ async def test_x2_bad_codes_cannot_be_sent():
 
     async def handler(websocket):
         for code in (999, 1004, 1005, 1006, 1015, 1016, 2999, 5000):
-            with pytest.raises(Exception, match="close code") as info:
+            with pytest.raises(Exception, match="status code") as info:
                 await websocket.close(code)
             seen.append(type(info.value).__name__)
         await websocket.close(4999)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,14 @@ async def recv_bytes(lib):
 
 
 @case
+async def recv_str(lib):
+    async def handle(websocket):
+        return [await attempt(websocket.recv(decode=True)) for _ in range(4)]
+
+    return await converse(lib, handle, MESSAGES)
+
+
+@case
 async def iteration(lib):
     async def handle(websocket):
         return [message async for message in websocket]
@@ -202,6 +211,8 @@ SENT = {
     "None": (lambda: None, {}),
     "mixed list": (lambda: ["a", b"b"], {}),
     "mixed list from bytes": (lambda: [b"a", "b"], {}),
+    "mixed async generator": (lambda: generate("a", b"b"), {}),
+    "list with a number": (lambda: ["a", 1], {}),
     "failing generator": (lambda: generate_now("a", RuntimeError("BOOM")), {}),
     "failing async generator": (lambda: generate("a", RuntimeError("BOOM")), {}),
     "failing before the first": (lambda: generate_now(RuntimeError("BOOM")), {}),
@@ -220,6 +231,23 @@ async def test_send(name):
         return await converse(lib, handle, listen)
 
     assert await ask_about(library("wsframe")) == await ask_about(library("websockets"))
+
+
+@case
+async def fragments_of_a_wrong_type(lib):
+    async def handle(websocket):
+        # wsframe has sent nothing then, and goes on.
+        return await attempt(websocket.send([1, 2]))
+
+    return (await converse(lib, handle, listen))[0]
+
+
+@case
+async def async_fragments_of_a_wrong_type(lib):
+    async def handle(websocket):
+        return await attempt(websocket.send(generate(1, 2)))
+
+    return (await converse(lib, handle, listen))[0]
 
 
 @case
@@ -289,9 +317,9 @@ async def wrong_pings(lib):
     async def handle(websocket):
         seen = []
         await websocket.ping(b"a")
-        for data in (b"a", 42, [b"a"]):
+        for data in (b"a", 42, [b"a"], b"x" * 126):
             seen.append((await attempt(websocket.ping(data)))[:2])
-        for data in (42, [b"a"], None):
+        for data in (42, [b"a"], None, b"x" * 126):
             seen.append((await attempt(websocket.pong(data)))[:2])
         return seen
 
@@ -380,11 +408,8 @@ async def connection_fails_all_that_wait(lib):
 async def test_close(arguments):
     async def ask_about(lib):
         async def handle(websocket):
-            seen = await attempt(websocket.close(*arguments))
-            if seen is not None:
-                # What is wrong with the arguments is said in words of its own.
-                del seen[1]
-            return [seen, websocket.state.name, websocket.close_code, websocket.close_reason]
+            seen = [(await attempt(websocket.close(*arguments)))]
+            return [*seen, websocket.state.name, websocket.close_code, websocket.close_reason]
 
         return await converse(lib, handle, listen)
 
@@ -422,6 +447,29 @@ async def peer_does_not_answer_close(lib):
 
 
 @case
+async def peer_leaves(lib):
+    async def handle(websocket):
+        return [await attempt(websocket.recv()), websocket.close_code, websocket.close_reason]
+
+    async def script(peer):
+        peer.writer.close()
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def peer_leaves_in_the_middle_of_a_frame(lib):
+    async def handle(websocket):
+        return await attempt(websocket.recv())
+
+    async def script(peer):
+        await peer.send(peer.frame(TEXT, b"abc")[:-1])
+        peer.writer.close()
+
+    return await converse(lib, handle, script)
+
+
+@case
 async def peer_resets(lib):
     async def handle(websocket):
         return (await attempt(websocket.recv()))[:5]
@@ -435,8 +483,8 @@ async def peer_resets(lib):
 @case
 async def peer_does_not_answer_keepalive(lib):
     async def handle(websocket):
-        # To wsframe, the timeout is the cause.
-        return (await attempt(websocket.recv()))[:-1]
+        # wsframe names a cause, TimeoutError.
+        return (await attempt(websocket.recv()))[:5]
 
     async def script(peer):
         return [frame for frame in await rest(peer) if frame[0] != PING]
@@ -504,6 +552,12 @@ async def broadcast(lib):
 
 @case
 async def broadcast_during_fragments(lib):
+    records = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            records.append((record.levelname, record.getMessage()))
+
     async def handle(websocket):
         go = asyncio.Event()
 
@@ -515,6 +569,7 @@ async def broadcast_during_fragments(lib):
         task = asyncio.ensure_future(websocket.send(fragments()))
         await asyncio.sleep(0.01)
         lib.server.broadcast([websocket], "c")
+        seen = []
         try:
             lib.server.broadcast([websocket], "c", raise_exceptions=True)
         except Exception as exc:
@@ -523,7 +578,12 @@ async def broadcast_during_fragments(lib):
         await task
         return seen
 
-    return await converse(lib, handle, listen)
+    logger = logging.getLogger(f"{lib.name}.server")
+    logger.addHandler(handler := Handler(logging.WARNING))
+    try:
+        return await converse(lib, handle, listen), records
+    finally:
+        logger.removeHandler(handler)
 
 
 # Backpressure

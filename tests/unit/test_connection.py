@@ -240,9 +240,9 @@ def test_f7_control_frames_with_more_than_125_bytes_are_not_sent(kind):
     send = getattr(connection, f"send_{kind}")
     send(b"x" * 125)
     assert len(connection.data_to_send()) == 127
-    with pytest.raises(ProtocolError, match="125"):
+    with pytest.raises(ProtocolError, match="too long"):
         send(b"x" * 126)
-    with pytest.raises(ProtocolError, match="125"):
+    with pytest.raises(ProtocolError, match="too long"):
         send(memoryview(bytes(128)).cast("I"))
     assert connection.data_to_send() == b""
 

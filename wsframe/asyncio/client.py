@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import ssl
 import traceback
-import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal
@@ -289,7 +288,7 @@ class connect:  # noqa: N801 - used like a function
                 write_limit=write_limit,
             )
             # Not an argument: constructors written for ``websockets`` do not take it.
-            connection.logger = logging.LoggerAdapter(self.logger, {"websocket": weakref.proxy(connection)})
+            connection.log_to(self.logger)
             connection.opening = ClientHandshake(
                 uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=bounds
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+import weakref
 from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from wsframe.limits import (
     WRITE_LIMIT,
 )
 from wsframe.prepared import PreparedMessage
+from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -81,6 +83,8 @@ class Connection(QueueStream, BaseProtocol):
             write_low=write_low,
             logger=logger or logging.getLogger(f"wsframe.{protocol.role.name.lower()}"),
         )
+        # For formatters and filters of logging, as in websockets.
+        self.log_to(self.logger)
         self.id = uuid.uuid4()
         # Who waits for a place in the write buffer, and for the end.
         self._writers: set[asyncio.Future[None]] = set()
@@ -96,6 +100,10 @@ class Connection(QueueStream, BaseProtocol):
     ) -> None:
         await self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
 
+    def log_to(self, logger: LoggerLike) -> None:
+        """Log to somewhere else; records have the connection as ``websocket``."""
+        self.logger = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
+
     # Receiving
 
     def __aiter__(self) -> Self:
@@ -107,7 +115,8 @@ class Connection(QueueStream, BaseProtocol):
 
     async def _refuse_text(self, exc: UnicodeDecodeError) -> None:
         self._lost_exc = self._lost_exc or exc
-        self.protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}")
+        if self.protocol.close_rcvd is None:
+            self.protocol.fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}")
         self._flush()
         await self.wait_closed()
         raise self.close_exc
@@ -154,15 +163,17 @@ class Connection(QueueStream, BaseProtocol):
         text: bool | None,
         compress: bool | None,
     ) -> None:
-        fragments = message if isinstance(message, AsyncIterable) else _iterate(message)
+        fragments, kind = (
+            (message, "async iterable") if isinstance(message, AsyncIterable) else (_iterate(message), "iterable")
+        )
         begun = False
         is_text = False
         try:
             async for fragment in fragments:
-                if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-                    raise TypeError("iterable must contain bytes or str")
-                if begun and isinstance(fragment, str) is not is_text:
-                    raise TypeError("iterable must contain uniform types")
+                if not begun and not isinstance(fragment, (str, bytes, bytearray, memoryview)):
+                    raise TypeError(f"{kind} must contain bytes or str")
+                if begun and not isinstance(fragment, str if is_text else (bytes, bytearray, memoryview)):
+                    raise TypeError(f"{kind} must contain uniform types")
                 if not begun:
                     while self._fragments_sent is not None:
                         await asyncio.shield(self._fragments_sent)
@@ -336,6 +347,8 @@ class Connection(QueueStream, BaseProtocol):
         super()._close_timed_out()
 
     def _on_lost(self, exc: Exception | None) -> None:
+        if exc is None and self.protocol.close_rcvd is None and not self.protocol.failed:
+            exc = EOFError("unexpected end of stream")
         self._lost_exc = self._lost_exc or exc
         self._wake_receiver()
         self._wake_writers()

@@ -9,7 +9,6 @@ import inspect
 import logging
 import re
 import socket
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -73,9 +72,7 @@ class ServerConnection(Connection):
     handler_kwargs: Mapping[str, Any]
 
     def __init__(self, protocol: SansIOConnection, server: Server, **options: Any) -> None:
-        super().__init__(protocol, open_timeout=server.open_timeout, **options)
-        # For formatters and filters of logging, as in websockets.
-        self.logger = logging.LoggerAdapter(server.logger, {"websocket": weakref.proxy(self)})
+        super().__init__(protocol, open_timeout=server.open_timeout, logger=server.logger, **options)
         self.server = server
         self._handshake: ServerHandshake | None = None
         # Runs process_request and process_response, as long as they do.
