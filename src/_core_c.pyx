@@ -255,6 +255,8 @@ The part of a connection that every message passes through: frames to events, me
         self.frames_sent += 1
         self.messages_sent += 1
         self.payload_bytes_sent += PyBytes_GET_SIZE(<bytes>message.payload)
+        if self.frame_log is not None:
+            self._log_sent(FIN | <int>message.opcode, message.payload)
         return 0
 
     def data_to_send(self) -> bytes:

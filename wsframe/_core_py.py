@@ -257,6 +257,8 @@ class Core:
         self.frames_sent += 1
         self.messages_sent += 1
         self.payload_bytes_sent += len(message.payload)
+        if self.frame_log is not None:
+            self.frame_log(">", Frame(message.opcode, message.payload))
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""

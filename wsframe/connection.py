@@ -241,6 +241,11 @@ class Connection(Core):
         self._failed = True
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes that ``data_to_send`` would return now."""
+        return sum(map(len, self._output))
+
+    @property
     def hold_pongs(self) -> bool:
         return self._hold_pongs
 

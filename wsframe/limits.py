@@ -9,6 +9,7 @@ __all__ = [
     "ANSWER_GRACE_S",
     "CLOSE_TIMEOUT_S",
     "JOINED_BYTES",
+    "LOGGED_BYTES",
     "MAX_LENGTH",
     "MAX_QUEUE",
     "MAX_SIZE",
@@ -61,6 +62,8 @@ JOINED_BYTES = 64 * 1024
 SENDS_IN_A_ROW = 256
 """Messages that a task may send without waiting for anything, until others get their turn."""
 
+LOGGED_BYTES = 75
+"""Characters of a payload that the log of frames shows: with what else it tells, one line of a wide terminal."""
 
 MAX_SIZE = 2**20
 """Bytes of a message: what the peers of this field allow, and thousands of connections at the limit fit into memory."""

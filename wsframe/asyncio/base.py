@@ -12,6 +12,8 @@ from wsframe.asyncio.memory import connection_closed, trim_soon
 from wsframe.asyncio.stream import Stream
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
+from wsframe.frame_log import describe_frame
+from wsframe.framing import Frame
 from wsframe.handshake import ClientHandshake, ServerHandshake
 from wsframe.http11 import Request, Response
 from wsframe.limits import ANSWER_GRACE_S
@@ -179,6 +181,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         # asyncio's TLS transport in Python 3.10 warns about being unclosed, though its connection is gone.
         self.transport.close()
         self.protocol.receive_eof()
+        self.protocol.frame_log = None
         self._on_lost(exc)
         for waiter, _ in self._pings.values():
             if waiter is not None and not waiter.done():
@@ -204,6 +207,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self._set_timer(None)
         self.was_open = True
         self.protocol.open(handshake.subprotocol, handshake.extensions)
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.protocol.frame_log = self._log_frame
         self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
         for head in (self.request, self.response):
             if head is not None:
@@ -229,6 +234,9 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
             self.logger.info("connection failed: %s (%s)", fault.text, fault.section)
         elif isinstance(event, CloseReceived):
             self.logger.debug("received %s", event.close)
+
+    def _log_frame(self, direction: str, frame: Frame) -> None:
+        self.logger.debug("%s %s", direction, describe_frame(frame))
 
     def _count_control_frame(self) -> None:
         """Give up a peer that sends pings and pongs as if they were the purpose of the connection."""

@@ -203,6 +203,43 @@ class Connection(QueueStream, BaseProtocol):
                 self._fragments_sent.set_result(None)
                 self._fragments_sent = None
 
+    def try_send(
+        self, message: str | Buffer | PreparedMessage, text: bool | None = None, *, compress: bool | None = None
+    ) -> bool:
+        """Send a message if that needs no waiting.
+
+        Args:
+            message: A str for a text message, a bytes-like object for a binary one, or a prepared message.
+            text: As in ``send``.
+            compress: As in ``send``.
+
+        Returns:
+            Whether it was sent: False if the write buffer is above its limit, or a fragmented message is being sent.
+
+        Raises:
+            ConnectionClosed: When the connection is closed.
+            InvalidState: While it is closing.
+            TypeError: If ``message`` is none of these.
+            RuntimeError: If the caller is in another thread than the event loop.
+        """
+        self._check_thread()
+        if not isinstance(message, (str, bytes, bytearray, memoryview, PreparedMessage)):
+            raise TypeError("data must be str, bytes-like, or a prepared message")
+        if self.protocol.state is State.CLOSED:
+            raise self.close_exc
+        if self.protocol.state is State.OPEN:
+            # While a read is being handled, nothing gets into the write buffer.
+            waiting = self.buffered_bytes + self.protocol.unsent_bytes
+            if self._write_paused or waiting > self._write_high or self._fragments_sent is not None:
+                return False
+        if isinstance(message, PreparedMessage):
+            self.protocol.send_prepared(message)
+            self._flush_joined(len(message.payload))
+        else:
+            self._send_fragment(message, text, True, compress)
+            self._flush_joined(len(message))
+        return True
+
     async def ping(self, data: str | Buffer | None = None) -> Awaitable[float]:
         """Send a ping.
 
