@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, raw_server, soon, until, uri_of
 
-from wsframe import ConnectionClosed, ConnectionClosedError, connect, serve
+from wsframe import ConnectionClosed, ConnectionClosedError, InvalidState, PreparedMessage, connect, serve
 
 HERE = "127.0.0.1"
 
@@ -271,3 +271,94 @@ async def test_the_close_frame_is_read_behind_more_messages_than_are_received():
             started = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - started < 15
         assert websocket.close_code == 1000
+
+
+# What one can see and do about it
+
+
+async def test_try_send_never_waits():
+    async with serve(idle, HERE, 0, compression=None, close_timeout=0.1) as server:
+        async with dial_open(server, limit=1000) as peer:
+            connection = await connection_of(server)
+            sent = 0
+            while connection.try_send(bytes(100_000)):
+                sent += 1
+                assert sent < 1000
+                await asyncio.sleep(0)
+            assert 2**15 < connection.buffered_bytes <= 2**15 + 100_010
+            assert not connection.try_send("")
+            assert not connection.try_send(PreparedMessage("a"))
+            for _ in range(sent):
+                assert (await peer.read_frame()).opcode == BINARY
+            await until(lambda: connection.buffered_bytes == 0)
+            assert connection.try_send("a")
+            assert connection.try_send("b", text=False)
+            assert connection.try_send(PreparedMessage("c"))
+            received = [await peer.read_frame() for _ in range(3)]
+            assert [(frame.opcode, frame.payload) for frame in received] == [(TEXT, b"a"), (BINARY, b"b"), (TEXT, b"c")]
+            assert connection.stats.messages_sent == sent + 3
+            peer.abort()
+
+
+async def test_try_send_sees_what_is_sent_while_a_read_is_handled():
+    """Nothing gets into the write buffer before the end of the read."""
+    sent = []
+
+    async def handler(websocket):
+        await websocket.recv()
+        while len(sent) < 1000 and websocket.try_send(bytes(1000)):
+            sent.append(websocket.protocol.unsent_bytes)
+
+    async with serve(handler, HERE, 0, compression=None) as server, dial_open(server, limit=1000) as peer:
+        await peer.send_frame(TEXT, b"a")
+        await until(lambda: sent)
+        await soon(peer.read_frame())
+    assert len(sent) < 1000
+
+
+async def test_try_send_does_not_interrupt_a_fragmented_message():
+    """RFC 6455 §5.4."""
+    async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as client:
+        connection = await connection_of(server)
+        goes_on = asyncio.Event()
+
+        async def fragments():
+            yield "a"
+            await goes_on.wait()
+            yield "b"
+
+        task = asyncio.ensure_future(connection.send(fragments()))
+        await until(lambda: connection._fragments_sent is not None)
+        assert not connection.try_send("c")
+        goes_on.set()
+        await soon(task)
+        assert connection.try_send("c", compress=False)
+        assert [await soon(client.recv()) for _ in range(2)] == ["ab", "c"]
+
+
+async def test_try_send_refuses_what_cannot_be_sent():
+    async with serve(idle, HERE, 0) as server:
+        async with connect(uri_of(server)) as client:
+            for message in (["a"], 1, None, {}):
+                with pytest.raises(TypeError, match="prepared"):
+                    client.try_send(message)
+            connection = await connection_of(server)
+            connection.protocol.send_close(1000)
+            with pytest.raises(InvalidState):
+                connection.try_send("a")
+            await soon(connection.close())
+        with pytest.raises(ConnectionClosed):
+            client.try_send("a")
+
+
+async def test_reading_may_be_paused_and_resumed():
+    async with serve(idle, HERE, 0) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        connection.pause_reading()
+        assert connection.reading_paused
+        await peer.send_frame(TEXT, b"a")
+        await asyncio.sleep(0.05)
+        assert connection.queue_depth == 0
+        connection.resume_reading()
+        assert not connection.reading_paused
+        assert await soon(connection.recv()) == "a"
