@@ -782,6 +782,15 @@ def test_message_that_cannot_be_decompressed(with_another, payload, code):
     assert received(client, serialize_frame(1, b"x")) == []
 
 
+@pytest.mark.parametrize("with_another", [False, True])
+def test_compressed_message_of_no_bytes_is_an_empty_one(with_another):
+    client, _ = both_ends(with_another=with_another)
+    compressed = zlib.compressobj(wbits=-15)
+    payload = (compressed.compress(b"x" * 9) + compressed.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    data = serialize_frame(2, b"", rsv1=True) + serialize_frame(2, payload, rsv1=True)
+    assert received(client, data) == [BytesMessage(b""), BytesMessage(b"x" * 9)]
+
+
 @pytest.mark.parametrize("opcode", [0, 9])
 def test_rsv1_where_it_does_not_belong(opcode):
     client, _ = both_ends(with_another=True)

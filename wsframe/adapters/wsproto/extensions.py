@@ -256,6 +256,8 @@ class _Inflater:
         self._opcode = Opcode.BINARY
 
     def decompress(self, data: bytes, fin: bool = False) -> bytes:
+        if not (data or fin):
+            return b""
         frame = Frame(self._opcode, bytes(data), fin, self._opcode is Opcode.BINARY)
         self._opcode = Opcode.BINARY if fin else Opcode.CONTINUATION
         try:
@@ -264,7 +266,8 @@ class _Inflater:
             raise zlib.error(str(exc)) from exc
 
     def flush(self) -> bytes:
-        return self.decompress(b"", True)
+        # A message of no bytes at all: see MessageReader.
+        return b"" if self._opcode is Opcode.BINARY else self.decompress(b"", True)
 
 
 def new_codec(extension: PerMessageDeflate, client: bool) -> Codec:

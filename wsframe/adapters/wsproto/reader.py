@@ -200,7 +200,8 @@ class MessageReader:
             self._compressed = rsv1
             self._decoder = _new_decoder() if opcode is Opcode.TEXT else None
         data: bytes | str = payload
-        if self._compressed:
+        # Nothing at all is no compressed message (RFC 7692 §7.2.3.6), but wsproto takes it for an empty one.
+        if self._compressed and not (rsv1 and finished and not payload):
             assert self._deflate is not None
             try:
                 data = payload = self._deflate.decode(Frame(opcode, payload, finished, rsv1)).payload
