@@ -342,11 +342,11 @@ async def test_try_send_refuses_what_cannot_be_sent():
             for message in (["a"], 1, None, {}):
                 with pytest.raises(TypeError, match="prepared"):
                     client.try_send(message)
-            connection = await connection_of(server)
-            connection.protocol.send_close(1000)
+            closing = asyncio.ensure_future(client.close())
+            await asyncio.sleep(0)
             with pytest.raises(InvalidState):
-                connection.try_send("a")
-            await soon(connection.close())
+                client.try_send("a")
+            await soon(closing)
         with pytest.raises(ConnectionClosed):
             client.try_send("a")
 
