@@ -30,12 +30,12 @@ async def test_messages_of_any_size_over_tls(server_tls, client_tls):
         assert websocket.close_code == 1000
 
 
-async def test_addresses_are_known_after_the_end(server_tls, client_tls):
+async def test_stats_can_be_had_after_the_end(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
         async with connect(uri_of(server), ssl=client_tls, host=HERE) as websocket:
-            addresses = websocket.local_address, websocket.remote_address
-        assert addresses[1] == (HERE, port_of(server))
-        assert (websocket.local_address, websocket.remote_address) == addresses
+            await websocket.send("a")
+            assert await soon(websocket.recv()) == "a"
+        assert (websocket.stats.messages_sent, websocket.buffered_bytes) == (1, 0)
 
 
 async def test_c12_self_signed_certificate_is_refused(server_tls):

@@ -152,7 +152,11 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     @property
     def buffered_bytes(self) -> int:
         """Bytes that wait in the write buffer."""
-        return self.transport.get_write_buffer_size()
+        try:
+            return self.transport.get_write_buffer_size()
+        except AttributeError:
+            # asyncio's TLS transport forgets its buffer when it is closed for the second time.
+            return 0
 
     # asyncio calls these
 
