@@ -183,7 +183,9 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         Raises:
             InvalidState: If the connection is not open.
             ProtocolError: If there are more bytes.
+            RuntimeError: If the caller is in another thread than the event loop.
         """
+        self._check_thread()
         self._send_ping(data, None)
 
     def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -195,7 +197,9 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
 
         Raises:
             ProtocolError: If code or reason cannot be sent.
+            RuntimeError: If the caller is in another thread than the event loop.
         """
+        self._check_thread()
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason)
             self._flush()
