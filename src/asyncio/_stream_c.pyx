@@ -759,6 +759,10 @@ cdef class Operation:
             raise RuntimeError("cannot reuse already awaited coroutine")
         return self
 
+    def __iter__(self):
+        # For those who write "yield from" and what __await__() returns.
+        return self
+
     def __next__(self):
         return self.send(None)
 
