@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,16 +14,31 @@ import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, run, soon
+from support import PATIENCE_S, certificate, client_tls, run, soon
 
 import wsframe
+
+__all__ = ["certificate", "client_tls"]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PORT = 8765
 URI = f"ws://localhost:{PORT}"
 ECHO_SERVERS = ["echo_server.py", "echo_server_one_argument.py", "callbacks.py", "sans_io.py", "own_server.py"]
 PUSH_SERVERS = ["push_server.py", "push_server_one_argument.py"]
-OTHERS = ["blocking_client.py", "chat.py", "client.py", "reconnecting_client.py"]
+OTHERS = [
+    "blocking_client.py",
+    "chat.py",
+    "client.py",
+    "reconnecting_client.py",
+    "behind_nginx.py",
+    "callbacks_and_coroutines.py",
+    "chat_rooms.py",
+    "graceful_shutdown.py",
+    "health_check.py",
+    "slow_client.py",
+    "ticker.py",
+    "tls_server.py",
+]
 
 
 def port_is_free():
@@ -34,7 +50,7 @@ def port_is_free():
 
 
 @contextlib.contextmanager
-def running(name):
+def running(name, *arguments, cwd=None):
     """Run an example until the end of the block."""
     end = time.monotonic() + PATIENCE_S
     while not port_is_free():
@@ -42,7 +58,8 @@ def running(name):
             pytest.skip(f"port {PORT} is in use")
         time.sleep(0.1)
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-u", str(EXAMPLES / name)],
+        [sys.executable, "-W", "error", "-u", str(EXAMPLES / name), *arguments],
+        cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1])},
@@ -165,3 +182,148 @@ def test_sans_io_refuses_what_is_no_handshake():
 
     with running("sans_io.py"):
         run(ask())
+
+
+def test_chat_has_rooms():
+    async def talk():
+        async with await connect("/a") as one, await connect("/a") as two, await connect("/b") as three:
+            assert await soon(one.recv()) == "1 in /a"
+            assert await soon(one.recv()) == await soon(two.recv()) == "2 in /a"
+            assert await soon(three.recv()) == "1 in /b"
+            await two.send("hi")
+            assert await soon(one.recv()) == "hi"
+            await two.close()
+            await three.send("nobody hears")
+            async with await connect("/b") as four:
+                assert await soon(three.recv()) == await soon(four.recv()) == "2 in /b"
+                await four.send("but now")
+                assert await soon(three.recv()) == "but now"
+
+    with running("chat_rooms.py"):
+        run(talk())
+
+
+def test_ticker_tells_all_the_same():
+    async def listen():
+        async with await connect() as one, await connect() as two:
+            seen = [[await soon(client.recv()) for _ in range(5)] for client in (one, two)]
+            assert len(set(seen[0]) & set(seen[1])) >= 3
+            assert re.fullmatch(r'{"price": \d+\.\d+}', seen[0][0])
+
+    with running("ticker.py"):
+        run(listen())
+
+
+def test_slow_client():
+    with running("slow_client.py") as process:
+        output = process.communicate(timeout=PATIENCE_S)[0]
+    received = re.findall(r"^received (\d+), queued (\d+), waiting to be sent (\d+)$", output, re.MULTILINE)
+    assert [int(one[0]) for one in received] == [5, 10, 15, 20]
+    assert all(int(queued) <= 5 and int(waiting) <= 2 for _, queued, waiting in received)
+    # As many as the buffers of the system hold, and far from as many as there was time for.
+    assert 20 <= int(re.search(r"the server sent (\d+) messages", output)[1]) < 1000
+
+
+async def get(path):
+    reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    status, body = (await soon(reader.read())).decode().split("\r\n\r\n", 1)
+    writer.close()
+    await writer.wait_closed()
+    return int(status.split(" ")[1]), body
+
+
+def test_health_check():
+    async def talk():
+        async with await connect() as websocket:
+            await websocket.send("Hello")
+            assert await soon(websocket.recv()) == "Echo: Hello"
+            assert await get("/healthz") == (200, "OK\n")
+            assert await get("/drain") == (503, "no more of you\n")
+            assert (await get("/"))[0] == 426
+            status, metrics = await get("/metrics")
+            assert status == 200
+            assert "\nwsframe_connections 1\n" in metrics
+            assert "\nwsframe_messages_received_total 1\n" in metrics
+
+    with running("health_check.py"):
+        run(talk())
+
+
+def test_tls_server(certificate, client_tls):
+    async def talk():
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                websocket = await wsframe.connect(f"wss://localhost:{PORT}", ssl=client_tls)
+                break
+            except OSError:
+                assert time.monotonic() < end, "the server does not start"
+                await asyncio.sleep(0.05)
+        async with websocket:
+            await websocket.send("Hello")
+            return await soon(websocket.recv())
+
+    with running("tls_server.py", certificate.cert, certificate.key):
+        assert run(talk()) == "Echo: Hello"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_graceful_shutdown():
+    with running("graceful_shutdown.py") as process:
+
+        async def talk():
+            async with await connect() as websocket:
+                await websocket.send("Hello")
+                assert await soon(websocket.recv()) == "Echo: Hello"
+                process.terminate()
+                with pytest.raises(wsframe.ConnectionClosedError) as info:
+                    await soon(websocket.recv())
+                return info.value.rcvd
+
+        close = run(talk())
+        assert (close.code, close.reason) == (1012, "restarting")
+        output = process.communicate(timeout=PATIENCE_S)[0]
+        assert output == "handler done\nserver done\n"
+        assert process.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sockets")
+def test_behind_nginx(tmp_path):
+    nginx = os.environ.get("WSFRAME_NGINX") or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("needs nginx")
+    shutil.copy(EXAMPLES / "nginx.conf", tmp_path)
+
+    async def talk():
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                websocket = await wsframe.connect(URI + "/chat")
+                break
+            except (OSError, wsframe.InvalidHandshake):
+                # As long as nginx is there and the server is not, this is a 502.
+                assert time.monotonic() < end, "the server does not start"
+                await asyncio.sleep(0.05)
+        async with websocket:
+            for message in ("Hello", "x" * 100_000):
+                await websocket.send(message)
+                assert await soon(websocket.recv()) == f"Echo for 127.0.0.1: {message}"
+        return websocket.close_code
+
+    with running("behind_nginx.py", "app.sock", cwd=tmp_path):
+        command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf"]
+        if os.geteuid() == 0:
+            # Else nginx would give up being root, and could not open the socket.
+            command += ["-g", "user root;"]
+        with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert run(talk()) == 1000
+            finally:
+                process.terminate()
+
+
+def test_callbacks_and_coroutines():
+    with running("callbacks_and_coroutines.py") as process:
+        output = process.communicate(timeout=2 * PATIENCE_S)[0]
+    assert re.fullmatch(r"(coroutines|callbacks): [\d,]+ messages a second, client included\n" * 2, output)

@@ -70,6 +70,7 @@ def test_attributes(cls):
     check(f"Attributes of `{cls}`", theirs, lambda name: documented(getattr(wsframe, cls), name))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_modules():
     found = set()
     for package in ("", "asyncio.", "extensions."):

@@ -1,0 +1,32 @@
+"""A ticker: all clients get the same figures, ten times a second, prepared once for all of them."""
+
+import asyncio
+import json
+import random
+
+import wsframe
+
+
+async def tick(server):
+    price = 100.0
+    while True:
+        price += random.uniform(-1, 1)
+        message = wsframe.PreparedMessage(json.dumps({"price": round(price, 2)}))
+        wsframe.broadcast(server.connections, message)
+        await asyncio.sleep(0.1)
+
+
+async def handler(websocket):
+    # Clients have nothing to say; when they are gone, this ends.
+    await websocket.wait_closed()
+
+
+async def main():
+    # Who does not read for long is left out, and not waited for.
+    limits = wsframe.Limits(max_send_buffer=64 * 1024, send_buffer_policy="drop")
+    async with wsframe.serve(handler, "localhost", 8765, limits=limits) as server:
+        await tick(server)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
