@@ -160,6 +160,11 @@ cdef Share share_of(object loop):
     return share
 
 
+cdef Core no_protocol = Core.__new__(Core)
+cdef Share no_share = Share.__new__(Share)
+no_share.joining = []
+
+
 cdef class Stream:
     # The first line is where inspect.signature() finds the arguments of a class in C.
     """Stream(protocol, write_high)
@@ -206,6 +211,9 @@ From a read to messages, and from messages to a write.
     cdef bint _transport_closing
 
     def __cinit__(self, *args, **kwargs):
+        # Until __init__ and _attach have run, and if they never do, nothing is received or sent.
+        self.protocol = no_protocol
+        self._share = no_share
         self._fd = -1
         self._joined_bytes = -1
 
@@ -305,7 +313,7 @@ From a read to messages, and from messages to a write.
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        cdef Py_ssize_t size = nbytes
+        cdef Py_ssize_t size = min(<Py_ssize_t>nbytes, self._size)
         self.alive = True
         if self.protocol.state is CONNECTING:
             if not self._ending:
@@ -587,9 +595,11 @@ A stream that queues messages for ``recv()``.
         self, protocol: Connection, write_high: int, queue_high: int | None, queue_low: int | None
     ) -> None:
         Stream.__init__(self, protocol, write_high)
-        self._others = []
         self._queue_high = -1 if queue_high is None else queue_high
         self._queue_low = -1 if queue_low is None else queue_low
+
+    def __cinit__(self, *args, **kwargs):
+        self._others = []
 
     # Receiving
 
@@ -794,7 +804,7 @@ cdef class Operation:
         """Go on until there is something to wait for, or a result."""
         cdef PySendResult sent
         cdef PyObject *result = NULL
-        if self.phase == DONE:
+        if self.phase == DONE or self.stream is None:
             raise RuntimeError("cannot reuse already awaited coroutine")
         if self.phase != DELEGATED:
             return self.send_message() if self.kind == SEND else self.receive()

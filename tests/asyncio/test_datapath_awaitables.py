@@ -14,7 +14,7 @@ import pytest
 from support import soon
 
 from wsframe.constants import Opcode, Role, State
-from wsframe.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
+from wsframe.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
 from wsframe.framing import serialize_frame
 from wsframe.limits import Limits
 
@@ -435,3 +435,41 @@ async def test_eager_tasks(make_stream, loop_kind):
     task = asyncio.create_task(stream.recv())
     assert await call_soon(lambda: (stream.arrive(b"2"), task.done())[1])
     assert asyncio.create_task(stream.send(b"x")).done()
+
+
+# Streams that are not ready
+
+
+async def test_stream_that_was_never_initialized_breaks_nothing_else(impl):
+    """As when a subclass forgets to call ``super().__init__()``: an exception perhaps, but no crash."""
+    for kind in (impl.stream.QueueStream, impl.stream.CallbackStream):
+        for name, *arguments in [
+            ("recv",),
+            ("send", b"x"),
+            ("push", b"x"),
+            ("get_buffer", -1),
+            ("buffer_updated", 3),
+            ("_receive", b"x"),
+            ("_flush",),
+            ("_flush_joined", 3),
+            ("_take_reads",),
+            ("pause_reading",),
+            ("resume_reading",),
+        ]:
+            stream = kind.__new__(kind)
+            with contextlib.suppress(AttributeError, NotImplementedError, TypeError, InvalidState):
+                result = getattr(stream, name)(*arguments)
+                if asyncio.iscoroutine(result):
+                    result.send(None)
+            with contextlib.suppress(AttributeError):
+                assert stream.state is State.CLOSED
+
+
+async def test_transport_cannot_make_us_read_behind_the_buffer(make_stream):
+    stream = make_stream()
+    buffer = stream.get_buffer(-1)
+    frame = serialize_frame(Opcode.BINARY, b"1", mask=bytes(4))
+    buffer[:] = (frame * len(buffer))[: len(buffer)]
+    stream.buffer_updated(10 * len(buffer))
+    assert stream.protocol.bytes_received == len(buffer)
+    assert stream.queue_depth == len(buffer) // len(frame)
