@@ -87,7 +87,14 @@ def make_stream(impl):
 async def call_soon(function):
     """Call a function from the event loop, with no task running; return what it returns."""
     done = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(lambda: done.set_result(function()))
+
+    def run_it():
+        try:
+            done.set_result(function())
+        except Exception as exc:
+            done.set_exception(exc)
+
+    asyncio.get_running_loop().call_soon(run_it)
     return await done
 
 

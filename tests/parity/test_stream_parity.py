@@ -25,6 +25,9 @@ from wsframe.limits import Limits
 from wsframe.masking import apply_mask
 from wsframe.prepared import PreparedMessage
 
+# Of an example that fails, with large messages in it.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 LOGGER = logging.getLogger("stream parity")
 LOGGER.disabled = True
 
@@ -158,7 +161,14 @@ def attach(end, deflate):
 async def call(function, *arguments):
     """Call a function as the event loop calls a protocol's, with no task running."""
     done = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(lambda: done.set_result(function(*arguments)))
+
+    def run_it():
+        try:
+            done.set_result(function(*arguments))
+        except Exception as exc:
+            done.set_exception(exc)
+
+    asyncio.get_running_loop().call_soon(run_it)
     return await done
 
 
