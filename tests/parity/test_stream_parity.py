@@ -151,8 +151,7 @@ def attach(end, deflate):
     """Open a connection on a transport of its own, the opening handshake being done."""
     transport = Transport()
     transport.protocol = end
-    end._attach(transport, asyncio.get_running_loop())
-    transport.set_write_buffer_limits(end._write_high)
+    end.connection_made(transport)
     end.protocol.open(None, [codec()] if deflate else [])
     end._take_reads()
     return transport
