@@ -187,27 +187,24 @@ async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
         peer.abort()
         await until(lambda: end.lost)
         await asyncio.sleep(0.01)
-        one, other = socket.socketpair()
-        taken = []
+        pairs = [socket.socketpair() for _ in range(20)]
+        sockets = [sock for pair in pairs for sock in pair]
         try:
-            # Of some sockets, one gets the number.
-            while one.fileno() != number and len(taken) < 50:
-                taken.append(one)
-                one = one.dup()
+            assert number in [sock.fileno() for sock in sockets]
             end.protocol.state = State.OPEN
             with contextlib.suppress(AttributeError):
                 # Nor is this what keeps it from being used. uvloop's transport cannot be made to lie.
                 end.transport.is_closing = lambda: False
             end.send(b"astray")
-            end._flush()
-            other.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                other.recv(1)
+            for sock in sockets:
+                sock.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    sock.recv(1)
         finally:
             with contextlib.suppress(AttributeError):
                 del end.transport.is_closing
             end.protocol.state = State.CLOSED
-            for sock in [*taken, one, other]:
+            for sock in sockets:
                 sock.close()
 
 
