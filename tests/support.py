@@ -375,6 +375,13 @@ def client_tls(certificate):
     return ssl.create_default_context(cafile=certificate.cert)
 
 
+def skip_for_want_of(what):
+    """Skip the test for want of a tool, for the reason given; fail with ``WSFRAME_REQUIRE_TOOLS=1``."""
+    if os.environ.get("WSFRAME_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"WSFRAME_REQUIRE_TOOLS=1 is set, but {what}")
+    pytest.skip(what)
+
+
 def environment(implementation):
     """Environment for a subprocess that is to run one implementation, ``"c"`` or ``"py"``."""
     env = dict(os.environ)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, client_tls, run, soon
+from support import PATIENCE_S, certificate, client_tls, run, skip_for_want_of, soon
 
 import wsframe
 
@@ -292,7 +292,7 @@ def test_graceful_shutdown():
 def test_behind_nginx(tmp_path):
     nginx = os.environ.get("WSFRAME_NGINX") or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
-        pytest.skip("needs nginx")
+        skip_for_want_of("nginx is not there")
     shutil.copy(EXAMPLES / "nginx.conf", tmp_path)
 
     async def talk():

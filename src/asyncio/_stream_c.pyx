@@ -420,7 +420,6 @@ From a read to messages, and from messages to a write.
     cdef int flush(self) except -1:
         cdef Core protocol = self.protocol
         cdef list output
-        cdef bytes data
         if self._corked:
             return 0
         if self._has_idle_timeout and self._idle_timer is None:

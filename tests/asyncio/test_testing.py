@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.metadata
 import subprocess
 import sys
 
@@ -168,6 +169,8 @@ def test_pytest_finds_the_fixture(tmp_path):
         "            assert await pair.server.recv() == 'hello'\n"
         "    asyncio.run(main())\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "wsframe.pytest_plugin", "-p", "no:cacheprovider", "."]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    if not any(point.value == pytest_plugin.__name__ for point in importlib.metadata.entry_points(group="pytest11")):
+        command += ["-p", pytest_plugin.__name__]  # run from the source tree
     result = subprocess.run(command, cwd=tmp_path, env=environment("py"), capture_output=True, text=True, timeout=60)
     assert "1 passed" in result.stdout, result.stdout + result.stderr

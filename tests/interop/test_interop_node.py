@@ -1,6 +1,6 @@
 """Our client and a server of node's ``ws``, its client and our server.
 
-Skipped where node or npm is absent or ``ws`` cannot be installed, unless ``WSFRAME_REQUIRE_NODE=1``: then it fails.
+Skipped where node or npm is absent or ``ws`` cannot be installed, unless ``WSFRAME_REQUIRE_TOOLS=1``: then it fails.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 
 import pytest
-from support import echo, port_of, soon
+from support import echo, port_of, skip_for_want_of, soon
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, PerMessageDeflateFactory, connect, serve
 
@@ -23,23 +22,17 @@ HERE = "127.0.0.1"
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
     """A folder where node finds ``ws``."""
-
-    def missing(what):
-        if os.environ.get("WSFRAME_REQUIRE_NODE") == "1":
-            pytest.fail(f"WSFRAME_REQUIRE_NODE=1 is set, but {what}")
-        pytest.skip(what)
-
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        missing("there is no node here")
+        skip_for_want_of("node is not there")
     folder = tmp_path_factory.mktemp("node")
     command = [npm, "install", "--no-audit", "--no-fund", "--silent", "ws@8"]
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
-        missing("npm install ws takes too long")
+        skip_for_want_of("npm install ws takes too long")
     if result.returncode or not (folder / "node_modules" / "ws").is_dir():
-        missing(f"npm cannot install ws: {result.stderr[-200:]}")
+        skip_for_want_of(f"npm cannot install ws: {result.stderr[-200:]}")
     return folder
 
 

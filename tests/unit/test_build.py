@@ -74,6 +74,7 @@ def test_without_extensions_python_runs(switches):
 
 def test_with_extensions_c_runs(switches, monkeypatch):
     monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
+    monkeypatch.setattr(_build, "ASYNCIO_EXTENSION", "asyncio")
     assert _build.choose_implementation() == ("c", "the compiled extensions were built and can be imported")
     switches(REQUIRE_EXTENSIONS="1")
     assert _build.choose_implementation()[0] == "c"

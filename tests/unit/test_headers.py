@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from wsframe.exceptions import InvalidHeaderFormat, InvalidHeaderValue
@@ -130,15 +128,13 @@ def test_extensions_are_written():
 
 @pytest.mark.parametrize("unit", [",", " ", "a,", "a;", 'a;b="', '"', "\\", 'a;b="\\', ";", "=", "\xe9"])
 def test_long_headers_take_linear_time(unit):
-    """RFC 6455 §10.4: 64 KiB of anything are judged in a moment (they take a few milliseconds)."""
-    value = unit * (64 * 1024 // len(unit))
-    began = time.process_time()
+    """RFC 6455 §10.4: what grew with the square of the length would run into the timeout: 1 MiB takes a second."""
+    value = unit * (1024 * 1024 // len(unit))
     for parse in (lambda: parse_tokens([value], "Upgrade"), lambda: parse_extensions([value])):
         try:
             parse()
         except InvalidHeaderFormat:
             continue
-    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
