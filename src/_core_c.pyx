@@ -20,6 +20,7 @@ from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 from wsframe._utf8_c import Utf8Validator
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError
+from wsframe.limits import MAX_LENGTHS
 
 __all__ = ["Core"]
 
@@ -39,6 +40,7 @@ cdef enum:
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
 cdef object CLOSED = State.CLOSED
+cdef Py_ssize_t MOST_LENGTHS = MAX_LENGTHS
 
 
 cdef class Core:
@@ -59,6 +61,7 @@ The part of a connection that every message passes through: frames to events, me
         # Until __init__ has run, and if it never does, nothing is received or sent.
         self.state = CLOSED
         self._output = []
+        self._refused_text = b""
         self.extensions = []
 
     def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
@@ -111,7 +114,7 @@ The part of a connection that every message passes through: frames to events, me
         if self._failed or self.state is CLOSED or self._parser is None:
             return events
         self._parser.parse(data, size, events)
-        plain = PyList_GET_SIZE(self.extensions) == 0
+        plain = PyList_GET_SIZE(self.extensions) == 0 and not self._streaming
         count = PyList_GET_SIZE(events)
         self.bytes_received += size
         self.frames_received += count
@@ -129,10 +132,10 @@ The part of a connection that every message passes through: frames to events, me
                 if event is None:
                     continue
             if type(event) is Message:
-                self.messages_received += 1
+                self.messages_received += (<Message>event).fin
                 self.payload_bytes_received += PyBytes_GET_SIZE((<Message>event).payload)
             elif type(event) is Fault:
-                events[kept] = self._receive_fault(event)
+                events[kept] = self._receive_fault(event, 0, self._refused_text)
                 del events[kept + 1:]
                 return events
             events[kept] = event
@@ -140,7 +143,9 @@ The part of a connection that every message passes through: frames to events, me
         if kept < count:
             del events[kept:]
         if self._parser.fault is not None:
-            events.append(self._receive_fault(self._parser.fault))
+            events.append(
+                self._receive_fault(self._parser.fault, self._parser.refused_length, self._parser.refused_payload)
+            )
         return events
 
     cdef object _receive_fragment(self, Frame frame):
@@ -151,29 +156,92 @@ The part of a connection that every message passes through: frames to events, me
         cdef unsigned char opcode = frame.first & 0x0F
         cdef bint fin = (frame.first & FIN) != 0
         cdef object payload = frame.payload
+        cdef Message message
         if PyList_GET_SIZE(self.extensions):
             payload = self._decode(frame)
             if not PyBytes_Check(payload):
                 return payload
         if opcode != CONTINUATION:
             if fin:
+                self._streaming = False
                 return new_message(opcode == TEXT, payload)
             self._is_text = opcode == TEXT
         # One growing buffer, so that what is held is the size of the message and not a matter of how many
         # fragments it comes in.
         if self._fragments is None:
             self._fragments = bytearray()
-            self._fragment_count = 0
+            self._lengths = []
+            self._fragment_count = self._message_size = 0
         self._fragment_count += 1
         limit = self._limits.max_fragments
         if limit is not None and self._fragment_count > limit:
             return Fault.TOO_MANY_FRAGMENTS
+        self._message_size += PyBytes_GET_SIZE(payload)
+        if self._streaming:
+            if fin:
+                self._streaming = False
+                self._fragments = None
+            message = new_message(self._is_text, payload)
+            message.fin = fin
+            return message
         self._fragments += payload
+        if PyList_GET_SIZE(self._lengths) <= MOST_LENGTHS:
+            self._lengths.append(PyBytes_GET_SIZE(payload))
         if not fin:
             return None
-        payload = bytes(self._fragments)
+        message = self._join()
         self._fragments = None
-        return new_message(self._is_text, payload)
+        return message
+
+    cdef Message _join(self):
+        """Take what has been put together."""
+        cdef Message message = new_message(self._is_text, bytes(self._fragments))
+        if PyList_GET_SIZE(self._lengths) <= MOST_LENGTHS:
+            message.lengths = tuple(self._lengths)
+        self._lengths = []
+        return message
+
+    def stream_message(self) -> Message | None:
+        """Have the next message that comes in fragments handed out by the fragment, as Messages with ``fin``.
+
+        Call it when all events have been handled.
+
+        Returns:
+            What has come of the message already, with ``fin`` False; None if nothing has.
+        """
+        cdef Message message
+        self._streaming = True
+        if not self._lengths:
+            return None
+        message = self._join()
+        message.fin = False
+        self._fragments = bytearray()
+        return message
+
+    def join_message(self, fragments: Sequence[Message]) -> Message | None:
+        """Have the message handed out whole after all.
+
+        Args:
+            fragments: All that has been handed out of it behind ``stream_message``.
+
+        Returns:
+            The message, if these are all of it.
+        """
+        cdef Message message
+        self._streaming = False
+        if not fragments or fragments[0].fin:
+            return fragments[0] if fragments else None
+        payload = b"".join([message.payload for message in fragments])
+        lengths = [PyBytes_GET_SIZE(message.payload) for message in fragments[:MOST_LENGTHS + 1]]
+        if fragments[-1].fin:
+            # By now, another one may be coming in.
+            message = new_message((<Message>fragments[0]).is_text, payload)
+            if PyList_GET_SIZE(lengths) <= MOST_LENGTHS:
+                message.lengths = tuple(lengths)
+            return message
+        self._fragments = bytearray(payload)
+        self._lengths = lengths
+        return None
 
     cdef object _decode(self, Frame frame):
         """Have the extensions decode a frame, and judge what comes out: its payload, or a Fault."""
@@ -182,7 +250,7 @@ The part of a connection that every message passes through: frames to events, me
             self._utf8 = Utf8Validator() if (frame.first & (RSV1 | 0x0F)) == (RSV1 | TEXT) else None
         room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
         if room is not None and self._fragments is not None:
-            room -= len(self._fragments)
+            room -= self._message_size
         limit = self._limits.max_fragment_size
         # As in the parser, a frame over both limits is a frame that is too big.
         if limit is not None and (room is None or limit <= room):
@@ -196,6 +264,7 @@ The part of a connection that every message passes through: frames to events, me
             return exc.fault or Fault.INVALID_DEFLATE
         # RFC 6455 §8.1, RFC 7692 §6.2: it is the decoded text that must be UTF-8.
         if self._utf8 is not None and not (self._utf8.feed(frame.payload) and (not fin or self._utf8.finish())):
+            self._refused_text = frame.payload
             return Fault.INVALID_UTF8_TEXT
         return frame.payload
 

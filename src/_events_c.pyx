@@ -17,14 +17,17 @@ cdef object BINARY = Opcode.BINARY
 @cython.freelist(256)
 cdef class Message:
     # The first line is where inspect.signature() finds the arguments of a class in C.
-    """Message(opcode, payload)
+    """Message(opcode, payload, *, fin=True, lengths=None)
 --
 
-A whole message (RFC 6455 §5.6).
+A message (RFC 6455 §5.6): all of it, or a fragment if ``Connection.stream_message`` has asked for them.
 
     Attributes:
         opcode: ``Opcode.TEXT`` or ``Opcode.BINARY``.
-        payload: The bytes of all its fragments; valid UTF-8 if it is text.
+        payload: The bytes of all its fragments, or of this one; valid UTF-8 if it is text.
+        fin: Whether this is all of it, or the last fragment.
+        lengths: Bytes of each fragment, if it came in several and has been joined; None otherwise, and if there were
+            more than 4,096 of them.
 
     Raises:
         ValueError: If ``opcode`` is another one.
@@ -32,11 +35,15 @@ A whole message (RFC 6455 §5.6).
 
     __match_args__ = ("opcode", "payload")
 
-    def __init__(self, opcode: Opcode, payload: bytes) -> None:
+    def __init__(
+        self, opcode: Opcode, payload: bytes, *, fin: bool = True, lengths: tuple[int, ...] | None = None
+    ) -> None:
         if opcode not in (TEXT, BINARY):
             raise ValueError("a message is text or binary")
         self.is_text = opcode == TEXT
         self.payload = payload
+        self.fin = fin
+        self.lengths = lengths
 
     @property
     def opcode(self) -> Opcode:
@@ -50,19 +57,24 @@ A whole message (RFC 6455 §5.6).
     def __eq__(self, other: object) -> bool:
         if type(other) is not Message:
             return NotImplemented
-        return self.is_text == (<Message>other).is_text and self.payload == (<Message>other).payload
+        return (
+            self.is_text == (<Message>other).is_text
+            and self.payload == (<Message>other).payload
+            and self.fin == (<Message>other).fin
+        )
 
     def __hash__(self) -> int:
-        return hash((self.opcode, self.payload))
+        return hash((self.opcode, self.payload, self.fin))
 
     def __repr__(self) -> str:
-        return f"Message(opcode={self.opcode!r}, payload={self.payload!r})"
+        return f"Message(opcode={self.opcode!r}, payload={self.payload!r}, fin={self.fin})"
 
 
 cdef Message new_message(bint is_text, bytes payload):
     cdef Message message = Message.__new__(Message)
     message.is_text = is_text
     message.payload = payload
+    message.fin = True
     return message
 
 

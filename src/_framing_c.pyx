@@ -207,6 +207,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
+        refused_length: Bytes of payload that the header announced of the frame that exceeds a limit; 0 otherwise.
+        refused_payload: What had come of the payload that is not UTF-8, unmasked; empty otherwise.
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
@@ -223,6 +225,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
     ) -> None:
         self._reset()
         self.fault = None
+        self.refused_length = 0
+        self.refused_payload = b""
         self._closed = False
         self._in_message = False
         self._message_size = 0
@@ -327,6 +331,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
                     return 0
                 pos += header_size
             if header.fault:
+                if header.fault in (FRAGMENT_TOO_BIG, MESSAGE_TOO_BIG):
+                    self.refused_length = header.length
                 self._stop(header.fault)
                 return 0
             if not header.first & CONTROL:
@@ -398,6 +404,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
                     header.fault = LENGTH_NOT_MINIMAL
                     return 0
             # RFC 6455 §10.4: before anything is spent on the payload.
+            header.length = length
             encoded = (data[0] & RSV1) != 0 if data[0] & 0x0F else self._encoded
             if length > (self._max_encoded_fragment_size if encoded else self._max_fragment_size):
                 header.fault = FRAGMENT_TOO_BIG
@@ -446,6 +453,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
         # RFC 6455 §8.1: fail as soon as it is certain that the text is not UTF-8.
         if self._check_text and not self._header.first & CONTROL:
             if not utf8.utf8_take(&self._utf8, target, <size_t>size, utf8.kernel):
+                self.refused_payload = PyBytes_AS_STRING(<bytes>self._partial)[:self._received]
                 self._stop(INVALID_UTF8_TEXT)
         return 0
 
@@ -457,6 +465,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
             if (first & 0x0F) == CLOSE:
                 fault = check_close_payload(payload)
                 if fault:
+                    if fault == INVALID_UTF8_REASON:
+                        self.refused_payload = payload[2:]
                     return self._stop(fault)
                 self._closed = True
         else:
@@ -466,9 +476,8 @@ Split a byte stream into frames (RFC 6455 §5.2).
                     <const unsigned char *>PyBytes_AS_STRING(payload),
                     <size_t>PyBytes_GET_SIZE(payload),
                     utf8.kernel,
-                ):
-                    return self._stop(INVALID_UTF8_TEXT)
-                if first & FIN and self._utf8.missing:
+                ) or (first & FIN and self._utf8.missing):
+                    self.refused_payload = payload
                     return self._stop(INVALID_UTF8_TEXT)
             if first & FIN:
                 self._in_message = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import importlib.util
 import io
 import logging
 import os
@@ -168,8 +167,11 @@ def test_a_reader_that_leaves_early_in_this_process(monkeypatch):
 
 def run_module(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["wsframe", *arguments])
-    # Not run_module(): pytest loads the modules of installed plugins in a way that it does not know.
-    runpy.run_path(importlib.util.find_spec("wsframe.__main__").origin, run_name="__main__")
+    monkeypatch.delitem(sys.modules, "wsframe.__main__", raising=False)
+    # pytest loads the modules of installed plugins in a way that run_module does not know.
+    finders = [finder for finder in sys.meta_path if type(finder).__name__ != "AssertionRewritingHook"]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    runpy.run_module("wsframe", run_name="__main__")
 
 
 def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):

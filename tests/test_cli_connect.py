@@ -208,7 +208,7 @@ def test_a_message_that_is_too_big_is_told(pipe, capsys):
 
     with serving(handler) as uri:
         assert main(["connect", uri, "--max-size", "10"]) == 1
-    assert "failed by us with 1009: a message exceeds the size limit" in capsys.readouterr().err
+    assert "failed by us with 1009: frame with 11 bytes exceeds limit of 10 bytes" in capsys.readouterr().err
 
 
 def test_lines_behind_the_servers_close_are_not_an_error(pipe, monkeypatch, capsys):

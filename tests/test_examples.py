@@ -206,9 +206,9 @@ def test_chat_has_rooms():
 def test_ticker_tells_all_the_same():
     async def listen():
         async with await connect() as one, await connect() as two:
-            seen = [[await soon(client.recv()) for _ in range(5)] for client in (one, two)]
-            assert len(set(seen[0]) & set(seen[1])) >= 3
-            assert re.fullmatch(r'{"price": \d+\.\d+}', seen[0][0])
+            first, second = [await soon(one.recv()) for _ in range(5)], [await soon(two.recv()) for _ in range(5)]
+            assert len(set(first) & set(second)) >= 3
+            assert re.fullmatch(r'{"price": \d+\.\d+}', first[0])
 
     with running("ticker.py"):
         run(listen())

@@ -20,7 +20,8 @@ RANKS = {
     + ["masking", "utf8", "events", "headers", "uri", "protocol"],
     2: ["_framing_py", "_framing_c", "framing", "frame_log", "frames", "datastructures"],
     3: ["extensions", "extensions.base", "http11", "heads", "handshake", "client", "proxy"],
-    4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared", "connection"],
+    4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared"]
+    + ["connection", "fragments"],
     5: [
         "asyncio",
         "asyncio.keepalive",

@@ -11,6 +11,7 @@ from wsframe._masking_py import new_masking_key
 from wsframe._utf8_py import Utf8Validator
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Close, Fault, InvalidState, PayloadTooBig, ProtocolError
+from wsframe.limits import MAX_LENGTHS
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,12 +42,16 @@ class Core:
         "_fragments",
         "_held_pong",
         "_hold_pongs",
+        "_lengths",
         "_limits",
+        "_message_size",
         "_opcode",
         "_output",
         "_parser",
+        "_refused_text",
         "_sending_fragments",
         "_sending_plain",
+        "_streaming",
         "_utf8",
         "bytes_received",
         "bytes_sent",
@@ -82,12 +87,19 @@ class Core:
         self._sending_fragments = False
         self._sending_plain = False
         self._output: list[bytes] = []
-        # The fragmented message that comes in: its kind, and what there is of it.
+        # The fragmented message that comes in: its kind, how much has come of it in how many fragments, and what of it
+        # has not been handed out, None outside such a message.
         self._opcode = Opcode.CONTINUATION
         self._fragments: bytearray | None = None
+        self._lengths: list[int] = []
         self._fragment_count = 0
+        self._message_size = 0
+        # Whether the message that comes in, or the next one, is handed out by the fragment.
+        self._streaming = False
         # Set while a text message comes in that an extension has encoded.
         self._utf8: Utf8Validator | None = None
+        # What has come out of an extension and is not UTF-8.
+        self._refused_text = b""
         self._use(extensions)
 
     def _use(self, extensions: Sequence[Extension]) -> None:
@@ -106,8 +118,8 @@ class Core:
         """A control frame came."""
         raise NotImplementedError
 
-    def _receive_fault(self, fault: Fault) -> Event:
-        """The peer broke the protocol."""
+    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes) -> Event:
+        """The peer broke the protocol, by a frame too long, or by a payload that is not UTF-8."""
         raise NotImplementedError
 
     def _send_close_frame(self, close: Close) -> None:
@@ -144,15 +156,15 @@ class Core:
                 continue
             message = self._receive_fragment(frame)
             if isinstance(message, Fault):
-                events.append(self._receive_fault(message))
+                events.append(self._receive_fault(message, 0, self._refused_text))
                 return events
             if message is not None:
-                self.messages_received += 1
+                self.messages_received += message.fin
                 self.payload_bytes_received += len(message.payload)
                 events.append(message)
         fault = self._parser.fault
         if fault is not None:
-            events.append(self._receive_fault(fault))
+            events.append(self._receive_fault(fault, self._parser.refused_length, self._parser.refused_payload))
         return events
 
     def _receive_fragment(self, frame: Frame) -> Message | Fault | None:
@@ -169,23 +181,76 @@ class Core:
             payload = decoded
         if opcode is not Opcode.CONTINUATION:
             if frame.fin:
+                self._streaming = False
                 return Message(opcode, payload)
             self._opcode = opcode
         # One growing buffer, so that what is held is the size of the message and not a matter of how many
         # fragments it comes in.
         if self._fragments is None:
             self._fragments = bytearray()
-            self._fragment_count = 0
+            self._fragment_count = self._message_size = 0
         self._fragment_count += 1
         limit = self._limits.max_fragments
         if limit is not None and self._fragment_count > limit:
             return Fault.TOO_MANY_FRAGMENTS
+        self._message_size += len(payload)
+        if self._streaming:
+            if frame.fin:
+                self._streaming = False
+                self._fragments = None
+            return Message(self._opcode, payload, fin=frame.fin)
         self._fragments += payload
+        if len(self._lengths) <= MAX_LENGTHS:
+            self._lengths.append(len(payload))
         if not frame.fin:
             return None
-        message = Message(self._opcode, bytes(self._fragments))
+        message = self._join()
         self._fragments = None
         return message
+
+    def _join(self, fin: bool = True) -> Message:
+        """Take what has been put together."""
+        lengths = tuple(self._lengths) if len(self._lengths) <= MAX_LENGTHS else None
+        message = Message(self._opcode, bytes(self._fragments or b""), fin=fin, lengths=lengths)
+        self._lengths = []
+        return message
+
+    def stream_message(self) -> Message | None:
+        """Have the next message that comes in fragments handed out by the fragment, as Messages with ``fin``.
+
+        Call it when all events have been handled.
+
+        Returns:
+            What has come of the message already, with ``fin`` False; None if nothing has.
+        """
+        self._streaming = True
+        if not self._lengths:
+            return None
+        message = self._join(fin=False)
+        self._fragments = bytearray()
+        return message
+
+    def join_message(self, fragments: Sequence[Message]) -> Message | None:
+        """Have the message handed out whole after all.
+
+        Args:
+            fragments: All that has been handed out of it behind ``stream_message``.
+
+        Returns:
+            The message, if these are all of it.
+        """
+        self._streaming = False
+        if not fragments or fragments[0].fin:
+            return fragments[0] if fragments else None
+        payload = b"".join(message.payload for message in fragments)
+        lengths = [len(message.payload) for message in fragments[: MAX_LENGTHS + 1]]
+        if fragments[-1].fin:
+            # By now, another one may be coming in.
+            kept = tuple(lengths) if len(lengths) <= MAX_LENGTHS else None
+            return Message(fragments[0].opcode, payload, lengths=kept)
+        self._fragments = bytearray(payload)
+        self._lengths = lengths
+        return None
 
     def _decode(self, frame: Frame) -> bytes | Fault:
         """Have the extensions decode a frame, and judge what comes out."""
@@ -193,7 +258,7 @@ class Core:
             self._utf8 = Utf8Validator() if frame.rsv1 and frame.opcode is Opcode.TEXT else None
         room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
         if room is not None and self._fragments is not None:
-            room -= len(self._fragments)
+            room -= self._message_size
         limit = self._limits.max_fragment_size
         # As in the parser, a frame over both limits is a frame that is too big.
         if limit is not None and (room is None or limit <= room):
@@ -207,6 +272,7 @@ class Core:
             return exc.fault or Fault.INVALID_DEFLATE
         # RFC 6455 §8.1, RFC 7692 §6.2: it is the decoded text that must be UTF-8.
         if self._utf8 is not None and not (self._utf8.feed(frame.payload) and (not frame.fin or self._utf8.finish())):
+            self._refused_text = frame.payload
             return Fault.INVALID_UTF8_TEXT
         return frame.payload
 

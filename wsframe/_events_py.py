@@ -11,11 +11,14 @@ __all__ = ["Message"]
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """A whole message (RFC 6455 §5.6).
+    """A message (RFC 6455 §5.6): all of it, or a fragment if ``Connection.stream_message`` has asked for them.
 
     Attributes:
         opcode: ``Opcode.TEXT`` or ``Opcode.BINARY``.
-        payload: The bytes of all its fragments; valid UTF-8 if it is text.
+        payload: The bytes of all its fragments, or of this one; valid UTF-8 if it is text.
+        fin: Whether this is all of it, or the last fragment.
+        lengths: Bytes of each fragment, if it came in several and has been joined; None otherwise, and if there were
+            more than 4,096 of them.
 
     Raises:
         ValueError: If ``opcode`` is another one.
@@ -23,6 +26,8 @@ class Message:
 
     opcode: Opcode
     payload: bytes
+    fin: bool = dataclasses.field(default=True, kw_only=True)
+    lengths: tuple[int, ...] | None = dataclasses.field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.opcode not in (Opcode.TEXT, Opcode.BINARY):

@@ -94,6 +94,8 @@ class FrameParser:
 
     Attributes:
         fault: The ``Fault`` that stopped the parser, or None.
+        refused_length: Bytes of payload that the header announced of the frame that exceeds a limit; 0 otherwise.
+        refused_payload: What had come of the payload that is not UTF-8, unmasked; empty otherwise.
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
@@ -109,6 +111,8 @@ class FrameParser:
         rsv1: bool = False,
     ) -> None:
         self.fault: Fault | None = None
+        self.refused_length = 0
+        self.refused_payload = b""
         self._mask_bit = 0x80 if role == Role.SERVER else 0
         self._max_message_size = limit = _check_limit(max_message_size)
         self._max_encoded_size = limit + limit // 8 + 64
@@ -205,9 +209,11 @@ class FrameParser:
             # RFC 6455 §10.4: before anything is spent on the payload.
             encoded = self._encoded if first & 0x0F == Opcode.CONTINUATION else first & 0x40
             if length > (self._max_encoded_fragment_size if encoded else self._max_fragment_size):
+                self.refused_length = length
                 return self._stop(Fault.FRAGMENT_TOO_BIG, end)
             limit = self._max_encoded_size if encoded else self._max_message_size
             if length > limit - self._message_size:
+                self.refused_length = length
                 return self._stop(Fault.MESSAGE_TOO_BIG, end)
         key = b""
         if self._mask_bit:
@@ -262,6 +268,7 @@ class FrameParser:
         self._partial.write(piece)
         # RFC 6455 §8.1: fail as soon as it is certain that the text is not UTF-8.
         if self._check_text and not self._partial_first & 0x08 and not self._utf8.feed(piece):
+            self.refused_payload = self._partial.getvalue()
             self._partial = None
             self.fault = Fault.INVALID_UTF8_TEXT
 
@@ -273,14 +280,15 @@ class FrameParser:
             if opcode is Opcode.CLOSE:
                 fault = _check_close_payload(payload)
                 if fault is not None:
+                    if fault is Fault.INVALID_UTF8_REASON:
+                        self.refused_payload = payload[2:]
                     return fault
                 self._closed = True
         else:
-            if self._check_text:
-                if not validated and not self._utf8.feed(payload):
-                    return Fault.INVALID_UTF8_TEXT
-                if fin and not self._utf8.finish():
-                    return Fault.INVALID_UTF8_TEXT
+            valid = not self._check_text or validated or self._utf8.feed(payload)
+            if not valid or (self._check_text and fin and not self._utf8.finish()):
+                self.refused_payload = payload
+                return Fault.INVALID_UTF8_TEXT
             if fin:
                 self._in_message = False
                 self._message_size = 0

@@ -90,7 +90,7 @@ class Connection(Core):
             messages that came before the violation are still to be answered.
     """
 
-    __slots__ = ("close_rcvd", "close_rcvd_then_sent", "close_sent", "fault", "subprotocol", "uri")
+    __slots__ = ("_fault_exc", "close_rcvd", "close_rcvd_then_sent", "close_sent", "fault", "subprotocol", "uri")
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class Connection(Core):
         self.uri: WebSocketURI | None = None
         self.subprotocol = subprotocol
         self.fault: Fault | None = None
+        self._fault_exc: Exception | None = None
         self.close_rcvd: Close | None = None
         self.close_sent: Close | None = None
         self.close_rcvd_then_sent: bool | None = None
@@ -157,12 +158,35 @@ class Connection(Core):
             self._answer = close
         return CloseReceived(close)
 
-    def _receive_fault(self, fault: Fault) -> Event:
+    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes) -> Event:
         self.fault = fault
         self._failed = True
+        cause, reason = self._explain(fault, refused_length, refused_payload)
+        self._fault_exc = cause
         if self.state is State.OPEN:
-            self._answer = Close(fault.close_code, fault.text)
+            self._answer = Close(fault.close_code, reason)
         return Failed(fault)
+
+    def _explain(self, fault: Fault, length: int, payload: bytes) -> tuple[Exception, str]:
+        """The cause of ConnectionClosed and the reason of the Close frame, as in websockets where it says more."""
+        if fault is Fault.TOO_MANY_FRAGMENTS:
+            return TooManyFragments(f"{fault.text} ({fault.section})", fault=fault), fault.text
+        before = None if self._fragments is None else self._message_size
+        if fault.close_code == CloseCode.MESSAGE_TOO_BIG:
+            limits = [self._limits.max_fragment_size]
+            if self._limits.max_message_size is not None:
+                limits.append(self._limits.max_message_size - (before or 0))
+            room = min(limit for limit in limits if limit is not None)
+            error = PayloadTooBig(length or None, room, before, fault=fault)
+            return error, str(error)
+        if payload:
+            if fault is Fault.INVALID_UTF8_TEXT and self._fragments is not None:
+                payload = bytes(self._fragments) + payload
+            try:
+                payload.decode()
+            except UnicodeDecodeError as exc:
+                return exc, f"{exc.reason} at position {exc.start}"
+        return ProtocolError(f"{fault.text} ({fault.section})", fault=fault), fault.text
 
     # Sending
 
@@ -324,7 +348,9 @@ class Connection(Core):
 
     @property
     def close_exc(self) -> ConnectionClosed:
-        """The exception that tells how the connection ended; its cause is the peer's violation, if any.
+        """The exception that tells how the connection ended.
+
+        Its cause is the peer's violation, if any: ProtocolError, PayloadTooBig, TooManyFragments or UnicodeDecodeError.
 
         Raises:
             InvalidState: If the state is not CLOSED.
@@ -335,11 +361,5 @@ class Connection(Core):
         ok = rcvd is not None and sent is not None and {rcvd.code, sent.code} <= OK_CLOSE_CODES
         kind = ConnectionClosedOK if ok else ConnectionClosedError
         exc = kind(rcvd, sent, self.close_rcvd_then_sent)
-        if self.fault is not None:
-            error: type[PayloadTooBig | ProtocolError | TooManyFragments] = ProtocolError
-            if self.fault is Fault.TOO_MANY_FRAGMENTS:
-                error = TooManyFragments
-            elif self.fault.close_code == CloseCode.MESSAGE_TOO_BIG:
-                error = PayloadTooBig
-            exc.__cause__ = error(f"{self.fault.text} ({self.fault.section})", fault=self.fault)
+        exc.__cause__ = self._fault_exc
         return exc

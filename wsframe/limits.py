@@ -11,6 +11,7 @@ __all__ = [
     "JOINED_BYTES",
     "LOGGED_BYTES",
     "MAX_LENGTH",
+    "MAX_LENGTHS",
     "MAX_QUEUE",
     "MAX_SIZE",
     "OPEN_TIMEOUT_S",
@@ -61,6 +62,9 @@ JOINED_BYTES = 64 * 1024
 
 SENDS_IN_A_ROW = 256
 """Messages that a task may send without waiting for anything, until others get their turn."""
+
+MAX_LENGTHS = 4096
+"""Fragments of one message whose lengths are remembered."""
 
 LOGGED_BYTES = 75
 """Characters of a payload that the log of frames shows: with what else it tells, one line of a wide terminal."""

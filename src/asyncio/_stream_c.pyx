@@ -99,6 +99,7 @@ cdef enum:
     # Kinds of operations.
     RECEIVE = 0
     ITERATE
+    TAKE
     SEND
 
     # Phases of an operation.
@@ -584,6 +585,8 @@ A stream that queues messages for ``recv()``.
     cdef Py_ssize_t _queue_low
     # Who waits in recv().
     cdef Waiter _receiver
+    # Whether somebody is in recv_streaming(), or has left it too early.
+    cdef public bint _streaming
     # Whether a message was handed out that the application may still be answering.
     cdef bint _answering
     # Set while a fragmented message is being sent, which no other message may interrupt.
@@ -653,6 +656,31 @@ A stream that queues messages for ``recv()``.
         operation.kind = RECEIVE
         operation.option = decode
         return operation
+
+    def _check_can_receive(self, method: str) -> None:
+        """Refuse to receive in another thread, and while somebody else does."""
+        self.check_thread()
+        if self._receiver is not None or self._streaming:
+            raise ConcurrencyError(
+                f"cannot call {method} while another coroutine is already running recv or recv_streaming"
+            )
+
+    def _next_message(self) -> Awaitable[Message]:
+        """Wait for a message, or for a fragment of the one that is being streamed, and take it from the queue."""
+        cdef Operation operation = Operation.__new__(Operation)
+        operation.stream = self
+        operation.kind = TAKE
+        return operation
+
+    def _give_back(self) -> None:
+        """Have a message handed out whole after all of which fragments are in the queue."""
+        cdef list fragments = []
+        while self.depth() and not (fragments and (<Message>fragments[-1]).fin):
+            fragments.append(self.pop())
+        message = self.protocol.join_message(fragments)
+        if message is not None:
+            # What was taken from the queue included its first.
+            self._first = message
 
     cdef int handle(self, list events) except -1:
         for event in events:
@@ -757,7 +785,7 @@ cdef class Operation:
     cdef const char *name(self) noexcept:
         if self.kind == SEND:
             return b"Connection.send"
-        return b"Connection.recv" if self.kind == RECEIVE else b"Connection.__anext__"
+        return b"Connection.__anext__" if self.kind == ITERATE else b"Connection.recv"
 
     @property
     def __name__(self) -> str:
@@ -844,8 +872,8 @@ cdef class Operation:
             waiter.check()
         else:
             stream.check_thread()
-            if stream._receiver is not None:
-                raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
+            if (stream._receiver is not None or stream._streaming) and self.kind != TAKE:
+                stream._check_can_receive("recv")
         if stream.depth():
             return self.take(stream.pop())
         if stream.protocol.state is CLOSED:
@@ -870,7 +898,9 @@ cdef class Operation:
         stream._answering = True
         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
             stream.resume_reading()
-        if self.option is None:
+        if self.kind == TAKE:
+            self.value = message
+        elif self.option is None:
             self.value = message_data(message)
         elif not self.option:
             self.value = message.payload
@@ -913,7 +943,8 @@ cdef extern from *:
     #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
         static PyStopIterationObject *stop;
         const int is_small =
-            PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096 : PyUnicode_GET_LENGTH(value) < 1024;
+            PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096
+                                      : PyUnicode_CheckExact(value) && PyUnicode_GET_LENGTH(value) < 1024;
         if (is_small) {
             if (stop == NULL || Py_REFCNT(stop) != 1) {
                 Py_XDECREF(stop);
@@ -946,7 +977,7 @@ cdef PyObject *operation_iternext(PyObject *me) except? NULL:
     if outcome == WAIT:
         Py_INCREF(value)
         return <PyObject *>value
-    # Without an exception, the result is None; the others are str and bytes, which are taken for the only argument.
+    # Without an exception, the result is None; the others are no tuples, so they are taken for the only argument.
     if value is not None:
         stop_iteration(value)
     return NULL

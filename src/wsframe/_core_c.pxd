@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from wsframe._events_c cimport Message
 from wsframe._framing_c cimport Frame, FrameParser
 
 
@@ -30,16 +31,22 @@ cdef class Core:
     cdef public bint _sending_plain
     cdef FrameParser _parser
     cdef bint _masks
-    # The fragmented message that comes in: whether it is text, what there is of it, and its validator if an extension
-    # has encoded it.
+    # The fragmented message that comes in: whether it is text, how much has come of it in how many fragments, what of
+    # it has not been handed out, None outside such a message, and its validator if an extension has encoded it.
     cdef bint _is_text
-    cdef bytearray _fragments
+    cdef readonly bytearray _fragments
+    cdef list _lengths
     cdef Py_ssize_t _fragment_count
+    cdef readonly Py_ssize_t _message_size
     cdef object _utf8
+    cdef bytes _refused_text
+    # Whether the message that comes in, or the next one, is handed out by the fragment.
+    cdef bint _streaming
 
     # The events that size bytes at data amount to. For compiled callers; Python's is receive_data().
     cdef list receive(self, const unsigned char *data, Py_ssize_t size)
     cdef object _receive_fragment(self, Frame frame)
+    cdef Message _join(self)
     cdef object _decode(self, Frame frame)
 
     # Send a message, whole or its first fragment; data is a str or bytes-like.

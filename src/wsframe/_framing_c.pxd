@@ -23,6 +23,8 @@ cdef class Frame:
 
 cdef class FrameParser:
     cdef readonly object fault
+    cdef readonly uint64_t refused_length
+    cdef readonly bytes refused_payload
     cdef uint64_t _max_message_size
     cdef uint64_t _max_encoded_size
     cdef uint64_t _max_fragment_size

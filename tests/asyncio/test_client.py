@@ -8,7 +8,7 @@ import logging
 import socket
 
 import pytest
-from support import CLOSE, TEXT, close_payload, echo, port_of, raw_server, serve_forever, soon, uri_of
+from support import CLOSE, TEXT, close_payload, echo, port_of, raw_server, serve_forever, soon, until, uri_of
 
 import wsframe
 from wsframe import ClientConnection, InvalidMessage, connect, serve
@@ -208,9 +208,15 @@ async def test_answer_before_the_request_is_an_error():
         except ConnectionError:
             pass
 
+    class Late(ClientConnection):
+        async def handshake(self, *arguments):
+            await until(lambda: self.alive)
+            await super().handshake(*arguments)
+
     async with raw_server(script) as server:
-        with pytest.raises((InvalidMessage, TimeoutError)):
-            await soon(connect(server.uri, open_timeout=1))
+        for kind in (ClientConnection, Late):
+            with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response"):
+                await soon(connect(server.uri, create_connection=kind))
 
 
 async def test_what_comes_behind_a_refusal_is_ignored():

@@ -320,6 +320,13 @@ async def call_soon(function):
     return await done
 
 
+async def test_waiter_that_is_woken_before_anybody_waits(impl):
+    waiter = impl.stream.Waiter(asyncio.get_running_loop())
+    waiter.wake()
+    assert not waiter.cancel()
+    assert await waiter is None
+
+
 async def test_message_resumes_the_task_at_once(make_stream):
     stream = make_stream()
     task, order = await start(stream)

@@ -175,7 +175,7 @@ async def test_their_client_exchanges_messages_with_our_server(node):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"max_size": 100, "subprotocols": ["a"]}, "close 1009 a message exceeds the size limit"),
+        ({"max_size": 100, "subprotocols": ["a"]}, "close 1009 frame exceeds limit of 100 bytes"),
         ({"origins": ["http://b.example"]}, "error Unexpected server response: 403"),
         ({"subprotocols": ["c"]}, "error Unexpected server response: 400"),
     ],

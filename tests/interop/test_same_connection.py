@@ -93,6 +93,11 @@ def sending(*frames):
 
 # Receiving
 
+
+async def collect(stream):
+    return [fragment async for fragment in stream]
+
+
 MESSAGES = sending(
     (TEXT, "h\xe9".encode()),
     (BINARY, b"\0\xff"),
@@ -137,6 +142,79 @@ async def iteration(lib):
         return [message async for message in websocket]
 
     return await converse(lib, handle, MESSAGES)
+
+
+@case
+async def recv_streaming(lib):
+    async def handle(websocket):
+        return [await collect(websocket.recv_streaming()) for _ in range(6)]
+
+    return await converse(lib, handle, MESSAGES)
+
+
+@case
+async def recv_streaming_decodes(lib):
+    async def handle(websocket):
+        seen = []
+        for decode in (True, False, True):
+            seen.append(await collect(websocket.recv_streaming(decode=decode)))
+        return seen
+
+    frames = [(TEXT, b"\xc3", ("fin", False)), (0, b"\xa9"), (TEXT, b"\xc3\xa9"), (BINARY, b"\xc3\xa9")]
+    return await converse(lib, handle, sending(*frames))
+
+
+@case
+async def recv_streaming_of_what_is_not_utf8(lib):
+    async def handle(websocket):
+        seen = []
+        try:
+            async for fragment in websocket.recv_streaming(decode=True):
+                seen.append(fragment)
+        except lib.exceptions.ConnectionClosed as exc:
+            seen.append(describe(exc))
+        return seen
+
+    return await converse(lib, handle, sending((BINARY, b"a", ("fin", False)), (0, b"\xff")))
+
+
+@case
+async def recv_streaming_at_the_end(lib):
+    async def handle(websocket):
+        await websocket.wait_closed()
+
+        return await attempt(collect(websocket.recv_streaming()))
+
+    return await converse(lib, handle, sending())
+
+
+@case
+async def one_receives_at_a_time(lib):
+    async def handle(websocket):
+        seen = []
+        for first in (websocket.recv, lambda: collect(websocket.recv_streaming())):
+            task = asyncio.ensure_future(first())
+            await asyncio.sleep(0)
+            seen += [await attempt(websocket.recv()), await attempt(collect(websocket.recv_streaming()))]
+            task.cancel()
+            await asyncio.wait([task])
+        return [*seen, await websocket.recv()]
+
+    async def script(peer):
+        await asyncio.sleep(0.1)
+        return await sending((TEXT, b"a"))(peer)
+
+    return await converse(lib, handle, script)
+
+
+@case
+async def stream_that_was_left_makes_the_connection_useless(lib):
+    async def handle(websocket):
+        stream = websocket.recv_streaming()
+        fragment = await stream.__anext__()
+        return [fragment, await attempt(websocket.recv())]
+
+    return await converse(lib, handle, sending((TEXT, b"a", ("fin", False)), (0, b"b")))
 
 
 @case
@@ -500,8 +578,10 @@ VIOLATIONS = {
     "opcode 11": (11, b"a"),
     "fragmented ping": (PING, b"a", ("fin", False)),
     "continuation of nothing": (0, b"a"),
+    "not UTF-8": (TEXT, b"ab\xff"),
     "close of one byte": (CLOSE, b"a"),
     "close code 1005": (CLOSE, close_payload(1005)),
+    "close reason not UTF-8": (CLOSE, b"\x03\xe8\xff"),
     "too big": (BINARY, b"a" * 101),
 }
 
@@ -525,6 +605,26 @@ async def test_violations(name):
     ours, theirs = await ask_about(library("wsframe")), await ask_about(library("websockets"))
     ours[0][3], theirs[0][3] = None, None
     assert ours == theirs
+
+
+@case
+async def too_big(lib):
+    seen = []
+    for max_size in (4, (4, None), (100, 4), (4, 3)):
+        for frames in (
+            [(TEXT, b"abcde")],
+            [(TEXT, b"abc", ("fin", False)), (0, b"de")],
+            [(TEXT, b"abcd", ("fin", False)), (0, b"e", ("fin", False))],
+        ):
+            if max_size == (100, 4) and len(frames) == 2:
+                # No limit is exceeded, and the Close frame comes inside of a message: 1002 there, clean here.
+                continue
+
+            async def handle(websocket):
+                return await attempt(websocket.recv())
+
+            seen.append(await converse(lib, handle, sending(*frames), max_size=max_size))
+    return seen
 
 
 # Broadcast

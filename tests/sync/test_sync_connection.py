@@ -14,6 +14,7 @@ from threads import RawPeer, in_thread, linked
 
 import wsframe
 from wsframe import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PreparedMessage, State
+from wsframe.framing import serialize_frame
 from wsframe.sync.connection import Connection
 
 
@@ -105,6 +106,84 @@ def test_only_one_thread_may_receive():
             client.recv()
         server.send("a")
         assert received() == "a"
+
+
+def test_fragments_are_there_before_the_message_is():
+    with RawPeer() as peer:
+        stream = peer.connection.recv_streaming()
+        peer.sock.sendall(serialize_frame(TEXT, b"h\xc3", fin=False))
+        assert next(stream) == "h"
+        with pytest.raises(ConcurrencyError, match="cannot call recv while another thread is already running recv"):
+            peer.connection.recv()
+        peer.sock.sendall(serialize_frame(0, b"\xa9"))
+        assert next(stream) == "é"
+        # That was the last one, so the next message may be received.
+        peer.send(TEXT, b"next")
+        assert peer.connection.recv(PATIENCE_S) == "next"
+        assert list(stream) == []
+
+
+def test_fragments_of_messages_that_have_come():
+    with linked() as (client, server):
+        server.send(["a", "b"])
+        server.send([b"c"])
+        until(lambda: len(client._queue) == 2)
+        assert list(client.recv_streaming(decode=False)) == [b"a", b"b", b""]
+        assert list(client.recv_streaming()) == [b"c", b""]
+
+
+def test_stream_that_is_left_is_good_for_closing_only():
+    with linked() as (client, server):
+        server.send(["a", "b"])
+        for fragment in client.recv_streaming():
+            assert fragment == "a"
+            break
+        with pytest.raises(ConcurrencyError, match="cannot call recv_streaming while another thread"):
+            next(client.recv_streaming())
+        in_thread(server.recv)
+        client.close()
+
+
+def test_stream_that_is_interrupted_before_its_first_fragment(monkeypatch):
+    """By Ctrl-C, say: the message is received whole after all."""
+    with RawPeer() as peer:
+        connection = peer.connection
+
+        def interrupt(timeout):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "_changed", Interrupted(connection._changed, interrupt))
+            with pytest.raises(KeyboardInterrupt):
+                next(connection.recv_streaming())
+        peer.sock.sendall(serialize_frame(TEXT, b"a", fin=False) + serialize_frame(0, b"b"))
+        assert connection.recv(PATIENCE_S) == "ab"
+
+
+class Interrupted:
+    """A condition whose waiting is interrupted."""
+
+    def __init__(self, condition, wait):
+        self.condition, self.wait = condition, wait
+
+    def __enter__(self):
+        return self.condition.__enter__()
+
+    def __exit__(self, *exc_info):
+        return self.condition.__exit__(*exc_info)
+
+    def notify_all(self):
+        self.condition.notify_all()
+
+
+def test_stream_of_binary_that_is_no_text_fails_the_connection():
+    with RawPeer() as peer:
+        received = in_thread(lambda: list(peer.connection.recv_streaming(True)))
+        peer.send(BINARY, b"a\xff")
+        assert peer.frames(1) == [(CLOSE, close_payload(1007, "invalid start byte at position 1"))]
+        peer.sock.close()
+        with pytest.raises(ConnectionClosedError):
+            received()
 
 
 def test_one_thread_receives_while_another_sends():

@@ -87,6 +87,15 @@ def test_missing_extensions_are_told(switches, monkeypatch):
     assert "No module named 'wsframe._no_such_module'" in reason
 
 
+def test_missing_asyncio_extension_is_told(switches, monkeypatch):
+    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
+    monkeypatch.setattr(_build, "ASYNCIO_EXTENSION", "wsframe._no_such_module")
+    assert _build.choose_implementation() == (
+        "python",
+        "the compiled extensions cannot be imported: No module named 'wsframe._no_such_module'",
+    )
+
+
 def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
     monkeypatch.setattr(_build, "EXTENSIONS", ("wsframe._no_such_module",))
     switches(REQUIRE_EXTENSIONS="1")

@@ -112,6 +112,8 @@ def test_messages_go_out(role):
         Frame(Opcode.BINARY, b"\xff"),
         Frame(Opcode.BINARY, b""),
     ]
+    with pytest.raises(TypeError, match="bytes-like object is required, not 'str'"):
+        connection.send_binary("text")
 
 
 @both_roles

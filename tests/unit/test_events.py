@@ -32,7 +32,9 @@ def test_messages_are_values(impl):
     assert message == same
     assert hash(message) == hash(same)
     assert message not in (other, binary, (Opcode.TEXT, b"a"))
-    assert repr(message) == "Message(opcode=<Opcode.TEXT: 1>, payload=b'a')"
+    assert repr(message) == "Message(opcode=<Opcode.TEXT: 1>, payload=b'a', fin=True)"
+    assert message == impl.events.Message(Opcode.TEXT, b"a", lengths=(1,))
+    assert message != impl.events.Message(Opcode.TEXT, b"a", fin=False)
     match message:
         case impl.events.Message(opcode, payload):
             assert (opcode, payload) == (Opcode.TEXT, b"a")

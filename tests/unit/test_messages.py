@@ -19,7 +19,7 @@ def receiver(impl):
     """Make the receiving end of a client, which gives messages as pairs, and the fault."""
 
     class Receiver(impl.core.Core):
-        def _receive_fault(self, fault):
+        def _receive_fault(self, fault, refused_length, refused_payload):
             return fault
 
         def add(self, frame):
@@ -68,6 +68,99 @@ def test_what_is_held_does_not_depend_on_the_number_of_fragments(receiver):
     finally:
         tracemalloc.stop()
     assert messages.add(Frame(Opcode.CONTINUATION, b"")) == [(Opcode.TEXT, b"x" * 20_000)]
+
+
+def pieces(messages):
+    return [(message.payload, message.fin, message.lengths) for message in messages]
+
+
+def fragment(payload, fin=False, opcode=Opcode.CONTINUATION):
+    return serialize_frame(opcode, payload, fin=fin)
+
+
+def test_lengths_of_fragments_are_remembered(receiver):
+    messages = receiver()
+    wire = fragment(b"ab", opcode=Opcode.TEXT) + fragment(b"") + fragment(b"c", fin=True)
+    assert pieces(messages.receive_data(wire)) == [(b"abc", True, (2, 0, 1))]
+    assert pieces(messages.receive_data(fragment(b"x", True, Opcode.TEXT))) == [(b"x", True, None)]
+    for count, kept in ((4096, True), (4097, False)):
+        wire = fragment(b"x", opcode=Opcode.BINARY) + (count - 2) * fragment(b"x") + fragment(b"x", fin=True)
+        assert pieces(messages.receive_data(wire)) == [(b"x" * count, True, (1,) * count if kept else None)]
+
+
+def test_fragments_come_as_they_are_received(receiver):
+    messages = receiver()
+    assert messages.stream_message() is None
+    assert pieces(messages.receive_data(fragment(b"\xc3", opcode=Opcode.TEXT))) == [(b"\xc3", False, None)]
+    assert messages.messages_received == 0
+    wire = fragment(b"") + fragment(b"\xa9", fin=True) + fragment(b"a", opcode=Opcode.BINARY) + fragment(b"b", fin=True)
+    events = messages.receive_data(wire)
+    assert pieces(events) == [(b"", False, None), (b"\xa9", True, None), (b"ab", True, (1, 1))]
+    assert [event.opcode for event in events] == [Opcode.TEXT, Opcode.TEXT, Opcode.BINARY]
+    assert (messages.messages_received, messages.payload_bytes_received) == (2, 4)
+
+
+def test_fragments_are_streamed_from_the_middle_on(receiver):
+    messages = receiver()
+    assert messages.receive_data(fragment(b"ab", opcode=Opcode.TEXT) + fragment(b"c")) == []
+    assert pieces([messages.stream_message()]) == [(b"abc", False, (2, 1))]
+    assert messages.stream_message() is None
+    assert pieces(messages.receive_data(fragment(b"d", fin=True))) == [(b"d", True, None)]
+
+
+def test_whole_message_is_streamed_as_it_is(receiver):
+    messages = receiver()
+    messages.stream_message()
+    wire = fragment(b"a", True, Opcode.TEXT) + fragment(b"b", opcode=Opcode.TEXT) + fragment(b"c", fin=True)
+    assert pieces(messages.receive_data(wire)) == [(b"a", True, None), (b"bc", True, (1, 1))]
+
+
+def test_limits_hold_for_all_fragments_of_a_stream(receiver):
+    """RFC 6455 §10.4."""
+    messages = receiver((), 4)
+    messages.stream_message()
+    *events, fault = messages.receive_data(fragment(b"abc", opcode=Opcode.TEXT) + fragment(b"de"))
+    assert pieces(events) == [(b"abc", False, None)]
+    assert fault is Fault.MESSAGE_TOO_BIG
+    messages = receiver([PerMessageDeflateFactory().accept_response([])], 4)
+    messages.stream_message()
+    (first,) = compress(b"abc", flushed=True)
+    assert messages.add(first) == [(Opcode.BINARY, b"abc")]
+    assert messages.add(Frame(Opcode.CONTINUATION, b"\0\2\0\xfd\xffde\0")) == [Fault.MESSAGE_TOO_BIG]
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_fragments_are_joined_after_all(receiver, count):
+    messages = receiver()
+    assert messages.stream_message() is None
+    frames = [fragment(b"a", opcode=Opcode.TEXT), fragment(b"bc"), fragment(b"d", fin=True)]
+    taken = [event for frame in frames[:count] for event in messages.receive_data(frame)]
+    if count == 3:
+        taken_behind = messages.receive_data(fragment(b"x", opcode=Opcode.BINARY))
+        assert taken_behind == []
+    message = messages.join_message(taken)
+    if count < 3:
+        assert message is None
+        (message,) = [event for frame in frames[count:] for event in messages.receive_data(frame)]
+        assert pieces(messages.receive_data(frames[0] + frames[2])) == [(b"ad", True, (1, 1))]
+    else:
+        assert pieces(messages.receive_data(fragment(b"y", fin=True))) == [(b"xy", True, (1, 1))]
+    assert pieces([message]) == [(b"abcd", True, (1, 2, 1))]
+    assert message.opcode is Opcode.TEXT
+
+
+def test_whole_message_is_joined_as_it_is(receiver):
+    messages = receiver()
+    messages.stream_message()
+    (message,) = messages.receive_data(fragment(b"a", True, Opcode.TEXT))
+    assert messages.join_message([message]) is message
+
+
+def test_many_fragments_are_joined_after_all(receiver):
+    messages = receiver()
+    messages.stream_message()
+    taken = messages.receive_data(fragment(b"", opcode=Opcode.TEXT) + 5000 * fragment(b"x") + fragment(b"", fin=True))
+    assert pieces([messages.join_message(taken)]) == [(b"x" * 5000, True, None)]
 
 
 def compress(data, *cuts, opcode=Opcode.BINARY, flushed=False):

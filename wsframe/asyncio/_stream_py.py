@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 from wsframe._events_py import Message
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from wsframe.fragments import give_back
 from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ class QueueStream(Stream):
         "_queue_low",
         "_receiver",
         "_sent_in_a_row",
+        "_streaming",
     )
 
     def __init__(self, protocol: Connection, write_high: int, queue_high: int | None, queue_low: int | None) -> None:
@@ -332,6 +334,8 @@ class QueueStream(Stream):
         self._queue_low = queue_low
         # Who waits in recv().
         self._receiver: Waiter | None = None
+        # Whether somebody is in recv_streaming(), or has left it too early.
+        self._streaming = False
         # Whether a message was handed out that the application may still be answering.
         self._answering = False
         # Set while a fragmented message is being sent, which no other message may interrupt.
@@ -393,9 +397,29 @@ class QueueStream(Stream):
             ConcurrencyError: If another task is receiving.
             RuntimeError: If the caller is in another thread than the event loop.
         """
+        self._check_can_receive("recv")
+        message = await self._next_message()
+        if decode is None:
+            return message.data
+        if not decode:
+            return message.payload
+        try:
+            return message.payload.decode()
+        except UnicodeDecodeError as exc:
+            error = exc
+        await self._refuse_text(error)
+        raise AssertionError("unreachable")
+
+    def _check_can_receive(self, method: str) -> None:
+        """Refuse to receive in another thread, and while somebody else does."""
         self._check_thread()
-        if self._receiver is not None:
-            raise ConcurrencyError("cannot call recv while another coroutine is already running recv")
+        if self._receiver is not None or self._streaming:
+            raise ConcurrencyError(
+                f"cannot call {method} while another coroutine is already running recv or recv_streaming"
+            )
+
+    async def _next_message(self) -> Message:
+        """Wait for a message, or for a fragment of the one that is being streamed, and take it from the queue."""
         while not self._queue:
             if self.protocol.state is State.CLOSED:
                 raise self.close_exc
@@ -412,16 +436,11 @@ class QueueStream(Stream):
         self._answering = True
         if self.reading_paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
             self.resume_reading()
-        if decode is None:
-            return message.data
-        if not decode:
-            return message.payload
-        try:
-            return message.payload.decode()
-        except UnicodeDecodeError as exc:
-            error = exc
-        await self._refuse_text(error)
-        raise AssertionError("unreachable")
+        return message
+
+    def _give_back(self) -> None:
+        """Have a message handed out whole after all of which fragments are in the queue."""
+        give_back(self._queue, self.protocol)
 
     def _on_message(self, message: Message) -> None:
         full = self._queue_high is not None and len(self._queue) >= self._queue_high

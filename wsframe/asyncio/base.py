@@ -214,9 +214,10 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         if self.logger.isEnabledFor(logging.DEBUG):
             self.protocol.frame_log = self._log_frame
         self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
+        assert self.request is not None
+        assert self.response is not None
         for head in (self.request, self.response):
-            if head is not None:
-                head.headers.forget_index()
+            head.headers.forget_index()
         self._take_reads()
         if self.ping_interval is not None:
             self._keepalive = Keepalive(self, self.ping_interval, self.ping_timeout, self._clock)
@@ -236,7 +237,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         elif isinstance(event, Failed):
             fault = event.fault
             self.logger.info("connection failed: %s (%s)", fault.text, fault.section)
-        elif isinstance(event, CloseReceived):
+        else:
+            assert isinstance(event, CloseReceived)
             self.logger.debug("received %s", event.close)
 
     def _log_frame(self, direction: str, frame: Frame) -> None:

@@ -103,6 +103,9 @@ class ClientConnection(Connection):
     def _on_handshake_data(self, data: memoryview) -> None:
         handshake = self._handshake
         if handshake is None:
+            # What comes behind a refusal is of no interest; a server that talks first is none of WebSocket.
+            if self.request is None:
+                self.transport.abort()
             return
         try:
             self.response = handshake.receive_data(data)

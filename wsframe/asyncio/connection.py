@@ -9,15 +9,16 @@ import asyncio
 import logging
 import uuid
 import weakref
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wsframe.asyncio.base import BaseProtocol
 from wsframe.asyncio.stream import QueueStream
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed
+from wsframe.fragments import FragmentReader
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
@@ -112,6 +113,55 @@ class Connection(QueueStream, BaseProtocol):
         The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
         """
         return self
+
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> AsyncGenerator[str, None]: ...
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> AsyncGenerator[bytes, None]: ...
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> AsyncGenerator[str | bytes, None]: ...
+
+    async def recv_streaming(self, decode: bool | None = None) -> AsyncGenerator[Any, None]:
+        """Receive the next message by the fragment, each as soon as it is there.
+
+        How the peer, and whoever is between, cuts a message into fragments has no meaning (RFC 6455 §5.4). The limit
+        on the size of a message holds for all of them; with ``max_size=(None, n)`` there is one for each only.
+
+        Cancelling it before its first fragment loses nothing. After that, an iteration that does not come to its end
+        leaves the connection good for nothing but ``close()``.
+
+        Args:
+            decode: True for str and False for bytes, whatever the message is; by default, text comes as str and
+                binary as bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
+                because ``decode`` is True and a binary message is not UTF-8.
+            ConcurrencyError: If another task is receiving.
+            RuntimeError: If the caller is in another thread than the event loop.
+        """
+        self._check_can_receive("recv_streaming")
+        self._streaming = True
+        reader = FragmentReader(decode)
+        begun = False
+        try:
+            message = None if self.queue_depth else self.protocol.stream_message()
+            while not reader.done:
+                if message is None:
+                    message = await self._next_message()
+                for fragment in reader.read(message):
+                    begun = True
+                    # With its last fragment, the message has been received.
+                    self._streaming = not reader.done
+                    yield fragment
+                message = None
+        except UnicodeDecodeError as exc:
+            await self._refuse_text(exc)
+        finally:
+            if not begun:
+                self._give_back()
+            if not reader.done:
+                self._streaming = begun
 
     async def _refuse_text(self, exc: UnicodeDecodeError) -> None:
         self._lost_exc = self._lost_exc or exc

@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,6 +25,7 @@ from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import Event, Failed, Message, PongReceived
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
+from wsframe.fragments import FragmentReader, give_back
 from wsframe.http11 import Request, Response
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
 from wsframe.prepared import PreparedMessage
@@ -217,9 +218,12 @@ class Connection:
                 because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
         """
-        message = self._next_message(timeout)
-        if message is None:
-            raise self.close_exc
+        with self._changed:
+            self._start_receiving("recv")
+            try:
+                message = self._next_message(timeout)
+            finally:
+                self._receiving = False
         if decode is None:
             return message.data
         if not decode:
@@ -227,33 +231,87 @@ class Connection:
         try:
             return message.payload.decode()
         except UnicodeDecodeError as exc:
-            self._fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}", exc)
+            error = exc
+        self._refuse_text(error)
+        raise AssertionError("unreachable")
+
+    @overload
+    def recv_streaming(self, decode: Literal[True]) -> Generator[str, None, None]: ...
+    @overload
+    def recv_streaming(self, decode: Literal[False]) -> Generator[bytes, None, None]: ...
+    @overload
+    def recv_streaming(self, decode: bool | None = None) -> Generator[str | bytes, None, None]: ...
+
+    def recv_streaming(self, decode: bool | None = None) -> Generator[Any, None, None]:
+        """Receive the next message by the fragment, each as soon as it is there.
+
+        How the peer, and whoever is between, cuts a message into fragments has no meaning (RFC 6455 §5.4). The limit
+        on the size of a message holds for all of them; with ``max_size=(None, n)`` there is one for each only.
+
+        After its first fragment, an iteration that does not come to its end leaves the connection good for nothing but
+        ``close()``.
+
+        Args:
+            decode: True for str and False for bytes, whatever the message is; by default, text comes as str and
+                binary as bytes.
+
+        Raises:
+            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
+                because ``decode`` is True and a binary message is not UTF-8.
+            ConcurrencyError: If another thread is receiving.
+        """
+        with self._changed:
+            self._start_receiving("recv_streaming")
+            message = None if self._queue else self.protocol.stream_message()
+        reader = FragmentReader(decode)
+        begun = False
+        try:
+            while not reader.done:
+                if message is None:
+                    with self._changed:
+                        message = self._next_message(None)
+                for fragment in reader.read(message):
+                    begun = True
+                    # With its last fragment, the message has been received.
+                    self._receiving = not reader.done
+                    yield fragment
+                message = None
+        except UnicodeDecodeError as exc:
+            self._refuse_text(exc)
+        finally:
+            if not begun:
+                with self._changed:
+                    give_back(self._queue, self.protocol)
+            if not reader.done:
+                self._receiving = begun
+
+    def _start_receiving(self, method: str) -> None:
+        if self._receiving:
+            raise ConcurrencyError(
+                f"cannot call {method} while another thread is already running recv or recv_streaming"
+            )
+        self._receiving = True
+
+    def _next_message(self, timeout: float | None) -> Message:
+        """Wait for a message, or for a fragment of the one that is being streamed, and take it from the queue."""
+        deadline = Deadline(timeout)
+        while not self._queue:
+            if self.protocol.state is State.CLOSED:
+                raise self.close_exc
+            left = deadline.timeout(raise_if_elapsed=False)
+            if left is not None and left <= 0:
+                raise TimeoutError(f"timed out in {timeout or 0:.1f}s")
+            self._changed.wait(left)
+        message = self._queue.popleft()
+        if self._paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
+            self._resume()
+        return message
+
+    def _refuse_text(self, exc: UnicodeDecodeError) -> None:
+        """A message that was to be text is not UTF-8: fail the connection, and raise how it ended."""
+        self._fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}", exc)
         self._await_end()
         raise self.close_exc
-
-    def _next_message(self, timeout: float | None) -> Message | None:
-        """Wait for a message; return None if no more of them come."""
-        deadline = Deadline(timeout)
-        with self._changed:
-            if self._receiving:
-                raise ConcurrencyError(
-                    "cannot call recv while another thread is already running recv or recv_streaming"
-                )
-            self._receiving = True
-            try:
-                while not self._queue:
-                    if self.protocol.state is State.CLOSED:
-                        return None
-                    left = deadline.timeout(raise_if_elapsed=False)
-                    if left is not None and left <= 0:
-                        raise TimeoutError(f"timed out in {timeout or 0:.1f}s")
-                    self._changed.wait(left)
-            finally:
-                self._receiving = False
-            message = self._queue.popleft()
-            if self._paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
-                self._resume()
-            return message
 
     # Sending
 
