@@ -16,8 +16,10 @@ from wsframe import (
     Connection,
     Frame,
     InvalidState,
+    Limits,
     Message,
     Opcode,
+    PayloadTooBig,
     PingReceived,
     PongReceived,
     ProtocolError,
@@ -114,6 +116,29 @@ def test_messages_go_out(role):
     ]
     with pytest.raises(TypeError, match="bytes-like object is required, not 'str'"):
         connection.send_binary("text")
+
+
+@pytest.mark.parametrize(
+    ("limits", "fragments", "reason"),
+    [
+        ((4, None), [b"abcde"], "frame with 5 bytes exceeds limit of 4 bytes"),
+        ((4, 3), [b"abcd"], "frame with 4 bytes exceeds limit of 3 bytes"),
+        ((None, 3), [b"abcd"], "frame with 4 bytes exceeds limit of 3 bytes"),
+        ((4, None), [b"abc", b"de"], "frame with 2 bytes after reading 3 bytes exceeds limit of 4 bytes"),
+        ((None, None), [b"a", b"b\xff"], "invalid start byte at position 2"),
+        ((None, None), [b"\xc3"], "unexpected end of data at position 0"),
+    ],
+)
+@both_roles
+def test_close_frame_says_what_was_wrong(role, limits, fragments, reason):
+    connection = Connection(role, limits=Limits(*limits))
+    for number, payload in enumerate(fragments):
+        fin = number == len(fragments) - 1
+        connection.receive_data(frame(Opcode.CONTINUATION if number else Opcode.TEXT, payload, to=role, fin=fin))
+    assert sent(connection)[0].payload[2:].decode() == reason
+    connection.receive_eof()
+    assert reason in str(connection.close_exc)
+    assert type(connection.close_exc.__cause__) is (PayloadTooBig if "limit" in reason else UnicodeDecodeError)
 
 
 @both_roles

@@ -103,9 +103,8 @@ class ClientConnection(Connection):
     def _on_handshake_data(self, data: memoryview) -> None:
         handshake = self._handshake
         if handshake is None:
-            # What comes behind a refusal is of no interest; a server that talks first is none of WebSocket.
-            if self.request is None:
-                self.transport.abort()
+            # A server that talks first is none of WebSocket, and what comes behind a refusal is of no interest.
+            self.transport.abort()
             return
         try:
             self.response = handshake.receive_data(data)
