@@ -9,6 +9,7 @@ from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
+from libc.stdint cimport uint64_t
 
 from wsframe._core_c cimport Core
 from wsframe._events_c cimport Message, message_data
@@ -29,6 +30,7 @@ cdef extern from "Python.h":
     const PySendResult PYGEN_ERROR
     const PySendResult PYGEN_NEXT
     PySendResult PyIter_Send(object iterator, object value, PyObject **result)
+    object PyContext_CopyCurrent()
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     unsigned long PyThread_get_thread_ident()
@@ -70,6 +72,33 @@ cdef extern from *:
     static int would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
     #endif
 
+    /* Sockets watched together, each under a number. */
+    #ifdef __linux__
+    #include <sys/epoll.h>
+    #include <unistd.h>
+    typedef struct epoll_event ready;
+    static int watch_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
+    static void watch_close(int watch) { close(watch); }
+    static int watch_add(int watch, int fd, uint64_t number) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
+        return epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event);
+    }
+    static void watch_remove(int watch, int fd) {
+        struct epoll_event event = {0};
+        epoll_ctl(watch, EPOLL_CTL_DEL, fd, &event);
+    }
+    static int watch_ready(int watch, ready *all, int size) { return epoll_wait(watch, all, size, 0); }
+    static uint64_t watch_number(const ready *one) { return one->data.u64; }
+    #else
+    typedef struct { char none; } ready;
+    static int watch_open(void) { return -1; }
+    static void watch_close(int watch) { (void)watch; }
+    static int watch_add(int watch, int fd, uint64_t number) { return (void)watch, (void)fd, (void)number, -1; }
+    static void watch_remove(int watch, int fd) { (void)watch, (void)fd; }
+    static int watch_ready(int watch, ready *all, int size) { return (void)watch, (void)all, (void)size, 0; }
+    static uint64_t watch_number(const ready *one) { return (void)one, 0; }
+    #endif
+
     /* What an awaitable does with each step; Cython's own __next__ adds a traceback to each StopIteration. */
     #define set_iternext(type, function) (((PyTypeObject *)(type))->tp_iternext = (function))
     """
@@ -79,6 +108,14 @@ cdef extern from *:
     Py_ssize_t write_now(int fd, piece *pieces, int count) nogil
     Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size)
     bint would_block()
+    ctypedef struct ready:
+        pass
+    int watch_open()
+    void watch_close(int watch)
+    int watch_add(int watch, int fd, uint64_t number)
+    void watch_remove(int watch, int fd)
+    int watch_ready(int watch, ready *all, int size)
+    uint64_t watch_number(const ready *one)
     ctypedef PyObject *(*iternextfunc)(PyObject *)
     void set_iternext(object type, iternextfunc iternext)
 
@@ -95,6 +132,8 @@ cdef enum:
     MAX_PIECES = 64
     # Reads in a row until others get their turn.
     READS_IN_A_ROW = 16
+    # Connections that are read from until others get their turn.
+    AT_A_TIME = 256
 
     # Kinds of operations.
     RECEIVE = 0
@@ -141,6 +180,11 @@ cdef class Share:
 
     cdef object buffer
     cdef list joining
+    # A weak reference to the Watch, since that knows the connections, and they know the event loop.
+    cdef object watch
+
+    def __cinit__(self):
+        self.joining = []
 
     def end_turn(self) -> None:
         cdef list streams = self.joining
@@ -157,13 +201,97 @@ cdef Share share_of(object loop):
     if share is None:
         share = shares[loop] = Share.__new__(Share)
         share.buffer = memoryview(bytearray(READ_SIZE))
-        share.joining = []
     return share
+
+
+cdef class Watch:
+    """One file descriptor that tells which connections have something to read.
+
+    The event loop has one to look after then and not all of them: what it does for each in Python is a loop in C here.
+    It keeps this object, which keeps the connections, as long as there are any.
+    """
+
+    cdef object __weakref__
+    cdef int fd
+    # The connections by number, and the numbers that are free.
+    cdef list streams
+    cdef list free
+
+    def __cinit__(self):
+        self.fd = -1
+        self.streams = []
+        self.free = []
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            watch_close(self.fd)
+
+    cdef bint add(self, Stream stream) except -1:
+        """Watch a connection; return whether that is possible."""
+        cdef Py_ssize_t number
+        if self.fd < 0:
+            self.fd = watch_open()
+            if self.fd < 0:
+                return False
+            stream.loop.add_reader(self.fd, self.read_ready)
+        if not self.free:
+            self.free.append(len(self.streams))
+            self.streams.append(None)
+        number = self.free[-1]
+        if watch_add(self.fd, stream._fd, <uint64_t>number) < 0:
+            self.end_unless_used(stream.loop)
+            return False
+        self.free.pop()
+        self.streams[number] = stream
+        stream._watch = self
+        stream._number = number
+        return True
+
+    cdef int remove(self, Stream stream) except -1:
+        """Watch a connection no more."""
+        watch_remove(self.fd, stream._fd)
+        self.streams[stream._number] = None
+        self.free.append(stream._number)
+        stream._watch = None
+        return self.end_unless_used(stream.loop)
+
+    cdef int end_unless_used(self, object loop) except -1:
+        if len(self.free) == len(self.streams):
+            if not loop.is_closed():
+                loop.remove_reader(self.fd)
+            watch_close(self.fd)
+            self.fd = -1
+            self.streams = []
+            self.free = []
+        return 0
+
+    def read_ready(self) -> None:
+        """Some have something to read."""
+        cdef ready all[AT_A_TIME]
+        cdef int count = watch_ready(self.fd, all, AT_A_TIME)
+        cdef int i
+        cdef uint64_t number
+        for i in range(count):
+            number = watch_number(&all[i])
+            # Those before may have ended this one.
+            if number < <uint64_t>len(self.streams):
+                stream = self.streams[number]
+                if stream is not None:
+                    (<Stream>stream).read_ready()
+
+
+cdef bint watch(Stream stream) except -1:
+    """Watch a connection together with the others of its event loop; return whether that is possible."""
+    cdef Share share = stream._share
+    cdef Watch watch = None if share.watch is None else share.watch()
+    if watch is None:
+        watch = Watch.__new__(Watch)
+        share.watch = weakref.ref(watch)
+    return watch.add(stream)
 
 
 cdef Core no_protocol = Core.__new__(Core)
 cdef Share no_share = Share.__new__(Share)
-no_share.joining = []
 
 
 cdef class Stream:
@@ -205,8 +333,12 @@ From a read to messages, and from messages to a write.
     cdef Py_ssize_t _size
     # The socket, if it may be written to, and whether the transport may still have bytes to write before.
     cdef int _fd
-    # Whether we read from the socket ourselves.
+    # Whether we read from the socket ourselves; what watches it now, and under which number; and the context for
+    # callbacks, in which they would run if the event loop called them.
     cdef bint _reads
+    cdef Watch _watch
+    cdef Py_ssize_t _number
+    cdef object _context
     cdef bint _transport_writes
     # Whether the transport was closing when it was last looked at.
     cdef bint _transport_closing
@@ -255,6 +387,7 @@ From a read to messages, and from messages to a write.
 
     def _detach(self) -> None:
         """The TCP connection is gone."""
+        self.read_no_more()
         self._fd = -1
         self._reads = False
 
@@ -266,26 +399,51 @@ From a read to messages, and from messages to a write.
         if (
             self._fd >= 0
             and type(self._transport).__module__ == "asyncio.selector_events"
-            and hasattr(self.loop, "_add_reader")
+            and hasattr(self.loop, "_remove_reader")
             and kind.get_buffer is Stream.get_buffer
             and kind.buffer_updated is Stream.buffer_updated
             and self._transport.is_reading()
         ):
+            if self._watch is None and not watch(self):
+                return
             # In place of the transport's reader, which comes back when the transport resumes reading.
-            self.loop._add_reader(self._fd, self._read_ready)
+            self.loop._remove_reader(self._fd)
+            self._context = PyContext_CopyCurrent()
             self._reads = True
+
+    cdef int read_no_more(self) except -1:
+        """Have nobody watch, be it for a while."""
+        # Held here, since it may let go of itself.
+        cdef Watch watch = self._watch
+        if watch is not None:
+            watch.remove(self)
+            self._context = None
+        return 0
+
+    cdef int read_ready(self) except -1:
+        """There is something to read."""
+        cdef object context = self._context
+        if not self._transport.is_reading():
+            # It has been paused, or is closing.
+            return self.read_no_more()
+        PyContext_Enter(context)
+        try:
+            self.read()
+        finally:
+            PyContext_Exit(context)
+        return 0
 
     cdef int give_reads_back(self) except -1:
         """Have the transport read."""
         if self._reads:
             self._reads = False
+            self.read_no_more()
             if self._transport.is_reading():
                 self._transport.pause_reading()
                 self._transport.resume_reading()
         return 0
 
-    def _read_ready(self) -> None:
-        """There is something to read."""
+    cdef int read(self) except -1:
         cdef Py_ssize_t size
         for _round in range(READS_IN_A_ROW):
             size = read_now(self._fd, self._bytes, self._size)
@@ -295,12 +453,13 @@ From a read to messages, and from messages to a write.
                     self.give_reads_back()
                 elif not would_block():
                     self.read_failed()
-                return
+                return 0
             self.alive = True
             self.receive(self._bytes, size)
             # What is handled may have closed the connection, or paused reading.
             if size < self._size or not self._reads or self._fd < 0 or not self._transport.is_reading():
-                return
+                return 0
+        return 0
 
     cdef int read_failed(self) except -1:
         """Have the transport handle an error of the socket, which tells of a reset but once."""

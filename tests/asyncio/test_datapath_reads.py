@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from support import BINARY, CLOSE, TEXT, close_payload, dial, dial_open, request, soon, until, uri_of
+from support import BINARY, CLOSE, TEXT, close_payload, dial, dial_open, environment, request, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosedError, State, WebSocketProtocol
@@ -333,6 +338,101 @@ async def test_replaced_transport_is_used_from_then_on():
         await peer.expect(TEXT, b"c")
 
 
+async def test_callbacks_run_in_the_context_of_their_server(loop_kind):
+    if loop_kind == "uvloop":
+        pytest.skip("uvloop runs the callbacks of all connections in one context")
+    variable = contextvars.ContextVar("variable", default="none")
+
+    class Telling(Recorder):
+        def message_received(self, data):
+            self.send(f"{variable.get()} {data}")
+            variable.set("of the connection")
+
+    async def ask(server, name):
+        async with dial_open(server) as one, dial_open(server) as two:
+            for peer in (one, two):
+                await peer.send_frame(TEXT, b"first")
+                await peer.expect(TEXT, f"{name} first".encode())
+            await one.send_frame(TEXT, b"second")
+            await one.expect(TEXT, b"of the connection second")
+
+    variable.set("A")
+    async with serving(Telling) as (server_a, _):
+        variable.set("B")
+        async with serving(Telling) as (server_b, _):
+            variable.set("C")
+            await ask(server_a, "A")
+            await ask(server_b, "B")
+
+
+async def test_connections_end_each_other_inside_a_read():
+    """All of them have something to read at the same time; the first that is read from ends the others."""
+
+    class Ending(Recorder):
+        def message_received(self, data):
+            super().message_received(data)
+            for other in made:
+                if other is not self:
+                    other.transport.abort()
+
+    async with serving(Ending) as (server, made), contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(dial_open(server)) for _ in range(20)]
+        await until(lambda: all(protocol.state is State.OPEN for protocol in made))
+        for peer in peers:
+            peer.writer.write(peer.frame(TEXT, b"a"))
+        await until(lambda: sum(protocol.lost is not None for protocol in made) == 19)
+        (left,) = [protocol for protocol in made if protocol.lost is None]
+        assert left.received == ["a"]
+        async with dial_open(server) as peer:
+            await peer.send_frame(TEXT, b"b")
+            await peer.expect(TEXT, b"b")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+async def test_no_file_descriptor_is_left():
+    async with wsframe.serve(wsframe.ServerConnection.wait_closed, HERE, 0) as server:
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(10):
+                    await stack.enter_async_context(wsframe.connect(uri_of(server)))
+            await until(lambda: not server.connections)
+            await until(lambda: len(os.listdir("/proc/self/fd")) == len(before))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_event_loop_that_is_closed_before_its_connections():
+    program = f"""
+import asyncio, gc, os, socket, wsframe
+
+async def connect(loop, server, client):
+    _, protocol = await loop.create_connection(wsframe.WebSocketProtocol, sock=server)
+    client.sendall({request()!r})
+    while protocol.state is not wsframe.State.OPEN:
+        await asyncio.sleep(0)
+    return protocol
+
+def main():
+    loop = asyncio.SelectorEventLoop()
+    server, client = socket.socketpair()
+    protocol = loop.run_until_complete(connect(loop, server, client))
+    loop.close()
+    client.close()
+
+before = len(os.listdir("/proc/self/fd"))
+main()
+gc.collect()
+print(len(os.listdir("/proc/self/fd")) - before)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment("c" if wsframe.IMPLEMENTATION == "c" else "py"),
+        capture_output=True,
+        text=True,
+    )
+    assert (result.stdout, result.returncode) == ("0\n", 0), result.stderr
+
+
 async def test_subclass_that_overrides_the_buffer_is_asked_for_it():
     class Own(Recorder):
         def __init__(self):
@@ -358,7 +458,7 @@ async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
 
     class Hiding:
         def __getattr__(self, name):
-            if name == "_add_reader":
+            if name == "_remove_reader":
                 raise AttributeError(name)
             return getattr(loop, name)
 
