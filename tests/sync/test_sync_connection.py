@@ -123,6 +123,16 @@ def test_fragments_are_there_before_the_message_is():
         assert list(stream) == []
 
 
+def test_fragments_that_came_before_anybody_asked():
+    with RawPeer() as peer:
+        peer.sock.sendall(serialize_frame(TEXT, b"a", fin=False) + serialize_frame(0, b"b", fin=False))
+        until(lambda: peer.connection.protocol.frames_received == 2)
+        stream = peer.connection.recv_streaming()
+        assert [next(stream), next(stream)] == ["a", "b"]
+        peer.sock.sendall(serialize_frame(0, b"c"))
+        assert list(stream) == ["c"]
+
+
 def test_fragments_of_messages_that_have_come():
     with linked() as (client, server):
         server.send(["a", "b"])
