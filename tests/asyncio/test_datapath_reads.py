@@ -401,7 +401,7 @@ async def test_no_file_descriptor_is_left():
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
-def test_event_loop_that_is_closed_before_its_connections():
+def test_event_loop_that_is_closed_before_its_connections(tmp_path):
     program = f"""
 import asyncio, gc, os, socket, wsframe
 
@@ -424,12 +424,9 @@ main()
 gc.collect()
 print(len(os.listdir("/proc/self/fd")) - before)
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment("c" if wsframe.IMPLEMENTATION == "c" else "py"),
-        capture_output=True,
-        text=True,
-    )
+    # Elsewhere, since what is in the current directory would be imported.
+    command, env = [sys.executable, "-c", program], environment("c" if wsframe.IMPLEMENTATION == "c" else "py")
+    result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert (result.stdout, result.returncode) == ("0\n", 0), result.stderr
 
 
