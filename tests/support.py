@@ -294,6 +294,29 @@ async def dial_open(server, headers=None, behind=b"", **options):
 
 
 @contextlib.asynccontextmanager
+async def serve_protocols(factory, buffer_size=None, **options):
+    """Give a server of protocols, whose sockets hold little to send if so asked, and the list of those made."""
+    made = []
+
+    def create():
+        made.append(factory(**options))
+        return made[-1]
+
+    sock = socket.create_server(("127.0.0.1", 0))
+    if buffer_size is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_size)
+    server = await asyncio.get_running_loop().create_server(create, sock=sock)
+    try:
+        yield server, made
+    finally:
+        server.close()
+        for protocol in made:
+            protocol.transport.abort()
+        await until(lambda: all(protocol.state is State.CLOSED for protocol in made))
+        await soon(server.wait_closed())
+
+
+@contextlib.asynccontextmanager
 async def raw_server(script, **options):
     """Run ``await script(peer)`` for each TCP connection; its exceptions are raised at the end. Gives ``uri``."""
     problems = []

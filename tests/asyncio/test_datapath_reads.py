@@ -13,7 +13,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import BINARY, CLOSE, TEXT, close_payload, dial, dial_open, environment, request, soon, until, uri_of
+from support import (
+    BINARY,
+    CLOSE,
+    TEXT,
+    close_payload,
+    dial,
+    dial_open,
+    environment,
+    request,
+    serve_protocols,
+    soon,
+    until,
+    uri_of,
+)
 
 import wsframe
 from wsframe import ConnectionClosedError, State, WebSocketProtocol
@@ -39,24 +52,8 @@ class Recorder(WebSocketProtocol):
         self.lost = (exc,)
 
 
-@contextlib.asynccontextmanager
-async def serving(factory=Recorder, **options):
-    """Give a server and the list of its protocols."""
-    made = []
-
-    def create():
-        made.append(factory(**options))
-        return made[-1]
-
-    server = await asyncio.get_running_loop().create_server(create, HERE, 0)
-    try:
-        yield server, made
-    finally:
-        server.close()
-        for protocol in made:
-            protocol.transport.abort()
-        await until(lambda: all(protocol.state is State.CLOSED for protocol in made))
-        await soon(server.wait_closed())
+def serving(factory=Recorder, **options):
+    return serve_protocols(factory, **options)
 
 
 async def stays(condition):

@@ -11,7 +11,7 @@ import socket
 import threading
 
 import pytest
-from support import BINARY, PING, TEXT, dial_open, echo, soon, until, uri_of
+from support import BINARY, PING, TEXT, dial_open, echo, serve_protocols, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosed, InvalidState, State, WebSocketProtocol, broadcast
@@ -40,27 +40,8 @@ class Noting(WebSocketProtocol):
         self.lost = (exc,)
 
 
-@contextlib.asynccontextmanager
-async def serving(factory=Noting, buffer_size=None, **options):
-    """Give a server, whose sockets hold little to send if so asked, and the list of its protocols."""
-    made = []
-
-    def create():
-        made.append(factory(**options))
-        return made[-1]
-
-    sock = socket.create_server((HERE, 0))
-    if buffer_size is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_size)
-    server = await asyncio.get_running_loop().create_server(create, sock=sock)
-    try:
-        yield server, made
-    finally:
-        server.close()
-        for protocol in made:
-            protocol.transport.abort()
-        await until(lambda: all(protocol.state is State.CLOSED for protocol in made))
-        await soon(server.wait_closed())
+def serving(factory=Noting, **options):
+    return serve_protocols(factory, **options)
 
 
 @contextlib.asynccontextmanager

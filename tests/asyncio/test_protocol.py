@@ -20,6 +20,7 @@ from support import (
     raw_server,
     request,
     serve_forever,
+    serve_protocols,
     soon,
     until,
     uri_of,
@@ -82,24 +83,8 @@ class Echo(Recorder):
         self.send(data)
 
 
-@contextlib.asynccontextmanager
-async def serving(factory=Echo, **options):
-    """Give a server and the list of its protocols."""
-    made = []
-
-    def create():
-        made.append(factory(**options))
-        return made[-1]
-
-    server = await asyncio.get_running_loop().create_server(create, HERE, 0)
-    try:
-        yield server, made
-    finally:
-        server.close()
-        for protocol in made:
-            protocol.transport.abort()
-        await until(lambda: all(protocol.state is State.CLOSED for protocol in made))
-        await soon(server.wait_closed())
+def serving(factory=Echo, **options):
+    return serve_protocols(factory, **options)
 
 
 @contextlib.asynccontextmanager
