@@ -17,6 +17,7 @@ from wsframe._events_c cimport Message, message_data
 import asyncio
 import weakref
 from asyncio import current_task
+from types import AsyncGeneratorType
 
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
@@ -101,6 +102,23 @@ cdef extern from *:
 
     /* What an awaitable does with each step; Cython's own __next__ adds a traceback to each StopIteration. */
     #define set_iternext(type, function) (((PyTypeObject *)(type))->tp_iternext = (function))
+
+    /* Have classes in Python inherit what the type does for __anext__; they look a method up by its name each time,
+     * unless it is found as a slot's wrapper. Any other type's tells what that slot is. */
+    static int wrap_anext(PyObject *type, PyObject *wrapper) {
+    #ifndef PYPY_VERSION
+        PyTypeObject *const me = (PyTypeObject *)type;
+        PyObject *const own =
+            PyDescr_NewWrapper(me, ((PyWrapperDescrObject *)wrapper)->d_base, (void *)me->tp_as_async->am_anext);
+        if (own == NULL || PyDict_SetItemString(me->tp_dict, "__anext__", own) < 0) {
+            Py_XDECREF(own);
+            return -1;
+        }
+        Py_DECREF(own);
+        PyType_Modified(me);
+    #endif
+        return 0;
+    }
     """
     ctypedef struct piece:
         char *iov_base
@@ -118,6 +136,7 @@ cdef extern from *:
     uint64_t watch_number(const ready *one)
     ctypedef PyObject *(*iternextfunc)(PyObject *)
     void set_iternext(object type, iternextfunc iternext)
+    int wrap_anext(object type, object wrapper) except -1
 
 
 cdef enum:
@@ -1241,3 +1260,4 @@ What one task waits for; compatible with ``asyncio.Future`` as far as tasks need
 
 
 set_iternext(Operation, <iternextfunc>operation_iternext)
+wrap_anext(QueueStream, AsyncGeneratorType.__dict__["__anext__"])

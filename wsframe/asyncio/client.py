@@ -66,6 +66,8 @@ class ClientConnection(Connection):
         opening: The opening handshake without I/O, which ``connect`` sets.
     """
 
+    __slots__ = ("_handshake", "_handshake_done", "opening")
+
     def __init__(self, protocol: SansIOConnection, **options: Any) -> None:
         super().__init__(protocol, **options)
         self.opening: ClientHandshake | None = None

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from wsframe.asyncio.base import BaseProtocol
+from wsframe.asyncio.base import SLOTS, BaseProtocol
 from wsframe.asyncio.stream import QueueStream
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
@@ -57,6 +57,8 @@ class Connection(QueueStream, BaseProtocol):
     Attributes:
         id: A unique identifier, for logs.
     """
+
+    __slots__ = (*SLOTS, "_lost", "_lost_exc", "_writers", "id")
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wsframe.asyncio.base import BaseProtocol
+from wsframe.asyncio.base import SLOTS, BaseProtocol
 from wsframe.asyncio.stream import CallbackStream
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
@@ -77,6 +77,8 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         InvalidURI: If ``uri`` is not a WebSocket URI.
         ValueError: If a subprotocol or a limit is not valid, or a header of the client's request.
     """
+
+    __slots__ = (*SLOTS, "_additional_headers", "_agent", "_handshake")
 
     def __init__(
         self,

@@ -67,6 +67,8 @@ class ServerConnection(Connection):
         handler_kwargs: Set by ``route``: what the URL says, for the handler.
     """
 
+    __slots__ = ("_handshake", "_negotiation", "server")
+
     username: str
     handler: Callable[..., Awaitable[Any]]
     handler_kwargs: Mapping[str, Any]
