@@ -7,14 +7,22 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_Check,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from cpython.list cimport PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_CLEAR
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
 from libc.stdint cimport uint32_t
 
 from wsframe cimport _masking_c as masking
 from wsframe._events_c cimport Message, new_message
-from wsframe._framing_c cimport Frame, FrameParser, new_frame, write_frame
+from wsframe._framing_c cimport Frame, FrameParser, header_size, write_frame, write_header
 from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
 from wsframe._utf8_c import Utf8Validator
@@ -23,6 +31,12 @@ from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError
 from wsframe.limits import MAX_LENGTHS
 
 __all__ = ["Core"]
+
+
+cdef extern from "Python.h":
+    # As pointers, since Cython's own declarations give objects, and a second reference forbids to resize.
+    PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *data, Py_ssize_t size) except NULL
+    int resize_bytes "_PyBytes_Resize" (PyObject **data, Py_ssize_t size) except -1
 
 
 cdef enum:
@@ -36,6 +50,11 @@ cdef enum:
 
     # Bytes from which a payload is sent as it is, behind a header by itself, rather than copied behind its header.
     NO_COPY = 4096
+
+    # Bytes of a frame up to which it is collected with others, and of the room that is made for them, at first and at most.
+    SMALL_FRAME = 1024
+    FIRST_TAIL = 1024
+    LARGEST_TAIL = 16 * 1024
 
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
@@ -63,6 +82,9 @@ The part of a connection that every message passes through: frames to events, me
         self._output = []
         self._refused_text = b""
         self.extensions = []
+
+    def __dealloc__(self):
+        Py_CLEAR(self._tail)
 
     def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
         self.role = role
@@ -320,6 +342,7 @@ The part of a connection that every message passes through: frames to events, me
             frame = message.plain_frame
         if frame is None:
             frame = message.serialize(self.role, self.extensions)
+        self._end_tail()
         self._output.append(frame)
         self.frames_sent += 1
         self.messages_sent += 1
@@ -339,7 +362,18 @@ The part of a connection that every message passes through: frames to events, me
     cdef list output(self):
         if self._answer is not None and not (self.hold_failure and self._failed):
             self._send_close_frame(self._answer)
+        self._end_tail()
         return self._output
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that ``data_to_send`` would return now."""
+        return sum([len(data) for data in self._output]) + self._tail_size
+
+    def _discard_output(self) -> None:
+        """There is nobody to send anything to."""
+        self._end_tail()
+        self._output.clear()
 
     def _check_message_can_start(self) -> None:
         if self.state is not OPEN:
@@ -407,31 +441,62 @@ The part of a connection that every message passes through: frames to events, me
 
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
-        self._output.append(write_frame(first, payload, size, self._new_key(&key)))
+        cdef uint32_t *mask = self._new_key(&key)
+        write_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
         if self.frame_log is not None:
             self._log_sent(first, payload[:size])
         return self._count_sent(size)
 
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1:
-        cdef unsigned char *end
-        self._output.append(new_frame(first, PyBytes_GET_SIZE(payload), 0, NULL, &end))
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        cdef bytes header = PyBytes_FromStringAndSize(NULL, header_size(size, False))
+        write_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
+        self._end_tail()
+        self._output.append(header)
         self._output.append(payload)
         if self.frame_log is not None:
             self._log_sent(first, payload)
-        return self._count_sent(PyBytes_GET_SIZE(payload))
+        return self._count_sent(size)
 
     cdef int _write_text(self, unsigned char first, object text) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
         cdef Py_ssize_t size = str_utf8_size(text)
-        cdef unsigned char *payload
-        self._output.append(new_frame(first, size, size, mask, &payload))
+        cdef unsigned char *payload = write_header(
+            self._room(header_size(size, mask != NULL) + size), first, size, mask
+        )
         str_write_utf8(text, payload, size)
         if mask != NULL:
             masking.mask_copy(payload, payload, <size_t>size, key, masking.kernel)
         if self.frame_log is not None:
             self._log_sent(first, text.encode())
         return self._count_sent(size)
+
+    cdef unsigned char *_room(self, Py_ssize_t size) except NULL:
+        cdef Py_ssize_t room = 0
+        cdef bytes frame
+        if self._tail != NULL:
+            room = PyBytes_GET_SIZE(<bytes>self._tail)
+            if size <= room - self._tail_size:
+                self._tail_size += size
+                return <unsigned char *>PyBytes_AS_STRING(<bytes>self._tail) + self._tail_size - size
+            self._end_tail()
+        # The first one by itself, since there is often but one.
+        if size > SMALL_FRAME or not PyList_GET_SIZE(self._output):
+            frame = PyBytes_FromStringAndSize(NULL, size)
+            self._output.append(frame)
+            return <unsigned char *>PyBytes_AS_STRING(frame)
+        self._tail = new_bytes(NULL, min(max(<Py_ssize_t>FIRST_TAIL, 2 * room), <Py_ssize_t>LARGEST_TAIL))
+        self._tail_size = size
+        return <unsigned char *>PyBytes_AS_STRING(<bytes>self._tail)
+
+    cdef int _end_tail(self) except -1:
+        if self._tail != NULL:
+            resize_bytes(&self._tail, self._tail_size)
+            self._output.append(<bytes>self._tail)
+            self._tail_size = 0
+            Py_CLEAR(self._tail)
+        return 0
 
     cdef uint32_t *_new_key(self, uint32_t *key) except? NULL:
         """Make a masking key, if this end masks; return ``key`` then, and NULL otherwise."""

@@ -15,6 +15,8 @@ cdef object BINARY = Opcode.BINARY
 
 @cython.final
 @cython.freelist(256)
+# What it refers to refers to nothing in turn.
+@cython.no_gc
 cdef class Message:
     # The first line is where inspect.signature() finds the arguments of a class in C.
     """Message(opcode, payload, *, fin=True, lengths=None)

@@ -540,7 +540,7 @@ def serialize_frame(
     if PyBytes_Check(payload):
         if mask is not None:
             masking.load_mask(mask, &key)
-        return write_frame(
+        return new_frame(
             first, <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
             NULL if mask is None else &key,
         )
@@ -552,50 +552,57 @@ def serialize_frame(
             )
         if mask is not None:
             masking.load_mask(mask, &key)
-        return write_frame(first, <const unsigned char *>view.buf, view.len, NULL if mask is None else &key)
+        return new_frame(first, <const unsigned char *>view.buf, view.len, NULL if mask is None else &key)
     finally:
         PyBuffer_Release(&view)
 
 
-cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
-    cdef unsigned char *target
-    cdef bytes frame = new_frame(first, size, size, key, &target)
-    if key == NULL:
-        memcpy(target, payload, <size_t>size)
-    else:
-        masking.mask_copy(target, payload, <size_t>size, key[0], masking.kernel)
+cdef bytes new_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, header_size(size, key != NULL) + size)
+    write_frame(<unsigned char *>PyBytes_AS_STRING(frame), first, payload, size, key)
     return frame
 
 
-cdef bytes new_frame(
-    unsigned char first, Py_ssize_t size, Py_ssize_t room, const uint32_t *key, unsigned char **payload
-):
-    cdef unsigned char mask_bit = 0 if key == NULL else MASK
-    cdef Py_ssize_t header_size = 2 if size < 126 else 4 if size < 65536 else 10
-    cdef Py_ssize_t key_size = 0 if key == NULL else 4
-    cdef bytes frame
-    cdef unsigned char *target
-    cdef int i
+cdef Py_ssize_t header_size(Py_ssize_t size, bint masked) except -1:
     if size > PY_SSIZE_T_MAX - 64:
         raise MemoryError
-    frame = PyBytes_FromStringAndSize(NULL, header_size + key_size + room)
-    target = <unsigned char *>PyBytes_AS_STRING(frame)
+    return (2 if size < 126 else 4 if size < 65536 else 10) + (4 if masked else 0)
+
+
+cdef unsigned char *write_header(
+    unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
+) noexcept:
+    cdef unsigned char mask_bit = 0 if key == NULL else MASK
+    cdef int i
     target[0] = first
-    if header_size == 2:
+    if size < 126:
         target[1] = mask_bit | <unsigned char>size
-    elif header_size == 4:
+        target += 2
+    elif size < 65536:
         target[1] = mask_bit | 126
         target[2] = <unsigned char>(size >> 8)
         target[3] = <unsigned char>(size & 0xFF)
+        target += 4
     else:
         target[1] = mask_bit | 127
         for i in range(8):
             target[2 + i] = <unsigned char>(<uint64_t>size >> (56 - 8 * i) & 0xFF)
-    target += header_size
+        target += 10
     if key != NULL:
         memcpy(target, key, 4)
-    payload[0] = target + key_size
-    return frame
+        target += 4
+    return target
+
+
+cdef int write_frame(
+    unsigned char *target, unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key
+) except -1:
+    target = write_header(target, first, size, key)
+    if key == NULL:
+        memcpy(target, payload, <size_t>size)
+    else:
+        masking.mask_copy(target, payload, <size_t>size, key[0], masking.kernel)
+    return 0
 
 
 cdef int first_byte(object opcode, object fin, object rsv1, object rsv2, object rsv3) except -1:

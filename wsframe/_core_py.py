@@ -336,6 +336,15 @@ class Core:
         self.bytes_sent += len(data)
         return data
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that ``data_to_send`` would return now."""
+        return sum(map(len, self._output))
+
+    def _discard_output(self) -> None:
+        """There is nobody to send anything to."""
+        self._output.clear()
+
     def _check_message_can_start(self) -> None:
         if self.state is not State.OPEN:
             raise InvalidState(f"cannot send in state {self.state.name}")

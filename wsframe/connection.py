@@ -132,7 +132,7 @@ class Connection(Core):
         """Take note that the TCP connection is gone."""
         self.state = State.CLOSED
         self._answer = None
-        self._output.clear()
+        self._discard_output()
 
     def _receive_control(self, frame: Frame) -> Event:
         payload = frame.payload
@@ -263,11 +263,6 @@ class Connection(Core):
         if self.state is State.OPEN:
             self.send_close(code, reason)
         self._failed = True
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes that ``data_to_send`` would return now."""
-        return sum(map(len, self._output))
 
     @property
     def hold_pongs(self) -> bool:

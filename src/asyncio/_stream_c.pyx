@@ -607,8 +607,8 @@ From a read to messages, and from messages to a write.
         while PyList_GET_SIZE(output):
             self.write(output)
             output.clear()
-            # If not the same, the transport has called the application, which may have sent something.
-            output = protocol._output
+            # The transport may have called the application, and that may have sent something.
+            output = protocol.output()
         if protocol.state is CLOSING or (protocol._failed and not protocol.failure_held):
             self._end()
         return 0

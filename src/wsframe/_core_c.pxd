@@ -1,5 +1,6 @@
 # C names that _core_c shares with other compiled modules.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from wsframe._events_c cimport Message
@@ -24,11 +25,15 @@ cdef class Core:
     cdef public object _limits
     cdef public object _answer
     cdef public object _held_pong
-    cdef public list _output
     cdef public bint _failed
     cdef public bint _hold_pongs
     cdef public bint _sending_fragments
     cdef public bint _sending_plain
+    # What is to be sent, in order. Behind all that is in the list come the first bytes of _tail, in which small frames are
+    # collected: a bytes object of our own, or NULL.
+    cdef list _output
+    cdef PyObject *_tail
+    cdef Py_ssize_t _tail_size
     cdef FrameParser _parser
     cdef bint _masks
     # The fragmented message that comes in: whether it is text, how much has come of it in how many fragments, what of
@@ -62,6 +67,10 @@ cdef class Core:
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1
     cdef int _count_sent(self, Py_ssize_t size) noexcept
     cdef int _log_sent(self, unsigned char first, bytes payload) except -1
+
+    # Make room for size bytes behind all that is to be sent.
+    cdef unsigned char *_room(self, Py_ssize_t size) except NULL
+    cdef int _end_tail(self) except -1
 
     # The bytes to send, as bytes objects in order; the caller empties the list.
     cdef list output(self)

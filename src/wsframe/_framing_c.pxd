@@ -65,11 +65,15 @@ cdef class FrameParser:
     cdef int _reset(self) except -1
 
 
-# Write one frame; key points to a loaded masking key, or is NULL for an unmasked frame.
-cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key)
+# Bytes of the header of a frame whose payload has size bytes.
+cdef Py_ssize_t header_size(Py_ssize_t size, bint masked) except -1
 
-# Write the header of a frame whose payload has size bytes, with room for as many of them behind it; they are to be put,
-# masked, to where payload then points.
-cdef bytes new_frame(
-    unsigned char first, Py_ssize_t size, Py_ssize_t room, const uint32_t *key, unsigned char **payload
-)
+# Write that header; key points to a loaded masking key, or is NULL for an unmasked frame. Returns where the payload goes.
+cdef unsigned char *write_header(
+    unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
+) noexcept
+
+# Write the frame; target has room for it.
+cdef int write_frame(
+    unsigned char *target, unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key
+) except -1
