@@ -51,7 +51,7 @@ cdef enum:
     # Bytes from which a payload is sent as it is, behind a header by itself, rather than copied behind its header.
     NO_COPY = 4096
 
-    # Bytes of a frame up to which it is collected with others, and of the room that is made for them, at first and at most.
+    # Bytes of a frame up to which it is collected with others, and of the room for them, at first and at most.
     SMALL_FRAME = 1024
     FIRST_TAIL = 1024
     LARGEST_TAIL = 16 * 1024

@@ -29,8 +29,8 @@ cdef class Core:
     cdef public bint _hold_pongs
     cdef public bint _sending_fragments
     cdef public bint _sending_plain
-    # What is to be sent, in order. Behind all that is in the list come the first bytes of _tail, in which small frames are
-    # collected: a bytes object of our own, or NULL.
+    # What is to be sent, in order. Behind all that is in the list come the first bytes of _tail, in which small frames
+    # are collected: a bytes object of our own, or NULL.
     cdef list _output
     cdef PyObject *_tail
     cdef Py_ssize_t _tail_size

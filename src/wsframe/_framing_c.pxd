@@ -68,7 +68,8 @@ cdef class FrameParser:
 # Bytes of the header of a frame whose payload has size bytes.
 cdef Py_ssize_t header_size(Py_ssize_t size, bint masked) except -1
 
-# Write that header; key points to a loaded masking key, or is NULL for an unmasked frame. Returns where the payload goes.
+# Write that header, and return where the payload goes; key points to a loaded masking key, or is NULL for an unmasked
+# frame.
 cdef unsigned char *write_header(
     unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
 ) noexcept

@@ -480,3 +480,26 @@ async def test_transport_cannot_make_us_read_behind_the_buffer(make_stream):
     stream.buffer_updated(10 * len(buffer))
     assert stream.protocol.bytes_received == len(buffer)
     assert stream.queue_depth == len(buffer) // len(frame)
+
+
+async def test_subclasses_iterate_in_their_own_way(make_stream):
+    """A class in Python says what ``async for`` calls, as it says everything else."""
+
+    class Upper(type(make_stream())):
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return (await super().__anext__()).upper()
+
+    stream = make_stream()
+    upper = Upper(stream.protocol, 0, None, None)
+    upper._attach(stream.transport, stream.loop)
+    upper.arrive(b"a", b"b")
+    assert await soon(upper.__anext__()) == b"A"
+    async for message in upper:
+        assert message == b"B"
+        break
+    upper.finish()
+    async for _ in upper:
+        raise AssertionError

@@ -10,6 +10,7 @@ import logging
 import re
 import socket
 import sys
+import weakref
 
 import pytest
 from support import TEXT, dial, dial_open, echo, port_of, request, soon, unix_path, until, uri_of
@@ -633,3 +634,18 @@ if sys.version_info >= (3, 11):
 
             tasks = [group.create_task(talk(i)) for i in range(20)]
             await asyncio.gather(*tasks)
+
+
+async def test_attributes_of_connections_are_free_to_set():
+    """And until somebody does, none of them has a dictionary to look things up in."""
+
+    async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as client:
+        await client.send("a")
+        assert await soon(client.recv()) == "a"
+        (connection,) = server.connections
+        for end in (client, connection, wsframe.WebSocketProtocol()):
+            assert vars(end) == {}
+            end.user = "me"
+            assert end.user == "me"
+            assert weakref.ref(end)() is end
+            assert vars(end) == {"user": "me"}

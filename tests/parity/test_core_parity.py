@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import importlib.util
+import random
 import sys
 
 import hypothesis.strategies as st
@@ -292,3 +293,50 @@ def test_long_payloads_that_are_sent_uncopied_stay_what_they_were(connections):
         frame = b"\x82\x7e\x13\x88" + b"x" * 5000
         assert connection.data_to_send() == frame * 4
         assert connection.bytes_sent == 4 * len(frame)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_of_all_sizes_are_sent_in_order(connections, seed):
+    """Small ones are collected, large ones are not, and prepared ones come with their frame."""
+    chooser = random.Random(seed)
+    sizes = [0, 1, 125, 126, 1000, 1022, 1023, 4095, 4096, chooser.randrange(20_000)]
+    if seed % 2:
+        sizes = sizes[:4]
+    for role in Role:
+        messages = [chooser.randbytes(chooser.choice(sizes)) for _ in range(chooser.choice([1, 2, 3, 500]))]
+        for make in connections:
+            connection = make(role)
+            parser = _framing_py.FrameParser(Role(1 - role))
+            received = []
+            chooser_of_ways = random.Random(seed)
+            for message in messages:
+                way = chooser_of_ways.choice(["binary", "binary", "binary", "text", "prepared", "flush"])
+                if way == "prepared":
+                    connection.send_prepared(PreparedMessage(message))
+                elif way == "text":
+                    connection.send_text(message.hex()[: len(message)])
+                else:
+                    connection.send_binary(message)
+                if way == "flush":
+                    unsent = connection.unsent_bytes
+                    data = connection.data_to_send()
+                    assert len(data) == unsent
+                    received += parser.feed(data)
+            received += parser.feed(connection.data_to_send())
+            assert parser.fault is None
+            assert connection.unsent_bytes == 0
+            assert len(received) == len(messages)
+            for frame, message in zip(received, messages, strict=True):
+                sent = message if frame.opcode is Opcode.BINARY else message.hex()[: len(message)].encode()
+                assert frame.payload == sent
+
+
+def test_what_is_collected_is_discarded_at_the_end(connections):
+    for make in connections:
+        connection = make(Role.SERVER)
+        for _ in range(3):
+            connection.send_binary(b"abc")
+        assert connection.unsent_bytes == 15
+        connection.receive_eof()
+        assert connection.unsent_bytes == 0
+        assert connection.data_to_send() == b""
