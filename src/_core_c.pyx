@@ -127,30 +127,27 @@ The part of a connection that every message passes through: frames to events, me
             PyBuffer_Release(&view)
 
     cdef list receive(self, const unsigned char *data, Py_ssize_t size):
-        # First of frames, then of the events that they amount to.
+        # First of frames and whole messages, then of the events that they amount to.
         cdef list events = []
         cdef Py_ssize_t count, i
         cdef Py_ssize_t kept = 0
         cdef Frame frame
-        cdef bint plain
         if self._failed or self.state is CLOSED or self._parser is None:
             return events
+        self._parser.whole_messages = (
+            PyList_GET_SIZE(self.extensions) == 0 and not self._streaming and self.frame_log is None
+        )
         self._parser.parse(data, size, events)
-        plain = PyList_GET_SIZE(self.extensions) == 0 and not self._streaming
         count = PyList_GET_SIZE(events)
         self.bytes_received += size
         self.frames_received += count
         for i in range(count):
-            frame = <Frame>events[i]
-            if self.frame_log is not None:
-                self.frame_log("<", frame)
-            if frame.first & CONTROL:
-                event = self._receive_control(frame)
-            elif plain and frame.first > FIN:
-                # Whole, and no extension is at work: not a continuation, nor is any reserved bit set.
-                event = new_message(frame.first == (FIN | TEXT), frame.payload)
-            else:
-                event = self._receive_fragment(frame)
+            event = events[i]
+            if type(event) is not Message:
+                frame = <Frame>event
+                if self.frame_log is not None:
+                    self.frame_log("<", frame)
+                event = self._receive_control(frame) if frame.first & CONTROL else self._receive_fragment(frame)
                 if event is None:
                     continue
             if type(event) is Message:

@@ -22,6 +22,7 @@ from libc.string cimport memcpy
 
 from wsframe cimport _masking_c as masking
 from wsframe cimport _utf8_c as utf8
+from wsframe._events_c cimport new_message
 
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
 from wsframe.exceptions import Fault
@@ -483,6 +484,10 @@ Split a byte stream into frames (RFC 6455 §5.2).
                 self._in_message = False
                 self._message_size = 0
                 self._check_text = False
+            # Neither a continuation nor a fragment; a reserved bit can only be set if an extension is at work.
+            if self.whole_messages and first > FIN:
+                frames.append(new_message(first == (FIN | TEXT), payload))
+                return 0
         frame = Frame.__new__(Frame)
         frame.first = first
         frame.payload = payload

@@ -25,6 +25,8 @@ cdef class FrameParser:
     cdef readonly object fault
     cdef readonly uint64_t refused_length
     cdef readonly bytes refused_payload
+    # Whether messages in one frame are returned as Messages: for compiled callers, who use no extension.
+    cdef bint whole_messages
     cdef uint64_t _max_message_size
     cdef uint64_t _max_encoded_size
     cdef uint64_t _max_fragment_size
@@ -54,7 +56,8 @@ cdef class FrameParser:
     cdef Py_ssize_t _received
     cdef PyObject *_partial
 
-    # Append to frames what size bytes at data complete. For compiled callers; Python's is feed().
+    # Append to frames what size bytes at data complete: Frames, unless whole_messages is set. For compiled callers;
+    # Python's is feed().
     cdef int parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1
     cdef int _parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1
     cdef Py_ssize_t _read_header(self, const unsigned char *data, Py_ssize_t size, Header *header) except -1

@@ -239,9 +239,14 @@ class Stream:
             return
         if self._has_idle_timeout and self._idle_timer is None:
             self._watch_idleness()
-        data = self.protocol.data_to_send()
-        if data and not self.transport.is_closing():
-            self.transport.write(data)
+        # The transport may call the application, and that may send something, which is written behind this.
+        while data := self.protocol.data_to_send():
+            if not self.transport.is_closing():
+                self._corked = True
+                try:
+                    self.transport.write(data)
+                finally:
+                    self._corked = False
         if self.protocol.state is State.CLOSING or (self.protocol.failed and not self.protocol.failure_held):
             self._end()
 
