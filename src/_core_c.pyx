@@ -16,7 +16,7 @@ from cpython.bytes cimport (
 )
 from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_CLEAR
+from cpython.ref cimport Py_CLEAR, Py_INCREF
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
 from libc.stdint cimport uint32_t
 
@@ -33,7 +33,19 @@ from wsframe.limits import MAX_LENGTHS
 __all__ = ["Core"]
 
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define HAS_GIL 0
+    #else
+    #define HAS_GIL 1
+    #endif
+    """
+    const bint HAS_GIL
+
+
 cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object)
     # As pointers, since Cython's own declarations give objects, and a second reference forbids to resize.
     PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *data, Py_ssize_t size) except NULL
     int resize_bytes "_PyBytes_Resize" (PyObject **data, Py_ssize_t size) except -1
@@ -56,10 +68,41 @@ cdef enum:
     FIRST_TAIL = 1024
     LARGEST_TAIL = 16 * 1024
 
+    # Bytes of the frame that is kept for the next one.
+    SPARE_MIN = 64 * 1024
+    SPARE_MAX = 2 * 1024 * 1024
+
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
 cdef object CLOSED = State.CLOSED
 cdef Py_ssize_t MOST_LENGTHS = MAX_LENGTHS
+
+# A frame that was written, for the next large one: a new one may take as long as all the rest, since the system clears
+# each page of it. Or NULL.
+cdef PyObject *spare = NULL
+
+
+cdef int keep_spare(list output) except -1:
+    global spare
+    cdef Py_ssize_t last = PyList_GET_SIZE(output) - 1
+    if HAS_GIL and SPARE_MIN <= PyBytes_GET_SIZE(<bytes>output[last]) <= SPARE_MAX:
+        Py_CLEAR(spare)
+        frame = output.pop()
+        if Py_REFCNT(frame) == 1:
+            Py_INCREF(frame)
+            spare = <PyObject *>frame
+    return 0
+
+
+cdef bytes new_or_spare(Py_ssize_t size):
+    global spare
+    cdef bytes frame
+    if spare == NULL or not size <= PyBytes_GET_SIZE(<bytes>spare) <= 2 * size:
+        return PyBytes_FromStringAndSize(NULL, size)
+    resize_bytes(&spare, size)
+    frame = <bytes>spare
+    Py_CLEAR(spare)
+    return frame
 
 
 cdef class Core:
@@ -480,7 +523,7 @@ The part of a connection that every message passes through: frames to events, me
             self._end_tail()
         # The first one by itself, since there is often but one.
         if size > SMALL_FRAME or not PyList_GET_SIZE(self._output):
-            frame = PyBytes_FromStringAndSize(NULL, size)
+            frame = new_or_spare(size)
             self._output.append(frame)
             return <unsigned char *>PyBytes_AS_STRING(frame)
         self._tail = new_bytes(NULL, min(max(<Py_ssize_t>FIRST_TAIL, 2 * room), <Py_ssize_t>LARGEST_TAIL))

@@ -11,7 +11,7 @@ from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport uint64_t
 
-from wsframe._core_c cimport Core
+from wsframe._core_c cimport Core, keep_spare
 from wsframe._events_c cimport Message, message_data
 
 import asyncio
@@ -153,6 +153,9 @@ cdef enum:
     READS_IN_A_ROW = 16
     # Connections that are read from until others get their turn.
     AT_A_TIME = 256
+    # Connections that the event loop itself watches, if we read from them. More are watched together: that takes a system
+    # call more each time, and less for each connection.
+    FEW = 8
 
     # Kinds of operations.
     RECEIVE = 0
@@ -199,6 +202,8 @@ cdef class Share:
 
     cdef object buffer
     cdef list joining
+    # How many the event loop watches.
+    cdef int readers
     # A weak reference to the Watch, since that knows the connections, and they know the event loop.
     cdef object watch
 
@@ -296,7 +301,7 @@ cdef class Watch:
             if number < <uint64_t>len(self.streams):
                 stream = self.streams[number]
                 if stream is not None:
-                    (<Stream>stream).read_ready()
+                    (<Stream>stream).read_watched()
 
 
 cdef bint watch(Stream stream) except -1:
@@ -352,9 +357,10 @@ From a read to messages, and from messages to a write.
     cdef Py_ssize_t _size
     # The socket, if it may be written to, and whether the transport may still have bytes to write before.
     cdef int _fd
-    # Whether we read from the socket ourselves; what watches it now, and under which number; and the context for
-    # callbacks, in which they would run if the event loop called them.
+    # Whether we read from the socket ourselves, and whether the event loop watches it for us. Or else what watches it
+    # now, and under which number; and the context for callbacks, in which they would run if the event loop called them.
     cdef bint _reads
+    cdef bint _has_reader
     cdef Watch _watch
     cdef Py_ssize_t _number
     cdef object _context
@@ -418,17 +424,26 @@ From a read to messages, and from messages to a write.
         if (
             self._fd >= 0
             and type(self._transport).__module__ == "asyncio.selector_events"
+            and hasattr(self.loop, "_add_reader")
             and hasattr(self.loop, "_remove_reader")
             and kind.get_buffer is Stream.get_buffer
             and kind.buffer_updated is Stream.buffer_updated
             and self._transport.is_reading()
         ):
-            if self._watch is None and not watch(self):
-                return
             # In place of the transport's reader, which comes back when the transport resumes reading.
-            self.loop._remove_reader(self._fd)
-            self._context = PyContext_CopyCurrent()
+            if self._has_reader or self._watch is None and (self._share.readers < FEW or not watch(self)):
+                self.loop._add_reader(self._fd, self._read_ready)
+                self._share.readers += not self._has_reader
+                self._has_reader = True
+            else:
+                self.loop._remove_reader(self._fd)
+                self._context = PyContext_CopyCurrent()
             self._reads = True
+
+    def _read_ready(self) -> None:
+        """The event loop has seen something to read."""
+        if self._fd >= 0 and self._transport.is_reading():
+            self.read()
 
     cdef int read_no_more(self) except -1:
         """Have nobody watch, be it for a while."""
@@ -437,10 +452,14 @@ From a read to messages, and from messages to a write.
         if watch is not None:
             watch.remove(self)
             self._context = None
+        elif self._has_reader:
+            self._has_reader = False
+            self._share.readers -= 1
+            self.loop._remove_reader(self._fd)
         return 0
 
-    cdef int read_ready(self) except -1:
-        """There is something to read."""
+    cdef int read_watched(self) except -1:
+        """The watch has seen something to read."""
         cdef object context = self._context
         if not self._transport.is_reading():
             # It has been paused, or is closing.
@@ -606,6 +625,9 @@ From a read to messages, and from messages to a write.
         output = protocol.output()
         while PyList_GET_SIZE(output):
             self.write(output)
+            if protocol._masks:
+                # All of it is ours: these are no payloads of the application.
+                keep_spare(output)
             output.clear()
             # The transport may have called the application, and that may have sent something.
             output = protocol.output()

@@ -7,6 +7,10 @@ from wsframe._events_c cimport Message
 from wsframe._framing_c cimport Frame, FrameParser
 
 
+# Take the last of what was written, if nobody else refers to it, for a large frame to come.
+cdef int keep_spare(list output) except -1
+
+
 cdef class Core:
     cdef readonly object role
     cdef public object state

@@ -52,8 +52,18 @@ class Recorder(WebSocketProtocol):
         self.lost = (exc,)
 
 
-def serving(factory=Recorder, **options):
-    return serve_protocols(factory, **options)
+@contextlib.asynccontextmanager
+async def serving(factory=Recorder, crowd=0, **options):
+    """Give a server and the list of its protocols, with as many other connections on the event loop."""
+    async with serve_protocols(Recorder) as (others, _), contextlib.AsyncExitStack() as stack:
+        for _ in range(crowd):
+            await stack.enter_async_context(dial_open(others))
+        async with serve_protocols(factory, **options) as served:
+            yield served
+
+
+in_a_crowd = pytest.mark.parametrize("crowd", [0, 10], ids=["alone", "in a crowd"])
+"""The event loop watches the first connections one by one, and the others together."""
 
 
 async def stays(condition):
@@ -141,8 +151,9 @@ async def test_get_buffer_the_read_and_buffer_updated_follow_one_another(tls, se
 # Reading by ourselves
 
 
-async def test_application_pauses_and_resumes_the_transport():
-    async with serving() as (server, made), dial_open(server) as peer:
+@in_a_crowd
+async def test_application_pauses_and_resumes_the_transport(crowd):
+    async with serving(crowd=crowd) as (server, made), dial_open(server) as peer:
         await peer.send_frame(BINARY, b"1")
         await peer.expect(BINARY, b"1")
         (end,) = made
@@ -161,8 +172,9 @@ async def test_application_pauses_and_resumes_the_transport():
                 await peer.expect(BINARY, bytes([i]) * size)
 
 
-async def test_stream_pauses_and_resumes_reading():
-    async with serving() as (server, made), dial_open(server) as peer:
+@in_a_crowd
+async def test_stream_pauses_and_resumes_reading(crowd):
+    async with serving(crowd=crowd) as (server, made), dial_open(server) as peer:
         await until(lambda: made)
         (end,) = made
         for i in range(3):
@@ -175,8 +187,9 @@ async def test_stream_pauses_and_resumes_reading():
             await peer.expect(BINARY, bytes([i]))
 
 
+@in_a_crowd
 @pytest.mark.parametrize("by", ["transport", "stream"])
-async def test_reading_paused_inside_a_read(by):
+async def test_reading_paused_inside_a_read(by, crowd):
     """What has been read already is handed out; nothing more is read."""
 
     class Pausing(Recorder):
@@ -185,7 +198,7 @@ async def test_reading_paused_inside_a_read(by):
             if data == b"pause":
                 (self.transport if by == "transport" else self).pause_reading()
 
-    async with serving(Pausing, max_size=None) as (server, made), dial_open(server) as peer:
+    async with serving(Pausing, max_size=None, crowd=crowd) as (server, made), dial_open(server) as peer:
         await peer.send(peer.frame(BINARY, b"pause") + peer.frame(BINARY, b"rest"))
         await peer.expect(BINARY, b"pause")
         (end,) = made
@@ -199,7 +212,8 @@ async def test_reading_paused_inside_a_read(by):
         await rest
 
 
-async def test_reading_resumed_inside_a_read():
+@in_a_crowd
+async def test_reading_resumed_inside_a_read(crowd):
     class Toggling(Recorder):
         def message_received(self, data):
             self.pause_reading()
@@ -208,14 +222,15 @@ async def test_reading_resumed_inside_a_read():
             self.transport.resume_reading()
             super().message_received(data)
 
-    async with serving(Toggling) as (server, _), dial_open(server) as peer:
+    async with serving(Toggling, crowd=crowd) as (server, _), dial_open(server) as peer:
         for size in (1, 1000, 300_000, 2):
             await peer.send_frame(BINARY, bytes(size))
             await peer.expect(BINARY, bytes(size))
 
 
-async def test_end_of_the_stream():
-    async with serving() as (server, made):
+@in_a_crowd
+async def test_end_of_the_stream(crowd):
+    async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             await peer.send_frame(TEXT, b"a")
             await peer.expect(TEXT, b"a")
@@ -227,8 +242,9 @@ async def test_end_of_the_stream():
         assert made[0].close_code == 1006
 
 
-async def test_end_of_the_stream_behind_messages_in_one_read():
-    async with serving() as (server, made):
+@in_a_crowd
+async def test_end_of_the_stream_behind_messages_in_one_read(crowd):
+    async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             made[0].transport.pause_reading()
             await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"b"))
@@ -242,9 +258,10 @@ async def test_end_of_the_stream_behind_messages_in_one_read():
         assert made[0].received == ["a", "b"]
 
 
-async def test_reset_by_the_peer_is_the_cause():
+@in_a_crowd
+async def test_reset_by_the_peer_is_the_cause(crowd):
     """What the system says is what the application is told."""
-    async with serving() as (server, made):
+    async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             await peer.send_frame(TEXT, b"a")
             await peer.expect(TEXT, b"a")
@@ -270,8 +287,9 @@ async def test_reset_by_the_peer_is_the_cause_of_connection_closed():
         assert isinstance((await soon(raised)).__cause__, ConnectionResetError)
 
 
+@in_a_crowd
 @pytest.mark.parametrize("how", ["abort", "close"])
-async def test_transport_ended_inside_a_read(how):
+async def test_transport_ended_inside_a_read(how, crowd):
     """Nothing is handled behind it but what was read together with it, and nothing is written."""
 
     class Ending(Recorder):
@@ -281,7 +299,7 @@ async def test_transport_ended_inside_a_read(how):
                 getattr(self.transport, how)()
                 self.send("not any more")
 
-    async with serving(Ending) as (server, made):
+    async with serving(Ending, crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"end") + peer.frame(TEXT, b"c"))
             with contextlib.suppress(ConnectionError):
@@ -290,13 +308,14 @@ async def test_transport_ended_inside_a_read(how):
         assert made[0].received == ["a", "end", "c"]
 
 
-async def test_closing_handshake_inside_a_read():
+@in_a_crowd
+async def test_closing_handshake_inside_a_read(crowd):
     class Closing(Recorder):
         def message_received(self, data):
             super().message_received(data)
             self.close(4000, "enough")
 
-    async with serving(Closing) as (server, _), dial_open(server) as peer:
+    async with serving(Closing, crowd=crowd) as (server, _), dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"b"))
         await peer.expect(TEXT, b"a")
         await peer.expect(CLOSE, close_payload(4000, "enough"))
@@ -304,7 +323,8 @@ async def test_closing_handshake_inside_a_read():
         await peer.expect_end()
 
 
-async def test_replaced_transport_is_used_from_then_on():
+@in_a_crowd
+async def test_replaced_transport_is_used_from_then_on(crowd):
     """A wrapper in between sees each write, and what it refuses to read is not read."""
     written = []
 
@@ -319,7 +339,7 @@ async def test_replaced_transport_is_used_from_then_on():
             written.append(bytes(data))
             self.inner.write(data)
 
-    async with serving() as (server, made), dial_open(server) as peer:
+    async with serving(crowd=crowd) as (server, made), dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
         await peer.expect(TEXT, b"a")
         assert written == []
@@ -335,7 +355,8 @@ async def test_replaced_transport_is_used_from_then_on():
         await peer.expect(TEXT, b"c")
 
 
-async def test_callbacks_run_in_the_context_of_their_server(loop_kind):
+@in_a_crowd
+async def test_callbacks_run_in_the_context_of_their_server(loop_kind, crowd):
     if loop_kind == "uvloop":
         pytest.skip("uvloop runs the callbacks of all connections in one context")
     variable = contextvars.ContextVar("variable", default="none")
@@ -354,7 +375,7 @@ async def test_callbacks_run_in_the_context_of_their_server(loop_kind):
             await one.expect(TEXT, b"of the connection second")
 
     variable.set("A")
-    async with serving(Telling) as (server_a, _):
+    async with serving(Telling, crowd=crowd) as (server_a, _):
         variable.set("B")
         async with serving(Telling) as (server_b, _):
             variable.set("C")
@@ -411,10 +432,11 @@ async def connect(loop, server, client):
 
 def main():
     loop = asyncio.SelectorEventLoop()
-    server, client = socket.socketpair()
-    protocol = loop.run_until_complete(connect(loop, server, client))
+    pairs = [socket.socketpair() for _ in range(10)]
+    protocols = [loop.run_until_complete(connect(loop, *pair)) for pair in pairs]
     loop.close()
-    client.close()
+    for _, client in pairs:
+        client.close()
 
 before = len(os.listdir("/proc/self/fd"))
 main()
@@ -427,7 +449,8 @@ print(len(os.listdir("/proc/self/fd")) - before)
     assert (result.stdout, result.returncode) == ("0\n", 0), result.stderr
 
 
-async def test_subclass_that_overrides_the_buffer_is_asked_for_it():
+@in_a_crowd
+async def test_subclass_that_overrides_the_buffer_is_asked_for_it(crowd):
     class Own(Recorder):
         def __init__(self):
             super().__init__()
@@ -437,7 +460,7 @@ async def test_subclass_that_overrides_the_buffer_is_asked_for_it():
             self.own += nbytes
             super().buffer_updated(nbytes)
 
-    async with serving(Own) as (server, made), dial_open(server) as peer:
+    async with serving(Own, crowd=crowd) as (server, made), dial_open(server) as peer:
         before = made[0].own
         await peer.send_frame(TEXT, b"abc")
         await peer.expect(TEXT, b"abc")
@@ -467,7 +490,8 @@ async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
             await peer.expect(BINARY, bytes(size))
 
 
-async def test_flooding_peer_does_not_keep_others_from_being_read():
+@in_a_crowd
+async def test_flooding_peer_does_not_keep_others_from_being_read(crowd):
     """Reads in a row are bounded: who sends without end takes turns with the others."""
     received = []
 
@@ -477,7 +501,7 @@ async def test_flooding_peer_does_not_keep_others_from_being_read():
             if len(data) == 1:
                 self.send(data)
 
-    async with serving(Counting) as (server, _), dial_open(server) as flooder, dial_open(server) as peer:
+    async with serving(Counting, crowd=crowd) as (server, _), dial_open(server) as flooder, dial_open(server) as peer:
         flood = flooder.frame(BINARY, bytes(1000)) * 2000
 
         async def pour():
