@@ -153,8 +153,8 @@ cdef enum:
     READS_IN_A_ROW = 16
     # Connections that are read from until others get their turn.
     AT_A_TIME = 256
-    # Connections that the event loop itself watches, if we read from them. More are watched together: that takes a system
-    # call more each time, and less for each connection.
+    # Connections that the event loop itself watches, if we read from them. More are watched together: that takes a
+    # system call more each time, and less for each connection.
     FEW = 8
 
     # Kinds of operations.

@@ -449,3 +449,21 @@ async def test_run_coroutine_threadsafe_sends_and_receives():
                 return asyncio.run_coroutine_threadsafe(websocket.recv(), loop).result(20)
 
             assert await soon(loop.run_in_executor(None, work)) == "a"
+
+
+async def test_large_messages_of_clients_are_what_was_sent():
+    """Their frames are written in the same memory, one after the other, unless the last one is still waiting to leave."""
+    chooser = random.Random(5)
+    sizes = [100_000, 100_000, 1 << 20, 1 << 20, 600_000, 599_999, 70_000, 3 << 20, 1 << 20, 5, 1 << 20]
+    messages = [chooser.randbytes(size) for size in sizes]
+    async with wsframe.serve(echo, HERE, 0, max_size=None, compression=None) as server:
+        async with wsframe.connect(uri_of(server), max_size=None, compression=None) as one:
+            async with wsframe.connect(uri_of(server), max_size=None, compression=None) as two:
+                for message in messages:
+                    for websocket in (one, two, one):
+                        await websocket.send(message)
+                    for websocket in (one, two, one):
+                        received = await soon(websocket.recv())
+                        # Not in the assertion, which would write megabytes.
+                        same = received == message
+                        assert same, len(message)
