@@ -452,7 +452,7 @@ async def test_run_coroutine_threadsafe_sends_and_receives():
 
 
 async def test_large_messages_of_clients_are_what_was_sent():
-    """Their frames are written in the same memory, one after the other, unless the last one is still waiting to leave."""
+    """Their frames are written in the same memory, one after the other, unless the last one still waits to leave."""
     chooser = random.Random(5)
     sizes = [100_000, 100_000, 1 << 20, 1 << 20, 600_000, 599_999, 70_000, 3 << 20, 1 << 20, 5, 1 << 20]
     messages = [chooser.randbytes(size) for size in sizes]
