@@ -65,6 +65,22 @@ async def wsframe_callbacks(options: argparse.Namespace) -> int:
     return keep(server)
 
 
+@server("wsframe, aiofastnet")
+async def wsframe_coroutines_on_aiofastnet(options: argparse.Namespace) -> int:
+    import aiofastnet
+
+    aiofastnet.patch_loop()
+    return await _wsframe_coroutines(options, "zlib")
+
+
+@server("wsframe callbacks, aiofastnet")
+async def wsframe_callbacks_on_aiofastnet(options: argparse.Namespace) -> int:
+    import aiofastnet
+
+    aiofastnet.patch_loop()
+    return await wsframe_callbacks(options)
+
+
 @server("websockets")
 async def websockets(options: argparse.Namespace) -> int:
     from websockets.asyncio.server import serve

@@ -13,7 +13,18 @@ from benchmarks.goals import LOOPS, both_loops, judge, print_goals
 from benchmarks.harness import Case, Tools
 from benchmarks.rounds import Contender, Suite, measure
 
-SERVERS = ["wsframe callbacks", "wsframe", "picows", "picows.websockets", "aiohttp", "websockets"]
+SERVERS = [
+    "wsframe callbacks",
+    "wsframe",
+    "wsframe callbacks, aiofastnet",
+    "wsframe, aiofastnet",
+    "picows",
+    "picows.websockets",
+    "aiohttp",
+    "websockets",
+]
+"""The core of picows runs on aiofastnet too."""
+
 SHAPES = [(1, 1, 256), (100, 16, 256), (1, 1, 100 * 1024)]
 
 
@@ -41,8 +52,8 @@ def run(tools: Tools, options: argparse.Namespace) -> Suite:
             cases = [(label, Case(connections, in_flight, (b"x" * size,), mode="tls"))]
             contenders = Contender.each(SERVERS, LOOPS, options)
             results = measure(tools, contenders, cases, options, certificate=certificate)
-            goals = both_loops(label, "wsframe callbacks", "picows", 1)
-            goals += both_loops(label, "wsframe", "picows.websockets", 1)
+            goals = both_loops(label, "wsframe callbacks, aiofastnet", "picows", 1)
+            goals += both_loops(label, "wsframe, aiofastnet", "picows.websockets", 1)
             verdicts = judge(goals, results, "cpu_us")
             print_goals(verdicts)
             suite.results.extend(results)

@@ -179,3 +179,24 @@ async def test_addresses_are_known_to_the_end(server_tls, client_tls):
             addresses = (websocket.local_address, websocket.remote_address)
         assert (websocket.local_address, websocket.remote_address) == addresses
     assert seen == [addresses[::-1]] * 2
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["wss", "ws"])
+async def test_event_loop_patched_by_aiofastnet(server_tls, client_tls, secure):
+    """Its transports are of another kind: neither their reads nor their writes are taken over."""
+    aiofastnet = pytest.importorskip("aiofastnet", reason="of CPython")
+    aiofastnet.patch_loop()
+    options = ({"ssl": server_tls}, {"ssl": client_tls}) if secure else ({}, {})
+    async with serve(echo, HERE, 0, max_size=None, **options[0]) as server:
+        uri = f"{'wss' if secure else 'ws'}://localhost:{port_of(server)}/"
+        async with connect(uri, max_size=None, host=HERE, **options[1]) as websocket:
+            for message in ("a", b"", "é" * 5000, bytes(3_000_000)):
+                await websocket.send(message)
+                received = await soon(websocket.recv())
+                # Not in the assertion, which would write megabytes.
+                same = received == message
+                assert same, len(message)
+            for i in range(100):
+                await websocket.send(str(i))
+            assert [await soon(websocket.recv()) for _ in range(100)] == [str(i) for i in range(100)]
+        assert websocket.close_code == 1000
