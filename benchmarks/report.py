@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.goals import LOOPS, contender_name, ratio_name
-from benchmarks.plot import DOCS, HERE, number
+from benchmarks.plot import DOCS, HERE, PLOTS, number
 
 PAGE = DOCS / "performance.md"
 HEADING = "## Figures\n"
@@ -113,7 +113,12 @@ def main() -> None:
         if not parts:
             packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
             parts.append(f"{about['time']}, {about['processor']}, CPython {about['python']}; {packages}.\n")
-        parts.append(f"### {title}\n\n{show(saved['results'])}")
+        pictures = [
+            f"![{plot.title}]({plot.name}.svg)\n\n"
+            for plot in PLOTS
+            if plot.suite == suite and suite not in shown and (PAGE.parent / f"{plot.name}.svg").exists()
+        ]
+        parts.append(f"### {title}\n\n{''.join(pictures)}{show(saved['results'])}")
         if saved["goals"] and suite not in shown:
             parts.append(goals_table(saved["goals"]))
         shown.add(suite)
