@@ -22,7 +22,7 @@ from libc.stdint cimport uint32_t
 
 from wsframe cimport _masking_c as masking
 from wsframe._events_c cimport Message, new_message
-from wsframe._framing_c cimport Frame, FrameParser, header_size, write_frame, write_header
+from wsframe._framing_c cimport Frame, FrameParser, header_size, put_frame, put_header
 from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
 from wsframe._utf8_c import Utf8Validator
@@ -482,7 +482,7 @@ The part of a connection that every message passes through: frames to events, me
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
-        write_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
+        put_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
         if self.frame_log is not None:
             self._log_sent(first, payload[:size])
         return self._count_sent(size)
@@ -490,7 +490,7 @@ The part of a connection that every message passes through: frames to events, me
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         cdef bytes header = PyBytes_FromStringAndSize(NULL, header_size(size, False))
-        write_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
+        put_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
         self._end_tail()
         self._output.append(header)
         self._output.append(payload)
@@ -502,7 +502,7 @@ The part of a connection that every message passes through: frames to events, me
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
         cdef Py_ssize_t size = str_utf8_size(text)
-        cdef unsigned char *payload = write_header(
+        cdef unsigned char *payload = put_header(
             self._room(header_size(size, mask != NULL) + size), first, size, mask
         )
         str_write_utf8(text, payload, size)

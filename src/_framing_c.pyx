@@ -545,7 +545,7 @@ def serialize_frame(
     if PyBytes_Check(payload):
         if mask is not None:
             masking.load_mask(mask, &key)
-        return new_frame(
+        return write_frame(
             first, <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
             NULL if mask is None else &key,
         )
@@ -557,14 +557,14 @@ def serialize_frame(
             )
         if mask is not None:
             masking.load_mask(mask, &key)
-        return new_frame(first, <const unsigned char *>view.buf, view.len, NULL if mask is None else &key)
+        return write_frame(first, <const unsigned char *>view.buf, view.len, NULL if mask is None else &key)
     finally:
         PyBuffer_Release(&view)
 
 
-cdef bytes new_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
+cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key):
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, header_size(size, key != NULL) + size)
-    write_frame(<unsigned char *>PyBytes_AS_STRING(frame), first, payload, size, key)
+    put_frame(<unsigned char *>PyBytes_AS_STRING(frame), first, payload, size, key)
     return frame
 
 
@@ -574,7 +574,7 @@ cdef Py_ssize_t header_size(Py_ssize_t size, bint masked) except -1:
     return (2 if size < 126 else 4 if size < 65536 else 10) + (4 if masked else 0)
 
 
-cdef unsigned char *write_header(
+cdef unsigned char *put_header(
     unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
 ) noexcept:
     cdef unsigned char mask_bit = 0 if key == NULL else MASK
@@ -599,10 +599,10 @@ cdef unsigned char *write_header(
     return target
 
 
-cdef int write_frame(
+cdef int put_frame(
     unsigned char *target, unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key
 ) except -1:
-    target = write_header(target, first, size, key)
+    target = put_header(target, first, size, key)
     if key == NULL:
         memcpy(target, payload, <size_t>size)
     else:

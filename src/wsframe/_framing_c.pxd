@@ -68,16 +68,17 @@ cdef class FrameParser:
     cdef int _reset(self) except -1
 
 
-# Bytes of the header of a frame whose payload has size bytes.
+# Write one frame; key points to a loaded masking key, or is NULL for an unmasked frame.
+cdef bytes write_frame(unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key)
+
+# The same in two steps, and where the caller says: bytes of the header of a frame whose payload has size bytes; and the
+# frame, for which target has room.
 cdef Py_ssize_t header_size(Py_ssize_t size, bint masked) except -1
-
-# Write that header, and return where the payload goes; key points to a loaded masking key, or is NULL for an unmasked
-# frame.
-cdef unsigned char *write_header(
-    unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
-) noexcept
-
-# Write the frame; target has room for it.
-cdef int write_frame(
+cdef int put_frame(
     unsigned char *target, unsigned char first, const unsigned char *payload, Py_ssize_t size, const uint32_t *key
 ) except -1
+
+# Write the header alone, and return where the payload goes.
+cdef unsigned char *put_header(
+    unsigned char *target, unsigned char first, Py_ssize_t size, const uint32_t *key
+) noexcept
