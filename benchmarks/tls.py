@@ -52,8 +52,10 @@ def run(tools: Tools, options: argparse.Namespace) -> Suite:
             cases = [(label, Case(connections, in_flight, (b"x" * size,), mode="tls"))]
             contenders = Contender.each(SERVERS, LOOPS, options)
             results = measure(tools, contenders, cases, options, certificate=certificate)
-            goals = both_loops(label, "wsframe callbacks, aiofastnet", "picows", 1)
-            goals += both_loops(label, "wsframe, aiofastnet", "picows.websockets", 1)
+            goals = []
+            for ours in ("", ", aiofastnet"):
+                goals += both_loops(label, f"wsframe callbacks{ours}", "picows", 1)
+                goals += both_loops(label, f"wsframe{ours}", "picows.websockets", 1)
             verdicts = judge(goals, results, "cpu_us")
             print_goals(verdicts)
             suite.results.extend(results)

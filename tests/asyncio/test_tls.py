@@ -181,10 +181,12 @@ async def test_addresses_are_known_to_the_end(server_tls, client_tls):
     assert seen == [addresses[::-1]] * 2
 
 
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="aiofastnet needs CPython")
 @pytest.mark.parametrize("secure", [True, False], ids=["wss", "ws"])
 async def test_event_loop_patched_by_aiofastnet(server_tls, client_tls, secure):
     """Its transports are of another kind: neither their reads nor their writes are taken over."""
-    aiofastnet = pytest.importorskip("aiofastnet", reason="of CPython")
+    import aiofastnet
+
     aiofastnet.patch_loop()
     options = ({"ssl": server_tls}, {"ssl": client_tls}) if secure else ({}, {})
     async with serve(echo, HERE, 0, max_size=None, **options[0]) as server:
