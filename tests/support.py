@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import inspect
 import os
+import secrets
 import shutil
 import socket
 import ssl
@@ -291,6 +292,14 @@ async def dial_open(server, headers=None, behind=b"", **options):
         start_line, peer.headers = await peer.read_head()
         assert start_line.split(" ")[1] == "101", start_line
         yield peer
+
+
+def free_port():
+    """Give a port on which nothing listens; none of those that the system hands out, which others may get any time."""
+    while True:
+        port = secrets.choice(range(10_000, 32_768))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ import types
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, port_of, request, run, soon
+from support import PATIENCE_S, certificate, free_port, port_of, request, run, soon
 
 import wsframe
 from wsframe.cli import build_parser, common, demo, echo, main
@@ -44,11 +44,6 @@ def command(*arguments):
 
 def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **changes}
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 async def connect_in_time(uri, **options):

@@ -16,8 +16,8 @@ import time
 
 import pytest
 import support
-from support import PATIENCE_S, certificate, port_of, soon
-from test_cli import POSIX_SIGNALS, ROOT, TLS_LEAKS, Terminal, command, environment, free_port
+from support import PATIENCE_S, certificate, free_port, port_of, soon
+from test_cli import POSIX_SIGNALS, ROOT, TLS_LEAKS, Terminal, command, environment
 
 import wsframe
 from wsframe.cli import connect, main

@@ -1,4 +1,4 @@
-"""The examples run as they stand, and do what they say; all of them use port 8765."""
+"""The examples run as they stand, but for the port, and do what they say."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, client_tls, run, skip_for_want_of, soon
+from support import PATIENCE_S, certificate, client_tls, free_port, run, skip_for_want_of, soon
 
 import wsframe
 
 __all__ = ["certificate", "client_tls"]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PORT = 8765
+PORT = free_port()
 URI = f"ws://localhost:{PORT}"
 ECHO_SERVERS = ["echo_server.py", "echo_server_one_argument.py", "callbacks.py", "sans_io.py", "own_server.py"]
 PUSH_SERVERS = ["push_server.py", "push_server_one_argument.py"]
@@ -41,24 +40,22 @@ OTHERS = [
 ]
 
 
-def port_is_free():
-    try:
-        with socket.create_server(("127.0.0.1", PORT)):
-            return True
-    except OSError:
-        return False
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    """Copy the examples, with another port in them: theirs may be in use, by other tests for one."""
+    directory = tmp_path_factory.mktemp("examples")
+    for path in EXAMPLES.iterdir():
+        if path.is_file():
+            text = path.read_text(encoding="utf-8").replace("8765", str(PORT))
+            (directory / path.name).write_text(text, encoding="utf-8")
+    return directory
 
 
 @contextlib.contextmanager
-def running(name, *arguments, cwd=None):
+def running(path, *arguments, cwd=None):
     """Run an example until the end of the block."""
-    end = time.monotonic() + PATIENCE_S
-    while not port_is_free():
-        if time.monotonic() > end:
-            pytest.skip(f"port {PORT} is in use")
-        time.sleep(0.1)
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-u", str(EXAMPLES / name), *arguments],
+        [sys.executable, "-W", "error", "-u", str(path), *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -94,7 +91,7 @@ def test_the_import_is_the_only_change_from_websockets(name):
 
 
 @pytest.mark.parametrize("name", ECHO_SERVERS)
-def test_echo_servers(name):
+def test_echo_servers(examples, name):
     async def talk():
         async with await connect("/chat?x=1") as websocket:
             for message in ("Hello", "wörld", "x" * 100_000):
@@ -103,7 +100,7 @@ def test_echo_servers(name):
             await soon(await websocket.ping())
         return websocket.close_code
 
-    with running(name) as process:
+    with running(examples / name) as process:
         assert run(talk()) == 1000
         if name in ("sans_io.py", "own_server.py"):
             return
@@ -114,14 +111,14 @@ def test_echo_servers(name):
 
 @pytest.mark.parametrize("client", ["client.py", "blocking_client.py"])
 @pytest.mark.parametrize("name", ECHO_SERVERS[:2])
-def test_clients_talk_to_the_echo_servers(name, client):
+def test_clients_talk_to_the_echo_servers(examples, name, client):
     async def wait():
         await (await connect()).close()
 
-    with running(name):
+    with running(examples / name):
         run(wait())
         output = subprocess.run(
-            [sys.executable, "-W", "error", str(EXAMPLES / client)],
+            [sys.executable, "-W", "error", str(examples / client)],
             env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1])},
             check=True,
             capture_output=True,
@@ -132,12 +129,12 @@ def test_clients_talk_to_the_echo_servers(name, client):
 
 
 @pytest.mark.parametrize("name", PUSH_SERVERS)
-def test_push_servers(name):
+def test_push_servers(examples, name):
     async def listen():
         async with await connect("/news") as websocket:
             return [await soon(websocket.recv()) for _ in range(2)]
 
-    with running(name) as process:
+    with running(examples / name) as process:
         first, second = run(listen())
         assert re.fullmatch(r"It is \d\d:\d\d:\d\d UTC", first)
         assert second != first
@@ -145,19 +142,19 @@ def test_push_servers(name):
         assert process.stdout.readline() == "closed: received 1000 (OK); then sent 1000 (OK)\n"
 
 
-def test_a_client_that_comes_back(monkeypatch):
+def test_a_client_that_comes_back(examples, monkeypatch):
     # The example waits a bit longer for its server, in the way that the documentation tells.
     for name, seconds in (("INITIAL", "0"), ("MIN", "0.1"), ("MAX", "0.1")):
         monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}_DELAY", seconds)
-    with running("reconnecting_client.py") as client:
+    with running(examples / "reconnecting_client.py") as client:
         assert "connect failed; reconnecting in " in client.stdout.readline()
         for _ in range(2):
-            with running("push_server.py"):
+            with running(examples / "push_server.py"):
                 while not client.stdout.readline().startswith("It is "):
                     pass
 
 
-def test_chat():
+def test_chat(examples):
     async def talk():
         async with await connect() as one, await connect() as two, await connect() as three:
             # All three are in the room once each has been heard.
@@ -166,11 +163,11 @@ def test_chat():
                 for other in others:
                     assert await soon(other.recv()) == "{}:{}: hi".format(*speaker.local_address[:2])
 
-    with running("chat.py"):
+    with running(examples / "chat.py"):
         run(talk())
 
 
-def test_sans_io_refuses_what_is_no_handshake():
+def test_sans_io_refuses_what_is_no_handshake(examples):
     async def ask():
         await (await connect()).close()
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
@@ -180,11 +177,11 @@ def test_sans_io_refuses_what_is_no_handshake():
         writer.close()
         await writer.wait_closed()
 
-    with running("sans_io.py"):
+    with running(examples / "sans_io.py"):
         run(ask())
 
 
-def test_chat_has_rooms():
+def test_chat_has_rooms(examples):
     async def talk():
         async with await connect("/a") as one, await connect("/a") as two, await connect("/b") as three:
             assert await soon(one.recv()) == "1 in /a"
@@ -199,23 +196,23 @@ def test_chat_has_rooms():
                 await four.send("but now")
                 assert await soon(three.recv()) == "but now"
 
-    with running("chat_rooms.py"):
+    with running(examples / "chat_rooms.py"):
         run(talk())
 
 
-def test_ticker_tells_all_the_same():
+def test_ticker_tells_all_the_same(examples):
     async def listen():
         async with await connect() as one, await connect() as two:
             first, second = [await soon(one.recv()) for _ in range(5)], [await soon(two.recv()) for _ in range(5)]
             assert len(set(first) & set(second)) >= 3
             assert re.fullmatch(r'{"price": \d+\.\d+}', first[0])
 
-    with running("ticker.py"):
+    with running(examples / "ticker.py"):
         run(listen())
 
 
-def test_slow_client():
-    with running("slow_client.py") as process:
+def test_slow_client(examples):
+    with running(examples / "slow_client.py") as process:
         output = process.communicate(timeout=PATIENCE_S)[0]
     received = re.findall(r"^received (\d+), queued (\d+), waiting to be sent (\d+)$", output, re.MULTILINE)
     assert [int(one[0]) for one in received] == [5, 10, 15, 20]
@@ -233,7 +230,7 @@ async def get(path):
     return int(status.split(" ")[1]), body
 
 
-def test_health_check():
+def test_health_check(examples):
     async def talk():
         async with await connect() as websocket:
             await websocket.send("Hello")
@@ -246,11 +243,11 @@ def test_health_check():
             assert "\nwsframe_connections 1\n" in metrics
             assert "\nwsframe_messages_received_total 1\n" in metrics
 
-    with running("health_check.py"):
+    with running(examples / "health_check.py"):
         run(talk())
 
 
-def test_tls_server(certificate, client_tls):
+def test_tls_server(examples, certificate, client_tls):
     async def talk():
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -264,13 +261,13 @@ def test_tls_server(certificate, client_tls):
             await websocket.send("Hello")
             return await soon(websocket.recv())
 
-    with running("tls_server.py", certificate.cert, certificate.key):
+    with running(examples / "tls_server.py", certificate.cert, certificate.key):
         assert run(talk()) == "Echo: Hello"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_graceful_shutdown():
-    with running("graceful_shutdown.py") as process:
+def test_graceful_shutdown(examples):
+    with running(examples / "graceful_shutdown.py") as process:
 
         async def talk():
             async with await connect() as websocket:
@@ -289,11 +286,11 @@ def test_graceful_shutdown():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs Unix sockets")
-def test_behind_nginx(tmp_path):
+def test_behind_nginx(examples, tmp_path):
     nginx = os.environ.get("WSFRAME_NGINX") or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
         skip_for_want_of("nginx is not there")
-    shutil.copy(EXAMPLES / "nginx.conf", tmp_path)
+    shutil.copy(examples / "nginx.conf", tmp_path)
 
     async def talk():
         end = time.monotonic() + PATIENCE_S
@@ -311,7 +308,7 @@ def test_behind_nginx(tmp_path):
                 assert await soon(websocket.recv()) == f"Echo for 127.0.0.1: {message}"
         return websocket.close_code
 
-    with running("behind_nginx.py", "app.sock", cwd=tmp_path):
+    with running(examples / "behind_nginx.py", "app.sock", cwd=tmp_path):
         command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf"]
         if os.geteuid() == 0:
             # Else nginx would give up being root, and could not open the socket.
@@ -323,7 +320,7 @@ def test_behind_nginx(tmp_path):
                 process.terminate()
 
 
-def test_callbacks_and_coroutines():
-    with running("callbacks_and_coroutines.py") as process:
+def test_callbacks_and_coroutines(examples):
+    with running(examples / "callbacks_and_coroutines.py") as process:
         output = process.communicate(timeout=2 * PATIENCE_S)[0]
     assert re.fullmatch(r"(coroutines|callbacks): [\d,]+ messages a second, client included\n" * 2, output)

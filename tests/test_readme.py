@@ -7,14 +7,13 @@ import importlib.util
 import inspect
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, run, soon
+from support import PATIENCE_S, free_port, run, soon
 
 import wsframe
 import wsframe.sync.client
@@ -45,11 +44,6 @@ def start(block, port):
         env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"},
         encoding="utf-8",
     )
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_there_is_code_for_each_use():

@@ -8,7 +8,7 @@ import logging
 import socket
 
 import pytest
-from support import CLOSE, TEXT, close_payload, echo, port_of, raw_server, serve_forever, soon, until, uri_of
+from support import CLOSE, TEXT, close_payload, echo, free_port, port_of, raw_server, serve_forever, soon, until, uri_of
 
 import wsframe
 from wsframe import ClientConnection, InvalidMessage, connect, serve
@@ -112,8 +112,7 @@ def test_wss_is_never_without_tls(ssl):
 
 
 async def test_refused_tcp_is_an_os_error():
-    with socket.create_server((HERE, 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(OSError):
         await soon(connect(f"ws://{HERE}:{port}/"))
 

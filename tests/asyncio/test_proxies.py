@@ -12,7 +12,7 @@ import sys
 
 import pytest
 from proxies import HTTPProxy, SocksProxy
-from support import PATIENCE_S, echo, port_of, raw_server, soon, unix_path, uri_of
+from support import PATIENCE_S, echo, free_port, port_of, raw_server, soon, unix_path, uri_of
 
 import wsframe
 from wsframe import (
@@ -147,8 +147,7 @@ async def test_proxy_that_resets_is_an_error():
 
 
 async def test_proxy_that_is_not_there_is_an_os_error():
-    with socket.create_server((HERE, 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(OSError):
         await soon(connect("ws://example.com/", proxy=f"http://{HERE}:{port}"))
 
@@ -271,8 +270,7 @@ async def test_user_and_password_for_a_socks_proxy():
 
 
 async def test_socks_proxy_that_is_not_there_is_an_os_error():
-    with socket.create_server((HERE, 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(OSError):
         await soon(connect("ws://example.com/", proxy=f"socks5://{HERE}:{port}"))
 

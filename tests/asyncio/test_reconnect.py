@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import socket
 
 import pytest
-from support import echo, raw_server, serve_forever, soon, uri_of
+from support import echo, free_port, raw_server, serve_forever, soon, uri_of
 
 import wsframe
 from wsframe import ConnectionClosed, InvalidMessage, InvalidStatus, connect, serve
@@ -95,8 +94,7 @@ async def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
 
 
 async def test_server_that_is_not_there_yet():
-    with socket.create_server((HERE, 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     servers, answers = [], []
 
     def delays():

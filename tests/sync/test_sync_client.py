@@ -17,6 +17,7 @@ from support import (
     PONG,
     TEXT,
     echo,
+    free_port,
     head,
     port_of,
     raw_server,
@@ -185,8 +186,7 @@ def test_response_that_does_not_come():
 
 
 def test_server_that_is_not_there():
-    with socket.create_server((HERE, 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(OSError):
         connect(f"ws://{HERE}:{port}/")
 
