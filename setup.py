@@ -17,8 +17,7 @@ NO_EXTENSIONS, REQUIRE_EXTENSIONS = read_switches()
 LINETRACE = os.environ.get("WSFRAME_LINETRACE", "0")
 if LINETRACE not in ("0", "1"):
     raise ValueError(f"WSFRAME_LINETRACE must be 0 or 1, not {LINETRACE!r}")
-KERNELS = ["avx2", "avx512", "neon", "ssse3"]
-HEADERS = ["src/mask.h", "src/transcode.h", *(f"src/transcode_{name}.h" for name in KERNELS), "src/utf8.h"]
+HEADERS = glob.glob("src/**/*.h", recursive=True)
 
 
 def say(text):
@@ -70,7 +69,15 @@ def extensions():
 
     modules = [
         Extension(f"wsframe.{name}", [f"src/{name.replace('.', '/')}.pyx"], include_dirs=["src"], depends=HEADERS)
-        for name in ("_masking_c", "_utf8_c", "_events_c", "_framing_c", "_core_c", "asyncio._stream_c")
+        for name in (
+            "_masking_c",
+            "_utf8_c",
+            "_events_c",
+            "_framing_c",
+            "_core_c",
+            "asyncio._stream_c",
+            "asyncio._queue_c",
+        )
     ]
     directives = {
         "language_level": "3",

@@ -22,7 +22,19 @@ from libc.stdint cimport uint32_t
 
 from wsframe cimport _masking_c as masking
 from wsframe._events_c cimport Message, new_message
-from wsframe._framing_c cimport Frame, FrameParser, header_size, put_frame, put_header
+from wsframe._framing_c cimport (
+    BINARY,
+    CONTINUATION,
+    CONTROL,
+    FIN,
+    RSV1,
+    TEXT,
+    Frame,
+    FrameParser,
+    header_size,
+    put_frame,
+    put_header,
+)
 from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
 from wsframe._utf8_c import Utf8Validator
@@ -52,14 +64,6 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    CONTINUATION = 0x0
-    TEXT = 0x1
-    BINARY = 0x2
-    FIN = 0x80
-    RSV1 = 0x40
-    # The bit of an opcode that tells control frames from data frames.
-    CONTROL = 0x08
-
     # Bytes from which a payload is sent as it is, behind a header by itself, rather than copied behind its header.
     NO_COPY = 4096
 

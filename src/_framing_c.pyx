@@ -82,19 +82,6 @@ cdef tuple FAULTS = (
 )
 
 cdef enum:
-    CONTINUATION = 0x0
-    TEXT = 0x1
-    BINARY = 0x2
-    CLOSE = 0x8
-    PING = 0x9
-    PONG = 0xA
-
-    FIN = 0x80
-    RSV1 = 0x40
-    RSV2 = 0x20
-    RSV3 = 0x10
-    # The bit of an opcode that tells control frames from data frames.
-    CONTROL = 0x08
     MASK = 0x80
 
     # Bytes that an incomplete payload gets at first, if its frame announces so many: it rarely stays smaller.

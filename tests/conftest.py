@@ -40,7 +40,7 @@ def load(name: str) -> SimpleNamespace:
     """Import one implementation: a missing C twin is an ImportError, so an error of each test that wants it."""
     modules = ("masking", "utf8", "events", "framing", "core")
     twins = {module: importlib.import_module(f"wsframe._{module}_{name}") for module in modules}
-    twins["stream"] = importlib.import_module(f"wsframe.asyncio._stream_{name}")
+    twins |= {module: importlib.import_module(f"wsframe.asyncio._{module}_{name}") for module in ("stream", "queue")}
     return SimpleNamespace(name=name, **twins)
 
 
@@ -51,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def impl(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """The twin modules of one implementation, ``masking`` to ``stream``, and its ``name``."""
+    """The twin modules of one implementation, ``masking`` to ``queue``, and its ``name``."""
     return load(request.param)
 
 

@@ -30,6 +30,9 @@ RANKS = {
         "asyncio._stream_py",
         "asyncio._stream_c",
         "asyncio.stream",
+        "asyncio._queue_py",
+        "asyncio._queue_c",
+        "asyncio.queue",
         "asyncio.base",
         "asyncio.connection",
         "asyncio.broadcast",
@@ -90,7 +93,7 @@ RANKS = {
 ORDER = [name for names in RANKS.values() for name in names]
 LAST_RANK_WITHOUT_IO = 4
 IO = {"asyncio", "multiprocessing", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"}
-SELECTORS = {"_build", "masking", "utf8", "events", "framing", "core", "asyncio.stream"}
+SELECTORS = {"_build", "masking", "utf8", "events", "framing", "core", "asyncio.stream", "asyncio.queue"}
 
 
 def find_modules() -> dict[str, Path]:

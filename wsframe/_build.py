@@ -7,7 +7,7 @@ import importlib.util
 
 from wsframe._switches import read_switches
 
-__all__ = ["ASYNCIO_EXTENSION", "EXTENSIONS", "IMPLEMENTATION", "REASON", "choose_implementation"]
+__all__ = ["ASYNCIO_EXTENSIONS", "EXTENSIONS", "IMPLEMENTATION", "REASON", "choose_implementation"]
 
 EXTENSIONS = (
     "wsframe._masking_c",
@@ -18,8 +18,8 @@ EXTENSIONS = (
 )
 """The compiled twins without I/O: all of them run, or none."""
 
-ASYNCIO_EXTENSION = "wsframe.asyncio._stream_c"
-"""The compiled twin that runs with them. It imports asyncio, so it is looked for here and imported where it is used."""
+ASYNCIO_EXTENSIONS = ("wsframe.asyncio._stream_c", "wsframe.asyncio._queue_c")
+"""Those that run with them. They import asyncio, so they are looked for here and imported where they are used."""
 
 
 def choose_implementation() -> tuple[str, str]:
@@ -38,8 +38,9 @@ def choose_implementation() -> tuple[str, str]:
     try:
         for name in EXTENSIONS:
             importlib.import_module(name)
-        if importlib.util.find_spec(ASYNCIO_EXTENSION) is None:
-            raise ImportError(f"No module named {ASYNCIO_EXTENSION!r}")
+        for name in ASYNCIO_EXTENSIONS:
+            if importlib.util.find_spec(name) is None:
+                raise ImportError(f"No module named {name!r}")
     except ImportError as exc:
         if require_extensions:
             raise ImportError(f"WSFRAME_REQUIRE_EXTENSIONS=1 is set, but {exc}") from exc

@@ -1,125 +1,33 @@
-"""A connection's data path in C. Rank 5. Twin of ``wsframe/asyncio/_stream_py.py``; the contract is in ``stream``."""
+"""Reads and writes of a connection in C. Rank 5. Twin of ``wsframe/asyncio/_stream_py.py``; see ``stream``."""
 
-cimport cython
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport uint64_t
 
 from wsframe._core_c cimport Core, keep_spare
 from wsframe._events_c cimport Message, message_data
+from wsframe._framing_c cimport BINARY, TEXT
 
-import asyncio
 import weakref
-from asyncio import current_task
-from types import AsyncGeneratorType
 
 from wsframe.constants import State
-from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
-from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE, SENDS_IN_A_ROW
+from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE
 
-__all__ = ["CallbackStream", "QueueStream", "Stream", "Waiter"]
+__all__ = ["CallbackStream", "Stream"]
 
 
 cdef extern from "Python.h":
-    ctypedef int PySendResult
-    const PySendResult PYGEN_ERROR
-    const PySendResult PYGEN_NEXT
-    PySendResult PyIter_Send(object iterator, object value, PyObject **result)
     object PyContext_CopyCurrent()
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     unsigned long PyThread_get_thread_ident()
-    int PyErr_WarnFormat(object category, Py_ssize_t stack_level, const char *format, ...) except -1
 
 
-cdef extern from *:
-    """
-    #ifdef _WIN32
-    typedef struct { char *iov_base; size_t iov_len; } piece;
-    static Py_ssize_t write_now(int fd, piece *pieces, int count) {
-        (void)fd, (void)pieces, (void)count;
-        return -1;
-    }
-    static Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size) {
-        (void)fd, (void)buffer, (void)size;
-        return 0;
-    }
-    static int would_block(void) { return 0; }
-    #else
-    #include <errno.h>
-    #include <sys/socket.h>
-    #include <sys/uio.h>
-    #ifndef MSG_NOSIGNAL /* CPython ignores SIGPIPE anyway */
-    #define MSG_NOSIGNAL 0
-    #endif
-    typedef struct iovec piece;
-    static Py_ssize_t write_now(int fd, piece *pieces, int count) {
-        struct msghdr message = {0};
-        if (count == 1)
-            return (Py_ssize_t)send(fd, pieces->iov_base, pieces->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-        message.msg_iov = pieces;
-        message.msg_iovlen = count;
-        return (Py_ssize_t)sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    }
-    static Py_ssize_t read_now(int fd, void *buffer, Py_ssize_t size) {
-        return (Py_ssize_t)recv(fd, buffer, (size_t)size, MSG_DONTWAIT);
-    }
-    static int would_block(void) { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
-    #endif
-
-    /* Sockets watched together, each under a number. */
-    #ifdef __linux__
-    #include <sys/epoll.h>
-    #include <unistd.h>
-    typedef struct epoll_event ready;
-    static int watch_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
-    static void watch_close(int watch) { close(watch); }
-    static int watch_add(int watch, int fd, uint64_t number) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
-        return epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event);
-    }
-    static void watch_remove(int watch, int fd) {
-        struct epoll_event event = {0};
-        epoll_ctl(watch, EPOLL_CTL_DEL, fd, &event);
-    }
-    static int watch_ready(int watch, ready *all, int size) { return epoll_wait(watch, all, size, 0); }
-    static uint64_t watch_number(const ready *one) { return one->data.u64; }
-    #else
-    typedef struct { char none; } ready;
-    static int watch_open(void) { return -1; }
-    static void watch_close(int watch) { (void)watch; }
-    static int watch_add(int watch, int fd, uint64_t number) { return (void)watch, (void)fd, (void)number, -1; }
-    static void watch_remove(int watch, int fd) { (void)watch, (void)fd; }
-    static int watch_ready(int watch, ready *all, int size) { return (void)watch, (void)all, (void)size, 0; }
-    static uint64_t watch_number(const ready *one) { return (void)one, 0; }
-    #endif
-
-    /* What an awaitable does with each step; Cython's own __next__ adds a traceback to each StopIteration. */
-    #define set_iternext(type, function) (((PyTypeObject *)(type))->tp_iternext = (function))
-
-    /* Have classes in Python inherit what the type does for __anext__; they look a method up by its name each time,
-     * unless it is found as a slot's wrapper. Any other type's tells what that slot is. */
-    static int wrap_anext(PyObject *type, PyObject *wrapper) {
-    #ifndef PYPY_VERSION
-        PyTypeObject *const me = (PyTypeObject *)type;
-        PyObject *const own =
-            PyDescr_NewWrapper(me, ((PyWrapperDescrObject *)wrapper)->d_base, (void *)me->tp_as_async->am_anext);
-        if (own == NULL || PyDict_SetItemString(me->tp_dict, "__anext__", own) < 0) {
-            Py_XDECREF(own);
-            return -1;
-        }
-        Py_DECREF(own);
-        PyType_Modified(me);
-    #endif
-        return 0;
-    }
-    """
+cdef extern from "asyncio/sockets.h":
     ctypedef struct piece:
         char *iov_base
         size_t iov_len
@@ -134,15 +42,9 @@ cdef extern from *:
     void watch_remove(int watch, int fd)
     int watch_ready(int watch, ready *all, int size)
     uint64_t watch_number(const ready *one)
-    ctypedef PyObject *(*iternextfunc)(PyObject *)
-    void set_iternext(object type, iternextfunc iternext)
-    int wrap_anext(object type, object wrapper) except -1
 
 
 cdef enum:
-    TEXT = 0x1
-    BINARY = 0x2
-
     # Bytes from which a write takes long enough for other threads to run meanwhile.
     LONG_WRITE = 64 * 1024
     # Bytes that frames have on average, from which copying them together costs more than writing them in pieces.
@@ -157,28 +59,9 @@ cdef enum:
     # system call more each time, and less for each connection.
     FEW = 8
 
-    # Kinds of operations.
-    RECEIVE = 0
-    ITERATE
-    TAKE
-    SEND
-
-    # Phases of an operation.
-    NEW = 0
-    WAITING
-    # A coroutine has taken over.
-    DELEGATED
-    DONE
-
-    # What a step comes to: something to wait for, or the result.
-    WAIT = 0
-    RESULT
-
 cdef Py_ssize_t JOINED = JOINED_BYTES
 cdef Py_ssize_t AT_ONCE = PARSE_SIZE
-cdef int IN_A_ROW = SENDS_IN_A_ROW
 cdef object CONNECTING = State.CONNECTING
-cdef object OPEN = State.OPEN
 cdef object CLOSING = State.CLOSING
 cdef object CLOSED = State.CLOSED
 
@@ -199,13 +82,6 @@ cdef class Share:
     an idle connection needs none of its own. And the end of a turn of the event loop, at which they write what they
     have sent behind their first message in it.
     """
-
-    cdef object buffer
-    cdef list joining
-    # How many the event loop watches.
-    cdef int readers
-    # A weak reference to the Watch, since that knows the connections, and they know the event loop.
-    cdef object watch
 
     def __cinit__(self):
         self.joining = []
@@ -234,12 +110,6 @@ cdef class Watch:
     The event loop has one to look after then and not all of them: what it does for each in Python is a loop in C here.
     It keeps this object, which keeps the connections, as long as there are any.
     """
-
-    cdef object __weakref__
-    cdef int fd
-    # The connections by number, and the numbers that are free.
-    cdef list streams
-    cdef list free
 
     def __cinit__(self):
         self.fd = -1
@@ -332,41 +202,6 @@ From a read to messages, and from messages to a write.
         protocol: The connection without I/O.
         write_high: Bytes in the write buffer above which sending pauses.
     """
-
-    cdef readonly Core protocol
-    cdef object _transport
-    cdef readonly object loop
-    # Whether anything came since keepalive has looked.
-    cdef public bint alive
-    cdef public bint reading_paused
-    cdef readonly object _write_high
-    cdef public bint _write_paused
-    cdef readonly bint _corked
-    # Whether the end of the TCP connection has begun.
-    cdef public bint _ending
-    # Runs while an extension holds memory that an idle connection does not need.
-    cdef public bint _has_idle_timeout
-    cdef public object _idle_timer
-    # Bytes sent in this turn of the event loop behind what was written at once; -1 at its beginning.
-    cdef Py_ssize_t _joined_bytes
-    cdef unsigned long _thread
-    cdef Share _share
-    # A memoryview, its bytes and their number.
-    cdef object _buffer
-    cdef unsigned char *_bytes
-    cdef Py_ssize_t _size
-    # The socket, if it may be written to, and whether the transport may still have bytes to write before.
-    cdef int _fd
-    # Whether we read from the socket ourselves, and whether the event loop watches it for us. Or else what watches it
-    # now, and under which number; and the context for callbacks, in which they would run if the event loop called them.
-    cdef bint _reads
-    cdef bint _has_reader
-    cdef Watch _watch
-    cdef Py_ssize_t _number
-    cdef object _context
-    cdef bint _transport_writes
-    # Whether the transport was closing when it was last looked at.
-    cdef bint _transport_closing
 
     def __cinit__(self, *args, **kwargs):
         # Until __init__ and _attach have run, and if they never do, nothing is received or sent.
@@ -576,7 +411,7 @@ From a read to messages, and from messages to a write.
         """Refuse to be used by another thread than the event loop's."""
         self.check_thread()
 
-    cdef inline int check_thread(self) except -1:
+    cdef int check_thread(self) except -1:
         if self._thread != PyThread_get_thread_ident() and self._thread:
             raise RuntimeError(
                 "called from another thread than the event loop's; "
@@ -760,526 +595,3 @@ A stream that hands messages to a method.
             else:
                 self._on_event(event)
         return 0
-
-
-cdef class QueueStream(Stream):
-    # The first line is where inspect.signature() finds the arguments of a class in C.
-    """QueueStream(protocol, write_high, queue_high, queue_low)
---
-
-A stream that queues messages for ``recv()``.
-
-    Args:
-        protocol: The connection without I/O.
-        write_high: Bytes in the write buffer above which sending pauses.
-        queue_high: Messages that wait before reading pauses; None for no limit.
-        queue_low: Messages at which it resumes; None for at once.
-    """
-
-    # The message that waits first, and those behind it from an index on; None and empty if there are none.
-    cdef Message _first
-    cdef list _others
-    cdef Py_ssize_t _next
-    # -1 for no limit.
-    cdef Py_ssize_t _queue_high
-    cdef Py_ssize_t _queue_low
-    # Who waits in recv().
-    cdef Waiter _receiver
-    # Whether somebody is in recv_streaming(), or has left it too early.
-    cdef public bint _streaming
-    # Whether a message was handed out that the application may still be answering.
-    cdef bint _answering
-    # Set while a fragmented message is being sent, which no other message may interrupt.
-    cdef public object _fragments_sent
-    cdef public int _sent_in_a_row
-
-    def __init__(
-        self, protocol: Connection, write_high: int, queue_high: int | None, queue_low: int | None
-    ) -> None:
-        Stream.__init__(self, protocol, write_high)
-        self._queue_high = -1 if queue_high is None else queue_high
-        self._queue_low = -1 if queue_low is None else queue_low
-
-    def __cinit__(self, *args, **kwargs):
-        self._others = []
-
-    # Receiving
-
-    @property
-    def queue_depth(self) -> int:
-        """Messages that wait to be received."""
-        return self.depth()
-
-    cdef inline Py_ssize_t depth(self) noexcept:
-        return (self._first is not None) + PyList_GET_SIZE(self._others) - self._next
-
-    cdef inline bint is_full(self) noexcept:
-        return self._queue_high >= 0 and self.depth() >= self._queue_high
-
-    cdef Message pop(self):
-        """Take the next message; there is one."""
-        cdef Message message = self._first
-        if message is not None:
-            self._first = None
-            return message
-        message = <Message>self._others[self._next]
-        self._others[self._next] = None
-        self._next += 1
-        if self._next == PyList_GET_SIZE(self._others):
-            self._others.clear()
-            self._next = 0
-        return message
-
-    def __anext__(self) -> Awaitable[str | bytes]:
-        cdef Operation operation = Operation.__new__(Operation)
-        operation.stream = self
-        operation.kind = ITERATE
-        return operation
-
-    def recv(self, decode: bool | None = None) -> str | bytes:
-        """Receive the next message, whole.
-
-        It may be cancelled at any time; the message is then there for the next call.
-
-        Args:
-            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
-                str and binary as bytes.
-
-        Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
-                because ``decode`` is True and a binary message is not UTF-8.
-            ConcurrencyError: If another task is receiving.
-            RuntimeError: If the caller is in another thread than the event loop.
-        """
-        cdef Operation operation = Operation.__new__(Operation)
-        operation.stream = self
-        operation.kind = RECEIVE
-        operation.option = decode
-        return operation
-
-    def _check_can_receive(self, method: str) -> None:
-        """Refuse to receive in another thread, and while somebody else does."""
-        self.check_thread()
-        if self._receiver is not None or self._streaming:
-            raise ConcurrencyError(
-                f"cannot call {method} while another coroutine is already running recv or recv_streaming"
-            )
-
-    def _next_message(self) -> Awaitable[Message]:
-        """Wait for a message, or for a fragment of the one that is being streamed, and take it from the queue."""
-        cdef Operation operation = Operation.__new__(Operation)
-        operation.stream = self
-        operation.kind = TAKE
-        return operation
-
-    def _give_back(self) -> None:
-        """Have a message handed out whole after all of which fragments are in the queue."""
-        cdef list fragments = []
-        while self.depth() and not (fragments and (<Message>fragments[-1]).fin):
-            fragments.append(self.pop())
-        message = self.protocol.join_message(fragments)
-        if message is not None:
-            # What was taken from the queue included its first.
-            self._first = message
-
-    cdef int handle(self, list events) except -1:
-        for event in events:
-            if type(event) is not Message:
-                self._on_event(event)
-            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
-            # The application has said that it wants no more, so what exceeds the queue is not kept.
-            elif self.protocol.state is OPEN or not self.is_full():
-                if self._first is None and not PyList_GET_SIZE(self._others):
-                    self._first = <Message>event
-                else:
-                    self._others.append(event)
-        if self.depth():
-            if self._receiver is not None:
-                self._receiver.resume()
-            # Nor does reading pause while the connection is closing: see above.
-            if self._queue_high >= 0 and self.depth() > self._queue_high and self.protocol.state is OPEN:
-                self.pause_reading()
-        return 0
-
-    def _has_answers_to_come(self) -> bool:
-        return self.depth() > 0 or self._answering
-
-    def _wake_receiver(self) -> None:
-        """Have recv() look again, in the next turn of the event loop."""
-        if self._receiver is not None:
-            self._receiver.resume_soon()
-
-    # Sending
-
-    def send(
-        self,
-        message: str | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
-        text: bool | None = None,
-        *,
-        compress: bool | None = None,
-    ) -> Coroutine[Any, Any, None]:
-        """Send a message.
-
-        The call waits while the write buffer is above its limit. Cancelling it never leaves half a frame on
-        the wire; cancelling it between two fragments closes the connection.
-
-        Args:
-            message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
-                an iterable or asynchronous iterable of str or bytes-like objects, which become the
-                fragments of one message.
-            text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the
-                extension, which does not compress messages below its threshold.
-
-        Raises:
-            ConnectionClosed: When the connection is closed.
-            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
-            RuntimeError: If the caller is in another thread than the event loop.
-        """
-        cdef Operation operation = Operation.__new__(Operation)
-        operation.stream = self
-        operation.kind = SEND
-        operation.message = message
-        operation.option = text
-        operation.compress = compress
-        return operation
-
-    def push(self, message: PreparedMessage) -> None:
-        """Send a message at once, whatever waits in the write buffer; ``broadcast`` uses it.
-
-        Raises:
-            ConcurrencyError: If a fragmented message is being sent.
-            InvalidState: If the connection is not open.
-            BufferError: If too much is waiting to be sent, and the policy is to wait.
-        """
-        if self._fragments_sent is not None:
-            raise ConcurrencyError("sending a fragmented message")
-        if self._write_paused and not self._admit():
-            return
-        self.protocol.push(message)
-        self.flush_joined(PyBytes_GET_SIZE(<bytes>message.payload))
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Operation:
-    """What ``recv`` and ``send`` return: it runs when it is awaited, once, like the coroutine of an ``async def``."""
-
-    cdef QueueStream stream
-    cdef unsigned char kind
-    cdef unsigned char phase
-    # What send() was given; recv() has its decode in the first option.
-    cdef object message
-    cdef object option
-    cdef object compress
-    # What recv() waits for.
-    cdef Waiter waiter
-    # The coroutine that has taken over, and what a step has come to.
-    cdef object coroutine
-    cdef object value
-
-    def __dealloc__(self):
-        if self.phase == NEW and self.stream is not None:
-            PyErr_WarnFormat(RuntimeWarning, 1, b"coroutine '%s' was never awaited", self.name())
-
-    cdef const char *name(self) noexcept:
-        if self.kind == SEND:
-            return b"Connection.send"
-        return b"Connection.__anext__" if self.kind == ITERATE else b"Connection.recv"
-
-    @property
-    def __name__(self) -> str:
-        return self.name().decode()
-
-    def __await__(self):
-        if self.phase != NEW:
-            raise RuntimeError("cannot reuse already awaited coroutine")
-        return self
-
-    def __iter__(self):
-        # For those who write "yield from" and what __await__() returns.
-        return self
-
-    def __next__(self):
-        return self.send(None)
-
-    def send(self, value):
-        cdef int outcome = self.step(value)
-        value, self.value = self.value, None
-        if outcome == RESULT:
-            raise StopIteration(value)
-        return value
-
-    def throw(self, kind, value=None, traceback=None):
-        if self.phase == DELEGATED:
-            return self.coroutine.throw(kind if value is None else value)
-        self.abandon()
-        if isinstance(kind, type):
-            value = kind() if value is None else value if isinstance(value, BaseException) else kind(value)
-        else:
-            value = kind
-        if traceback is not None:
-            value = value.with_traceback(traceback)
-        raise value
-
-    def close(self):
-        if self.phase == DELEGATED:
-            self.coroutine.close()
-        self.abandon()
-
-    cdef int step(self, object value) except -1:
-        """Go on until there is something to wait for, or a result."""
-        cdef PySendResult sent
-        cdef PyObject *result = NULL
-        if self.phase == DONE or self.stream is None:
-            raise RuntimeError("cannot reuse already awaited coroutine")
-        if self.phase != DELEGATED:
-            return self.send_message() if self.kind == SEND else self.receive()
-        try:
-            sent = PyIter_Send(self.coroutine, value, &result)
-            if sent == PYGEN_ERROR:
-                take_result(result)
-        except BaseException:
-            self.abandon()
-            raise
-        self.value = take_result(result)
-        if sent == PYGEN_NEXT:
-            return WAIT
-        self.abandon()
-        return RESULT
-
-    cdef int delegate(self, object coroutine) except -1:
-        """Have a coroutine do the rest."""
-        self.phase = DELEGATED
-        self.coroutine = coroutine
-        return self.step(None)
-
-    cdef int abandon(self) except -1:
-        """Be done."""
-        if self.waiter is not None:
-            self.stream._receiver = self.waiter = None
-        self.phase = DONE
-        self.coroutine = None
-        return 0
-
-    cdef int receive(self) except -1:
-        cdef QueueStream stream = self.stream
-        cdef Waiter waiter = self.waiter
-        # Until it waits, and if anything goes wrong.
-        self.phase = DONE
-        if waiter is not None:
-            stream._receiver = self.waiter = None
-            waiter.check()
-        else:
-            stream.check_thread()
-            if (stream._receiver is not None or stream._streaming) and self.kind != TAKE:
-                stream._check_can_receive("recv")
-        if stream.depth():
-            return self.take(stream.pop())
-        if stream.protocol.state is CLOSED:
-            exc = stream.close_exc
-            if self.kind == ITERATE and isinstance(exc, ConnectionClosedOK):
-                raise StopAsyncIteration
-            raise exc
-        # The application has come back for more: what there was to answer is answered.
-        stream._answering = False
-        if stream.protocol.hold_failure:
-            stream._release_failure()
-        stream._sent_in_a_row = 0
-        waiter = Waiter.__new__(Waiter)
-        waiter.loop = stream.loop
-        waiter._asyncio_future_blocking = True
-        stream._receiver = self.waiter = self.value = waiter
-        self.phase = WAITING
-        return WAIT
-
-    cdef int take(self, Message message) except -1:
-        cdef QueueStream stream = self.stream
-        stream._answering = True
-        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
-            stream.resume_reading()
-        if self.kind == TAKE:
-            self.value = message
-        elif self.option is None:
-            self.value = message_data(message)
-        elif not self.option:
-            self.value = message.payload
-        else:
-            try:
-                self.value = message.payload.decode()
-            except UnicodeDecodeError as exc:
-                return self.delegate(stream._refuse_text(exc))
-        return RESULT
-
-    cdef int send_message(self) except -1:
-        cdef QueueStream stream = self.stream
-        cdef object message = self.message
-        cdef bint is_text = type(message) is str
-        self.phase = DONE
-        self.message = None
-        stream.check_thread()
-        if (
-            (is_text or type(message) is bytes)
-            and stream.protocol.state is OPEN
-            and stream._fragments_sent is None
-            and not stream._write_paused
-        ):
-            stream.protocol.send_message(
-                TEXT if (is_text if self.option is None else self.option) else BINARY, message, True, self.compress
-            )
-            stream.flush_joined(len(message))
-            stream._sent_in_a_row += 1
-            if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
-                return self.delegate(stream._drain())
-            return RESULT
-        return self.delegate(stream._send(message, self.option, self.compress))
-
-
-cdef extern from *:
-    """
-    /* End an iteration with a value. Whoever has awaited takes it out of the exception at once and drops that, so one
-     * serves again and again, unless somebody else has kept it. It keeps small values alive until the next one. */
-    static void stop_iteration(PyObject *value) {
-    #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
-        static PyStopIterationObject *stop;
-        const int is_small =
-            PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096
-                                      : PyUnicode_CheckExact(value) && PyUnicode_GET_LENGTH(value) < 1024;
-        if (is_small) {
-            if (stop == NULL || Py_REFCNT(stop) != 1) {
-                Py_XDECREF(stop);
-                stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
-                if (stop == NULL)
-                    return;
-            }
-            Py_INCREF(value);
-            Py_XSETREF(stop->value, value);
-            Py_INCREF(stop);
-            PyErr_SetRaisedException((PyObject *)stop);
-            return;
-        }
-    #endif
-        PyErr_SetObject(PyExc_StopIteration, value);
-    }
-
-    /* The reference that PyIter_Send has given, or NULL with an exception set. */
-    #define take_result(result) (result)
-    """
-    object take_result(PyObject *result)
-    void stop_iteration(object value)
-
-
-cdef PyObject *operation_iternext(PyObject *me) except? NULL:
-    cdef Operation self = <Operation>me
-    cdef int outcome = self.step(None)
-    cdef object value = self.value
-    self.value = None
-    if outcome == WAIT:
-        Py_INCREF(value)
-        return <PyObject *>value
-    # Without an exception, the result is None; the others are no tuples, so they are taken for the only argument.
-    if value is not None:
-        stop_iteration(value)
-    return NULL
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Waiter:
-    # The first line is where inspect.signature() finds the arguments of a class in C.
-    """Waiter(loop)
---
-
-What one task waits for; compatible with ``asyncio.Future`` as far as tasks need it.
-
-    ``wake`` resumes the task right there, in its own context, if no task is running. Otherwise, and if that
-    context is the one that is running already, the task is resumed by the event loop in its next turn.
-
-    Args:
-        loop: The event loop of the task.
-    """
-
-    cdef object loop
-    cdef object callback
-    cdef object context
-    cdef bint done
-    cdef bint cancelled
-    cdef object cancel_message
-    # Tasks look for this attribute on what they are given to wait for.
-    cdef public bint _asyncio_future_blocking
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-
-    def __await__(self):
-        if not self.done:
-            self._asyncio_future_blocking = True
-            yield self
-        self.check()
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop; a task checks that it is its own."""
-        return self.loop
-
-    def add_done_callback(self, callback: Callable[[Waiter], object], *, context: contextvars.Context) -> None:
-        """Take the one callback that resumes the task."""
-        self.callback = callback
-        self.context = context
-
-    def result(self) -> None:
-        """Return if the task was woken.
-
-        Raises:
-            CancelledError: If it was cancelled.
-        """
-        self.check()
-
-    cdef int check(self) except -1:
-        if self.cancelled:
-            raise asyncio.CancelledError(*([] if self.cancel_message is None else [self.cancel_message]))
-        return 0
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Have the task resumed with CancelledError; return whether it was still waiting."""
-        if self.done:
-            return False
-        self.cancelled = True
-        self.cancel_message = msg
-        self.resume_soon()
-        return True
-
-    def wake_soon(self) -> None:
-        """Resume the task in the next turn of the event loop."""
-        self.resume_soon()
-
-    def wake(self) -> None:
-        """Resume the task now if that can be, in the next turn of the event loop if not."""
-        self.resume()
-
-    cdef int resume_soon(self) except -1:
-        if not self.done:
-            self.done = True
-            if self.callback is not None:
-                self.loop.call_soon(self.callback, self, context=self.context)
-        return 0
-
-    cdef int resume(self) except -1:
-        cdef object callback = self.callback
-        cdef object context = self.context
-        if self.done or callback is None or current_task(self.loop) is not None:
-            return self.resume_soon()
-        try:
-            PyContext_Enter(context)
-        except RuntimeError:
-            # A context cannot be entered twice: we are running in the task's own.
-            return self.resume_soon()
-        self.done = True
-        try:
-            callback(self)
-        finally:
-            PyContext_Exit(context)
-        return 0
-
-
-set_iternext(Operation, <iternextfunc>operation_iternext)
-wrap_anext(QueueStream, AsyncGeneratorType.__dict__["__anext__"])

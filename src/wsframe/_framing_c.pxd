@@ -6,6 +6,23 @@ from libc.stdint cimport uint32_t, uint64_t
 from wsframe._utf8_c cimport utf8_state
 
 
+# Of a frame's first byte (RFC 6455 §5.2).
+cdef enum:
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+    FIN = 0x80
+    RSV1 = 0x40
+    RSV2 = 0x20
+    RSV3 = 0x10
+    # The bit of an opcode that tells control frames from data frames.
+    CONTROL = 0x08
+
+
 cdef struct Header:
     uint64_t length
     uint32_t key

@@ -42,7 +42,7 @@ def make_stream(impl):
     class Core(impl.core.Core):
         failed = hold_pongs = failure_held = False
 
-    class Stream(impl.stream.QueueStream):
+    class Stream(impl.queue.QueueStream):
         end = ConnectionClosedOK
 
         @property
@@ -449,7 +449,7 @@ async def test_eager_tasks(make_stream, loop_kind):
 
 async def test_stream_that_was_never_initialized_breaks_nothing_else(impl):
     """As when a subclass forgets to call ``super().__init__()``: an exception perhaps, but no crash."""
-    for kind in (impl.stream.QueueStream, impl.stream.CallbackStream):
+    for kind in (impl.queue.QueueStream, impl.stream.CallbackStream):
         for name, *arguments in [
             ("recv",),
             ("send", b"x"),

@@ -282,7 +282,7 @@ def make_stream(impl):
     class Core(impl.core.Core):
         failed = hold_pongs = failure_held = False
 
-    class Stream(impl.stream.QueueStream):
+    class Stream(impl.queue.QueueStream):
         def arrive(self):
             self._receive(serialize_frame(Opcode.TEXT, b"x"))
 
@@ -321,7 +321,7 @@ async def call_soon(function):
 
 
 async def test_waiter_that_is_woken_before_anybody_waits(impl):
-    waiter = impl.stream.Waiter(asyncio.get_running_loop())
+    waiter = impl.queue.Waiter(asyncio.get_running_loop())
     waiter.wake()
     assert not waiter.cancel()
     assert await waiter is None

@@ -12,7 +12,8 @@ NAMES = {
     "events": ["Message"],
     "framing": ["Frame", "FrameParser", "serialize_frame"],
     "core": ["Core"],
-    "stream": ["CallbackStream", "QueueStream", "Stream", "Waiter"],
+    "stream": ["CallbackStream", "Stream"],
+    "queue": ["QueueStream", "Waiter"],
 }
 each_name = pytest.mark.parametrize(
     ("module", "name"), [(module, name) for module, names in NAMES.items() for name in names]

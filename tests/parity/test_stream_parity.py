@@ -47,13 +47,17 @@ def load(name, patched, twin):
 
 
 def load_stack(twin):
-    patched = {"wsframe.core": twin.core, "wsframe.asyncio.stream": twin.stream}
+    patched = {
+        "wsframe.core": twin.core,
+        "wsframe.asyncio.stream": twin.stream,
+        "wsframe.asyncio.queue": twin.queue,
+    }
     core = load("wsframe.connection", patched, twin).Connection
     load("wsframe.asyncio.base", patched, twin)
     protocol = load("wsframe.asyncio.protocol", patched, twin).WebSocketProtocol
     connection = load("wsframe.asyncio.connection", patched, twin).Connection
     assert issubclass(protocol, twin.stream.CallbackStream)
-    assert issubclass(connection, twin.stream.QueueStream)
+    assert issubclass(connection, twin.queue.QueueStream)
     return SimpleNamespace(name=twin.name, core=core, protocol=protocol, connection=connection)
 
 

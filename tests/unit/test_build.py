@@ -74,7 +74,7 @@ def test_without_extensions_python_runs(switches):
 
 def test_with_extensions_c_runs(switches, monkeypatch):
     monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
-    monkeypatch.setattr(_build, "ASYNCIO_EXTENSION", "asyncio")
+    monkeypatch.setattr(_build, "ASYNCIO_EXTENSIONS", ("asyncio",))
     assert _build.choose_implementation() == ("c", "the compiled extensions were built and can be imported")
     switches(REQUIRE_EXTENSIONS="1")
     assert _build.choose_implementation()[0] == "c"
@@ -89,7 +89,7 @@ def test_missing_extensions_are_told(switches, monkeypatch):
 
 def test_missing_asyncio_extension_is_told(switches, monkeypatch):
     monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
-    monkeypatch.setattr(_build, "ASYNCIO_EXTENSION", "wsframe._no_such_module")
+    monkeypatch.setattr(_build, "ASYNCIO_EXTENSIONS", ("asyncio", "wsframe._no_such_module"))
     assert _build.choose_implementation() == (
         "python",
         "the compiled extensions cannot be imported: No module named 'wsframe._no_such_module'",

@@ -21,7 +21,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
 from wsframe import CloseCode, Frame, FrameParser, Opcode, Role, new_masking_key, serialize_frame
-from wsframe.asyncio.stream import Waiter
+from wsframe.asyncio.queue import Waiter
 
 __all__ = ["Protocol", "replacements"]
 

@@ -51,7 +51,7 @@ from wsframe import (
     State,
 )
 from wsframe.asyncio.keepalive import Keepalive
-from wsframe.asyncio.stream import Waiter
+from wsframe.asyncio.queue import Waiter
 
 __all__ = ["WebSocketProtocol", "replacements"]
 

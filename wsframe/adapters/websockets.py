@@ -23,7 +23,7 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 import wsframe
 from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
-from wsframe.asyncio.stream import Waiter
+from wsframe.asyncio.queue import Waiter
 
 __all__ = ["DeflateFactory", "replacements"]
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from wsframe.asyncio.base import SLOTS, BaseProtocol
-from wsframe.asyncio.stream import QueueStream
+from wsframe.asyncio.queue import QueueStream
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed
