@@ -48,6 +48,9 @@ cdef extern from *:
     unsigned char *pool
     Py_ssize_t pool_used
 
+# The default phase, which needs no conversion.
+cdef object ZERO = 0
+
 
 def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
     """Mask or unmask a payload (RFC 6455 §5.3).
@@ -108,16 +111,18 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
     cdef int overflow = 0
     cdef long shift
     load_mask(mask, &key)
-    shift = PyLong_AsLongAndOverflow(phase, &overflow)
-    if overflow or not 0 <= shift <= 3:
-        raise ValueError("phase must be between 0 and 3")
+    if phase is not ZERO:
+        shift = PyLong_AsLongAndOverflow(phase, &overflow)
+        if overflow or not 0 <= shift <= 3:
+            raise ValueError("phase must be between 0 and 3")
+        key = mask_turn_key(key, <size_t>shift)
     if HAS_GIL and PyByteArray_CheckExact(buffer):
         # Nobody can resize it meanwhile.
         mask_copy(
             <unsigned char *>PyByteArray_AS_STRING(buffer),
             <const unsigned char *>PyByteArray_AS_STRING(buffer),
             <size_t>PyByteArray_GET_SIZE(buffer),
-            mask_turn_key(key, <size_t>shift),
+            key,
             kernel,
         )
         return
@@ -131,7 +136,7 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
             <unsigned char *>view.buf,
             <const unsigned char *>view.buf,
             <size_t>view.len,
-            mask_turn_key(key, <size_t>shift),
+            key,
             kernel,
         )
     finally:

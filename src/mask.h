@@ -36,20 +36,20 @@ typedef struct {
     mask_kernel run;
 } mask_kernel_entry;
 
-static inline uint32_t mask_load_key(const unsigned char *key, size_t phase) {
-    unsigned char turned[4];
-    uint32_t word;
-    for (size_t i = 0; i < 4; i++)
-        turned[i] = key[(phase + i) & 3];
-    memcpy(&word, turned, 4);
-    return word;
-}
-
 /* The key for the bytes from index phase on. */
 static inline uint32_t mask_turn_key(uint32_t key, size_t phase) {
-    unsigned char bytes[4];
-    memcpy(bytes, &key, 4);
-    return mask_load_key(bytes, phase);
+    const unsigned bits = (unsigned)(phase & 3) * 8;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return key << bits | key >> (-bits & 31);
+#else
+    return key >> bits | key << (-bits & 31);
+#endif
+}
+
+static inline uint32_t mask_load_key(const unsigned char *key, size_t phase) {
+    uint32_t word;
+    memcpy(&word, key, 4);
+    return mask_turn_key(word, phase);
 }
 
 static inline uint64_t mask_load64(const unsigned char *src) {
