@@ -271,19 +271,25 @@ static inline int utf8_avx2(const unsigned char *text, size_t length) {
 
 #ifdef UTF8_AVX512
 
+/* The tables repeat every 16 entries, and a look-up takes the lowest 6 bits: no need to clear those above a nibble. */
 UTF8_AVX512
-static inline __m512i utf8_errors_avx512(__m512i now, __m512i back1, __m512i back2, __m512i back3) {
-    const __m512i nibble = _mm512_set1_epi8(0x0F);
+static inline __m512i utf8_errors_avx512(__m512i now, __m512i before) {
+    /* alignr works within 128-bit lanes, so it needs of each the one before. */
+    const __m512i between = _mm512_alignr_epi64(now, before, 6);
+    const __m512i back1 = _mm512_alignr_epi8(now, between, 15);
+    const __m512i back2 = _mm512_alignr_epi8(now, between, 14);
+    const __m512i back3 = _mm512_alignr_epi8(now, between, 13);
     const __m512i first_high = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_first_high));
     const __m512i first_low = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_first_low));
     const __m512i second_high = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)utf8_second_high));
+    /* As in utf8_errors_ssse3. */
     const __m512i due = _mm512_or_si512(_mm512_subs_epu8(back2, _mm512_set1_epi8(0xE0 - 0x80)),
                                         _mm512_subs_epu8(back3, _mm512_set1_epi8(0xF0 - 0x80)));
     /* 0x80: all three. 0x6A: the first and the second, exclusive or the third. */
     const __m512i pairs = _mm512_ternarylogic_epi64(
-        _mm512_shuffle_epi8(first_high, _mm512_and_si512(_mm512_srli_epi16(back1, 4), nibble)),
-        _mm512_shuffle_epi8(first_low, _mm512_and_si512(back1, nibble)),
-        _mm512_shuffle_epi8(second_high, _mm512_and_si512(_mm512_srli_epi16(now, 4), nibble)), 0x80);
+        _mm512_permutexvar_epi8(_mm512_srli_epi16(back1, 4), first_high),
+        _mm512_permutexvar_epi8(back1, first_low),
+        _mm512_permutexvar_epi8(_mm512_srli_epi16(now, 4), second_high), 0x80);
     return _mm512_ternarylogic_epi64(due, _mm512_set1_epi8((char)0x80), pairs, 0x6A);
 }
 
@@ -293,35 +299,39 @@ static inline __mmask64 utf8_lowest_avx512(size_t count) {
     return count < 64 ? (UINT64_C(1) << count) - 1 : ~UINT64_C(0);
 }
 
+/* Four blocks at a time, since to ask whether there are errors takes as long as to look for them in half a block. */
 UTF8_AVX512
 static inline int utf8_avx512(const unsigned char *text, size_t length) {
+    __m512i before = _mm512_setzero_si512();
     int was_ascii = 1;
-    for (size_t i = 0; i < length; i += UTF8_BLOCK) {
-        const size_t rest = length - i;
-        const __m512i now = rest >= UTF8_BLOCK
-                                ? _mm512_loadu_si512((const void *)(text + i))
-                                : _mm512_maskz_loadu_epi8(utf8_lowest_avx512(rest), (const void *)(text + i));
-        const int is_ascii = _mm512_movepi8_mask(now) == 0;
+    size_t i = 0;
+    for (; i + 4 * UTF8_BLOCK <= length; i += 4 * UTF8_BLOCK) {
+        const __m512i a = _mm512_loadu_si512((const void *)(text + i));
+        const __m512i b = _mm512_loadu_si512((const void *)(text + i + UTF8_BLOCK));
+        const __m512i c = _mm512_loadu_si512((const void *)(text + i + 2 * UTF8_BLOCK));
+        const __m512i d = _mm512_loadu_si512((const void *)(text + i + 3 * UTF8_BLOCK));
+        const __m512i all = _mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d));
+        const int is_ascii = _mm512_movepi8_mask(all) == 0;
         if (!is_ascii || !was_ascii) {
-            __m512i back1, back2, back3, errors;
-            if (i > 0 && rest >= UTF8_BLOCK) {
-                back1 = _mm512_loadu_si512((const void *)(text + i - 1));
-                back2 = _mm512_loadu_si512((const void *)(text + i - 2));
-                back3 = _mm512_loadu_si512((const void *)(text + i - 3));
-            } else {
-                const __m512i before =
-                    i > 0 ? _mm512_loadu_si512((const void *)(text + i - UTF8_BLOCK)) : _mm512_setzero_si512();
-                /* alignr works within 128-bit lanes, so it needs of each the one before. */
-                const __m512i between = _mm512_alignr_epi64(now, before, 6);
-                back1 = _mm512_alignr_epi8(now, between, 15);
-                back2 = _mm512_alignr_epi8(now, between, 14);
-                back3 = _mm512_alignr_epi8(now, between, 13);
-            }
-            errors = utf8_errors_avx512(now, back1, back2, back3);
+            const __m512i errors = _mm512_or_si512(
+                _mm512_or_si512(utf8_errors_avx512(a, before), utf8_errors_avx512(b, a)),
+                _mm512_or_si512(utf8_errors_avx512(c, b), utf8_errors_avx512(d, c)));
             if (_mm512_test_epi8_mask(errors, errors))
                 return 0;
         }
         was_ascii = is_ascii;
+        before = d;
+    }
+    for (; i < length; i += UTF8_BLOCK) {
+        const __m512i now = _mm512_maskz_loadu_epi8(utf8_lowest_avx512(length - i), (const void *)(text + i));
+        const int is_ascii = _mm512_movepi8_mask(now) == 0;
+        if (!is_ascii || !was_ascii) {
+            const __m512i errors = utf8_errors_avx512(now, before);
+            if (_mm512_test_epi8_mask(errors, errors))
+                return 0;
+        }
+        was_ascii = is_ascii;
+        before = now;
     }
     return 1;
 }
