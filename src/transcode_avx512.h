@@ -115,6 +115,42 @@ static inline size_t transcode_units4_avx512(__m512i a, __m512i b, __m512i c, __
     return (size_t)_mm_popcnt_u64(first);
 }
 
+/* Runs of characters of one size, as most texts of wide characters have them, need no dropping of lanes: that takes
+ * longer than all the rest. Each of these makes 16 code points if text begins with so many characters of its size, and
+ * returns how many bytes they take; else it returns 0. */
+UTF8_AVX512
+static inline size_t transcode_run1_avx512(__mmask64 first, __m512i bytes, uint8_t *out) {
+    return (void)first, (void)bytes, (void)out, 0;
+}
+
+/* The six bits of each of four bytes, the first byte's topmost. */
+UTF8_AVX512
+static inline __m512i transcode_join_avx512(__m512i sixes) {
+    return _mm512_madd_epi16(_mm512_maddubs_epi16(sixes, _mm512_set1_epi16(0x0140)), _mm512_set1_epi32(0x00011000));
+}
+
+UTF8_AVX512
+static inline size_t transcode_run2_avx512(__mmask64 first, __m512i bytes, uint16_t *out) {
+    /* The bytes of each in the upper three of 32 bits. */
+    const __m512i spread = _mm512_setr_epi32(0x02010000, 0x05040300, 0x08070600, 0x0B0A0900, 0x0E0D0C00, 0x11100F00,
+                                             0x14131200, 0x17161500, 0x1A191800, 0x1D1C1B00, 0x201F1E00, 0x23222100,
+                                             0x26252400, 0x29282700, 0x2C2B2A00, 0x2F2E2D00);
+    if ((first & UINT64_C(0xFFFFFFFFFFFF)) != UINT64_C(0x249249249249))
+        return 0;
+    bytes = _mm512_and_si512(_mm512_permutexvar_epi8(spread, bytes), _mm512_set1_epi32(0x3F3F0F00));
+    _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi32_epi16(transcode_join_avx512(bytes)));
+    return 48;
+}
+
+UTF8_AVX512
+static inline size_t transcode_run4_avx512(__mmask64 first, __m512i bytes, uint32_t *out) {
+    if (first != UINT64_C(0x1111111111111111))
+        return 0;
+    bytes = _mm512_and_si512(bytes, _mm512_set1_epi32(0x3F3F3F07));
+    _mm512_storeu_si512((void *)out, transcode_join_avx512(bytes));
+    return 64;
+}
+
 /* Bytes behind the end of the text are not read, but taken for continuation bytes. */
 UTF8_AVX512
 static inline __m512i transcode_load_avx512(const unsigned char *text, const unsigned char *stop) {
@@ -132,6 +168,12 @@ static inline __m512i transcode_load_avx512(const unsigned char *text, const uns
         __m512i units[width]; \
         while (stop - text >= 67 && end - out >= 64) { \
             const __m512i a = _mm512_loadu_si512((const void *)text); \
+            const size_t run = transcode_run##width##_avx512(transcode_first_avx512(a), a, out); \
+            if (run) { \
+                out += 16; \
+                text += run; \
+                continue; \
+            } \
             if (_mm512_movepi8_mask(a) == 0) { \
                 TRANSCODE_WIDEN##width##_AVX512(a, out); \
                 out += 64; \
@@ -248,10 +290,12 @@ static inline __m512i transcode_spread16_avx512(__m512i points, __mmask32 many) 
     return _mm512_mask_slli_epi16(two, (__mmask32)~many, points, 8);
 }
 
+#define TRANSCODE_PLACES32 UINT64_C(0x20262C3200060C12)
+
 /* 16 code points in words of 32 bits. */
 UTF8_AVX512
 static inline __m512i transcode_spread32_avx512(__m512i points, __mmask16 many, __m512i tags) {
-    const __m512i all = transcode_spread_avx512(points, UINT64_C(0x20262C3200060C12), tags);
+    const __m512i all = transcode_spread_avx512(points, TRANSCODE_PLACES32, tags);
     return _mm512_mask_slli_epi32(all, (__mmask16)~many, points, 24);
 }
 
@@ -313,6 +357,20 @@ static inline size_t transcode_encode2_avx512(const uint16_t *text, size_t lengt
         if (many == 0 && end - out >= 32) {
             _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi16_epi8(points));
             out += 32 - missing;
+        } else if (three == 0xFFFFFFFF && end - out >= 112) {
+            /* A run, as for decoding. Bytes 1 to 3 of each 32 bits. */
+            const __m512i bytes = _mm512_setr_epi32(0x05030201, 0x0A090706, 0x0F0E0D0B, 0x15131211, 0x1A191716,
+                                                    0x1F1E1D1B, 0x25232221, 0x2A292726, 0x2F2E2D2B, 0x35333231,
+                                                    0x3A393736, 0x3F3E3D3B, 0, 0, 0, 0);
+            const __m512i tags = _mm512_set1_epi32((int)0x8080E000);
+            const __m512i below = transcode_spread_avx512(
+                _mm512_cvtepu16_epi32(_mm512_castsi512_si256(points)), TRANSCODE_PLACES32, tags);
+            const __m512i above = transcode_spread_avx512(
+                _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(points, 1)), TRANSCODE_PLACES32, tags);
+            surrogates |= _mm512_cmpeq_epi16_mask(top, _mm512_set1_epi16((short)0xD800));
+            _mm512_storeu_si512((void *)out, _mm512_permutexvar_epi8(bytes, below));
+            _mm512_storeu_si512((void *)(out + 48), _mm512_permutexvar_epi8(bytes, above));
+            out += 96;
         } else if (three == 0) {
             out = transcode_write_avx512(transcode_spread16_avx512(points, many), TRANSCODE_LAST16, missing, out, end);
         } else {
@@ -344,11 +402,16 @@ static inline size_t transcode_encode4_avx512(const uint32_t *text, size_t lengt
         const __mmask16 many = _mm512_test_epi32_mask(points, _mm512_set1_epi32(~0x7F));
         const __mmask16 three = _mm512_test_epi32_mask(top, top);
         const __mmask16 four = _mm512_test_epi32_mask(points, _mm512_set1_epi32(~0xFFFF));
-        const __m512i tags =
-            _mm512_mask_mov_epi32(transcode_tags3_avx512(three), four, _mm512_set1_epi32((int)0x808080F0));
+        const __m512i tags4 = _mm512_set1_epi32((int)0x808080F0);
+        const __m512i tags = _mm512_mask_mov_epi32(transcode_tags3_avx512(three), four, tags4);
         if (many == 0 && end - out >= 16) {
             _mm_storeu_si128((__m128i *)out, _mm512_cvtepi32_epi8(points));
             out += 16 - missing;
+            continue;
+        }
+        if (four == 0xFFFF && end - out >= 64) {
+            _mm512_storeu_si512((void *)out, transcode_spread_avx512(points, TRANSCODE_PLACES32, tags4));
+            out += 64;
             continue;
         }
         surrogates |= _mm512_cmpeq_epi32_mask(top, _mm512_set1_epi32(0xD800));
