@@ -151,19 +151,6 @@ cdef Py_ssize_t str_utf8_size(object text) except -1:
     return <Py_ssize_t>size
 
 
-cdef Py_ssize_t str_utf8_bound(object text) except -1:
-    cdef Py_ssize_t length
-    cdef int kind
-    if not text_is_ready(text):
-        raise MemoryError
-    length = PyUnicode_GET_LENGTH(text)
-    if PyUnicode_IS_ASCII(text):
-        return length
-    kind = PyUnicode_KIND(text)
-    # No overflow: memory holds less than a quarter of PY_SSIZE_T_MAX, and a str takes kind bytes for each character.
-    return length * (kind if kind == 4 else kind + 1)
-
-
 cdef Py_ssize_t str_write_utf8(object text, unsigned char *target, Py_ssize_t room) except -1:
     cdef size_t size, length = <size_t>PyUnicode_GET_LENGTH(text)
     cdef int kind
@@ -199,13 +186,6 @@ def _encode(text: str) -> bytes:
     result = PyBytes_FromStringAndSize(NULL, size)
     str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(result), size)
     return result
-
-
-def _encode_at_once(text: str, room: int = 0) -> bytes:
-    """Make the UTF-8 of a str without knowing its size, with more room than it needs: for tests and benchmarks."""
-    cdef Py_ssize_t most = str_utf8_bound(text) + room
-    target = PyBytes_FromStringAndSize(NULL, most)
-    return target[: str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(target), most)]
 
 
 def _kernels():

@@ -28,9 +28,6 @@ cdef str utf8_to_str(const unsigned char *text, Py_ssize_t size)
 # How many bytes it has as UTF-8; raises what text.encode() raises.
 cdef Py_ssize_t str_utf8_size(object text) except -1
 
-# The same, or more, but without looking at the text; raises nothing of the kind.
-cdef Py_ssize_t str_utf8_bound(object text) except -1
-
-# Write these bytes to target and return how many they are; raises what text.encode() raises. There must be room for
-# what one of the two told; of what is more than the bytes that they are the contents may change.
+# Write these bytes to target, where there is room for them or more, and return how many they are; raises what
+# text.encode() raises. The contents of what room there is more may change.
 cdef Py_ssize_t str_write_utf8(object text, unsigned char *target, Py_ssize_t room) except -1
