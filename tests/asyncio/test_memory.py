@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
+import socket
 import sys
 import types
 
@@ -70,3 +72,26 @@ async def test_a_connection_without_compression_does_not(trimmed):
             await websocket.recv()
     await asyncio.sleep(0.05)
     assert trimmed == []
+
+
+async def test_moderate_reads_lose_nothing():
+    sizes = []
+
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data):
+            sizes.append(len(data))
+
+    here, there = socket.socketpair()
+    with there:
+        there.setblocking(False)
+        transport, _ = await asyncio.get_running_loop().create_connection(Protocol, sock=here)
+        memory.read_moderately(transport)
+        memory.read_moderately(transport)
+        sent = 0
+        while sent < 1_000_000:
+            with contextlib.suppress(BlockingIOError):
+                sent += there.send(bytes(1_000_000 - sent))
+            await asyncio.sleep(0)
+        await until(lambda: sum(sizes) == sent)
+        assert max(sizes) < 128 * 1024 or not hasattr(transport, "max_size")
+        transport.close()

@@ -18,6 +18,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from wsframe.asyncio.memory import read_moderately
+
 __all__ = ["replacements"]
 
 CORK_LIMIT = 2**16
@@ -122,6 +124,7 @@ class Reading(asyncio.Protocol):
         self._busy: asyncio.Future[None] | None = None
         self._pending: list[bytes] = []
         transport.set_protocol(self)
+        read_moderately(transport)
 
     def data_received(self, data: bytes) -> None:
         stream = self._stream

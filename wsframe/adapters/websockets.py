@@ -23,13 +23,10 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 import wsframe
 from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
+from wsframe.asyncio.memory import read_moderately
 from wsframe.asyncio.queue import Waiter
 
 __all__ = ["DeflateFactory", "replacements"]
-
-READ_SIZE = 64 * 1024
-"""Bytes to read at once. asyncio allocates 256 KiB for each read, which the C library gets from the system and gives
-back each time; below 128 KiB it need not."""
 
 CORKED_BYTES = 64 * 1024
 """Bytes from which joining messages to one write saves less than copying them costs."""
@@ -326,9 +323,8 @@ async def get(self: Any, decode: bool | None = None) -> str | bytes:
 
 
 def connection_made(self: Any, transport: Any) -> None:
-    """Stand in for ``Connection.connection_made``: asyncio is to ask for fewer bytes at once."""
-    if getattr(transport, "max_size", 0) > READ_SIZE:
-        transport.max_size = READ_SIZE
+    """Stand in for ``Connection.connection_made``."""
+    read_moderately(transport)
     _connection_made(self, transport)
 
 

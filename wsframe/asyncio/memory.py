@@ -1,4 +1,4 @@
-"""Give memory back to the system that connections do not need any more. Rank 5.
+"""Give memory back to the system that connections do not need any more, and not more often than that. Rank 5.
 
 glibc keeps what is freed below anything still in use, so a server whose thousand connections fall idle would stay as
 large as it was when all of them were busy. ``malloc_trim`` gives those pages back.
@@ -12,7 +12,10 @@ import itertools
 import sys
 import weakref
 
-__all__ = ["connection_closed", "trim_soon"]
+__all__ = ["connection_closed", "read_moderately", "trim_soon"]
+
+MODERATE_READ = 120 * 1024
+"""Bytes for which the C library need not ask the system: its limit is 128 KiB, or more."""
 
 TRIM_DELAY_S = 2.0
 """Seconds from the first request until memory is given back: connections fall idle, or close, many at a time."""
@@ -44,6 +47,16 @@ def connection_closed(loop: asyncio.AbstractEventLoop) -> None:
     """
     if next(_closed) % CLOSED_CONNECTIONS == 0:
         trim_soon(loop)
+
+
+def read_moderately(transport: asyncio.BaseTransport) -> None:
+    """Have a transport of asyncio that makes new bytes of each read ask for no more than it gets cheaply.
+
+    It allocates 256 KiB for each, which the C library may get from the system and give back every time; that takes six
+    times as long as to read a short message.
+    """
+    if getattr(transport, "max_size", 0) > MODERATE_READ:
+        transport.max_size = MODERATE_READ  # type: ignore[attr-defined]
 
 
 def _trim_in_thread(loop: asyncio.AbstractEventLoop) -> None:
