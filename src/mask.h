@@ -40,9 +40,9 @@ typedef struct {
 static inline uint32_t mask_turn_key(uint32_t key, size_t phase) {
     const unsigned bits = (unsigned)(phase & 3) * 8;
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    return key << bits | key >> (-bits & 31);
+    return key << bits | key >> ((32 - bits) & 31);
 #else
-    return key >> bits | key << (-bits & 31);
+    return key >> bits | key << ((32 - bits) & 31);
 #endif
 }
 
