@@ -179,6 +179,9 @@ class Peer:
         for i, piece in enumerate(pieces):
             if i:
                 await asyncio.sleep(0.001)
+            if self.writer.is_closing():
+                # asyncio says so in drain(), and uvloop in write(), that with a RuntimeError.
+                raise ConnectionResetError("the other end has reset the connection")
             self.writer.write(piece)
             await self.writer.drain()
 
