@@ -188,6 +188,13 @@ def _encode(text: str) -> bytes:
     return result
 
 
+def _encode_at_once(text: str, room: int = 0) -> bytes:
+    """Make the UTF-8 of a str without knowing its size, with more room than it needs: for tests."""
+    cdef Py_ssize_t most = 4 * PyUnicode_GET_LENGTH(text) + room
+    target = PyBytes_FromStringAndSize(NULL, most)
+    return target[: str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(target), most)]
+
+
 def _kernels():
     """Name the kernels that this processor can run, best first."""
     names = []

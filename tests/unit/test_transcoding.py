@@ -45,6 +45,8 @@ def check(utf8, text):
     # In a new str, since the size of one that has been encoded by some means may include the result.
     assert sys.getsizeof(decoded) == sys.getsizeof("".join(list(text)))
     assert utf8._encode(text) == encoded
+    assert utf8._encode_at_once(decoded) == encoded
+    assert utf8._encode_at_once(decoded, 200) == encoded
 
 
 def error(encode, text):
@@ -128,7 +130,9 @@ def test_a_lone_surrogate_is_the_error_that_encode_raises(utf8, each_transcoder)
             for size in SIZES:
                 for surrogate in ("\ud800", "\udbff", "\udc00", "\udfff", "\ud83d\ude00"):
                     for text in (filler * size + surrogate, surrogate + filler * size, surrogate.center(size, filler)):
-                        assert error(utf8._encode, text) == error(str.encode, text)
+                        expected = error(str.encode, text)
+                        assert error(utf8._encode, text) == expected
+                        assert error(utf8._encode_at_once, text) == expected
 
 
 def test_the_neighbours_of_surrogates_are_none(utf8, each_transcoder):

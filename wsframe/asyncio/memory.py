@@ -1,4 +1,4 @@
-"""Give memory back to the system that connections do not need any more, and not more often than that. Rank 5.
+"""Give memory back to the system that connections do not need any more, but not with every read. Rank 5.
 
 glibc keeps what is freed below anything still in use, so a server whose thousand connections fall idle would stay as
 large as it was when all of them were busy. ``malloc_trim`` gives those pages back.
