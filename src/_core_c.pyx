@@ -104,6 +104,18 @@ cdef Py_ssize_t MOST_LENGTHS = MAX_LENGTHS
 cdef PyObject *spare = NULL
 
 
+# Outside of critical sections, within which Cython warns of methods of Python objects.
+
+
+cdef bytes joined(list output):
+    return b"".join(output)
+
+
+cdef int empty(list items) except -1:
+    items.clear()
+    return 0
+
+
 cdef int keep_spare(list output) except -1:
     global spare
     cdef Py_ssize_t last = PyList_GET_SIZE(output) - 1
@@ -336,7 +348,6 @@ The part of a connection that every message passes through: frames to events, me
         self._fragments = nothing
         return message
 
-    @cython.critical_section
     def join_message(self, fragments: Sequence[Message]) -> Message | None:
         """Have the message handed out whole after all.
 
@@ -489,8 +500,8 @@ The part of a connection that every message passes through: frames to events, me
     cdef bytes _take_joined(self):
         cdef bytes data
         self._end_tail()
-        data = <bytes>self._output[0] if PyList_GET_SIZE(self._output) == 1 else b"".join(self._output)
-        self._output.clear()
+        data = <bytes>self._output[0] if PyList_GET_SIZE(self._output) == 1 else joined(self._output)
+        empty(self._output)
         self.bytes_sent += PyBytes_GET_SIZE(data)
         return data
 
@@ -519,8 +530,8 @@ The part of a connection that every message passes through: frames to events, me
         """There is nobody to send anything to."""
         self._tail_size = 0
         Py_CLEAR(self._tail)
-        self._output.clear()
-        self._deferred.clear()
+        empty(self._output)
+        empty(self._deferred)
 
     def _check_message_can_start(self) -> None:
         if self.state is not OPEN:
