@@ -87,24 +87,22 @@ static inline int utf8_is_ascii(const unsigned char *text, size_t length) {
 
 /* Take length bytes; return 0 as soon as they cannot be UTF-8. */
 static inline int utf8_scalar(utf8_state *state, const unsigned char *text, size_t length) {
-    const unsigned char *const end = text + length;
-    while (text < end) {
+    while (length) {
+        size_t taken = 1;
         if (state->missing) {
             if (*text < state->low || *text > state->high)
                 return 0;
             state->low = 0x80;
             state->high = 0xBF;
             state->missing--;
-            text++;
         } else if (*text >= 0x80) {
             if (!utf8_enter(state, *text))
                 return 0;
-            text++;
-        } else if (end - text >= 8 && utf8_is_ascii64(text)) {
-            text += 8;
-        } else {
-            text++;
+        } else if (length >= 8 && utf8_is_ascii64(text)) {
+            taken = 8;
         }
+        text += taken;
+        length -= taken;
     }
     return 1;
 }
@@ -420,7 +418,7 @@ static inline size_t utf8_last_border(const unsigned char *text, size_t length) 
     return length;
 }
 
-/* Take the next length bytes of a text; return 0 as soon as it cannot be UTF-8. */
+/* Take the next length bytes of a text, at NULL if none; return 0 as soon as it cannot be UTF-8. */
 static inline int utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) {
     size_t border;
     for (; state->missing && length; text++, length--)

@@ -488,7 +488,7 @@ int main(int argc, char **argv) {
         if (argc > 2 && strcmp(argv[2], kernel_name) != 0)
             continue;
         found = 1;
-        if (!utf8_take(&state, texts.end, 0, kernel->validate) || !kernel->validate(texts.end, 0))
+        if (!utf8_take(&state, NULL, 0, kernel->validate) || !kernel->validate(texts.end, 0))
             fail("no text is valid text", texts.end, 0, 0, 0);
         validate_sequences(kernel, depth);
         validate_behind_a_cut(kernel, depth);
