@@ -152,10 +152,11 @@ static void validate_sequence(const transcode_kernel *kernel, const unsigned cha
 static void validate_sequences(const transcode_kernel *kernel, size_t depth) {
     static const size_t tails[] = {0, 67, 1};
     for (size_t length = 1; length <= depth; length++) {
-        /* Of the longest there are most: one byte of each class, and fewer surroundings. */
-        const unsigned char *set = length > 2 && length == depth ? CLASSES : EDGES;
+        /* Of long ones there are many: one byte of each class, and fewer surroundings. */
+        const unsigned char *set = length > 3 || (length > 2 && length == depth) ? CLASSES : EDGES;
         const size_t size = set == CLASSES ? COUNT(CLASSES) : COUNT(EDGES);
-        const size_t filler_step = length > 3 ? 3 : 1, tail_count = length > 3 ? 2 : COUNT(tails);
+        const size_t filler_step = length > 3 ? 3 : 1;
+        const size_t tail_count = length > 4 ? 1 : length > 3 ? 2 : COUNT(tails);
         for (size_t filler = 0; filler < COUNT(FILLERS); filler += filler_step)
             for (size_t at = 0; at < offset_count; at++)
                 for (size_t i = 0; i < tail_count; i++) {
@@ -173,13 +174,26 @@ static const char *const CHARACTERS[] = {"\xC2\x80",         "\xDF\xBF",        
                                          "\xED\x9F\xBF",     "\xEE\x80\x80",     "\xEF\xBF\xBF",     "\xF0\x90\x80\x80",
                                          "\xF1\x80\x80\x80", "\xF3\xBF\xBF\xBF", "\xF4\x8F\xBF\xBF"};
 
+/* Each character, and each beginning of one, at the end of texts of each length. */
+static void validate_ends(const transcode_kernel *kernel) {
+    for (size_t filler = 0; filler < COUNT(FILLERS); filler++)
+        for (size_t c = 0; c < COUNT(CHARACTERS); c++)
+            for (size_t length = 1; length <= strlen(CHARACTERS[c]); length++)
+                for (size_t offset = 0; offset < 600; offset++) {
+                    unsigned char *const text = texts.end - offset - length;
+                    fill(text, offset, FILLERS[filler]);
+                    memcpy(text + offset, CHARACTERS[c], length);
+                    validate_sequence(kernel, text, offset, length, 0);
+                }
+}
+
 /* A piece that begins with the end of a character, so that the kernel's blocks begin anywhere in it. */
 static void validate_behind_a_cut(const transcode_kernel *kernel, size_t depth) {
     for (size_t c = 0; c < COUNT(CHARACTERS); c++) {
         const size_t character = strlen(CHARACTERS[c]);
         for (size_t cut = 1; cut < character; cut++)
             for (size_t at = 0; at < offset_count; at++)
-                for (size_t length = 1; length <= (depth > 3 ? 2 : 1) + 1; length++) {
+                for (size_t length = 1; length <= (depth > 3 ? 3 : 2); length++) {
                     const unsigned char *set = length > 1 ? CLASSES : EDGES;
                     const size_t set_size = length > 1 ? COUNT(CLASSES) : COUNT(EDGES);
                     const size_t begin = 70 + character, size = begin + offsets[at] + length;
@@ -491,10 +505,11 @@ int main(int argc, char **argv) {
         if (!utf8_take(&state, NULL, 0, kernel->validate) || !kernel->validate(texts.end, 0))
             fail("no text is valid text", texts.end, 0, 0, 0);
         validate_sequences(kernel, depth);
+        validate_ends(kernel);
         validate_behind_a_cut(kernel, depth);
         validate_cuts(kernel);
         done("validated");
-        decode_sequences(kernel, depth > 2 ? depth - 1 : depth);
+        decode_sequences(kernel, depth > 3 ? 3 : depth > 2 ? 2 : depth);
         decode_characters(kernel);
         done("decoded");
         encode_sequences(kernel, depth);
