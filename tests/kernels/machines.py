@@ -104,7 +104,7 @@ def unpack_python(folder: Path, architecture: str) -> Path:
     return root
 
 
-def test_python(folder: Path, architecture: str) -> str:
+def check_python(folder: Path, architecture: str) -> str:
     """Compile the extension modules for an architecture, and run unit tests in a Python of that."""
     triplet = PYTHONS[architecture]
     folder.mkdir()
@@ -126,7 +126,6 @@ def test_python(folder: Path, architecture: str) -> str:
     emulator = [f"qemu-{triplet.split('-')[0]}-static", "-L", root, python]
     environment = {"WSFRAME_REQUIRE_EXTENSIONS": "1", "PYTHONPATH": f"{ROOT}:{packages}", "PYTHONHOME": f"{root}/usr"}
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--impl=c", "--timeout", "600", "-k", SELECTION]
-
     output = run(*emulator, *pytest, *TESTS, **environment)
     order = run(*emulator, "-c", "import sys; print(sys.byteorder, sys.version)", **environment)
     return f"{architecture}, {order.strip()}: {output.strip().splitlines()[-1]}"
@@ -139,7 +138,7 @@ def main() -> None:
     # Whatever it is asked for, setup.py makes the C files first.
     run(sys.executable, "setup.py", "--quiet", "--version")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(test_python, folder / architecture, architecture) for architecture in PYTHONS]
+        jobs = [pool.submit(check_python, folder / architecture, architecture) for architecture in PYTHONS]
         for machine in SWEEPS:
             jobs.append(pool.submit(sweep, folder, machine, 2, "-O3"))
             options = [*SANITIZED, "-fsanitize=address"] if machine.name == "clang" else SANITIZED
