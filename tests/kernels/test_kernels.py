@@ -82,6 +82,7 @@ def can_sanitize(compiler, tmp_path_factory):
         skip_for_want_of("the C compiler has no sanitizers")
 
 
+@pytest.mark.timeout(300)
 def test_every_kernel_on_short_sequences(twins, compile_sweep):
     checks = sweep(compile_sweep("-O3"), 2)
     check_complete(checks, twins.c.utf8._kernels(), twins.c.masking._kernels(), 7_000_000)
@@ -156,6 +157,7 @@ FAULTS = {
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_sweep_finds(compile_sweep, tmp_path, name):
     file, right, wrong = FAULTS[name]
