@@ -15,7 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,12 +143,10 @@ def main() -> None:
             jobs.append(pool.submit(sweep, folder, machine, 2, "-O3"))
             options = [*SANITIZED, "-fsanitize=address"] if machine.name == "clang" else SANITIZED
             jobs.append(pool.submit(sweep, folder, machine, 1, *options))
-        failures = [failure for failure in (job.exception() for job in jobs) if failure]
-        for job in jobs:
-            if not job.exception():
-                print(job.result())
-    for failure in failures:
-        print(failure, file=sys.stderr)
+        for job in as_completed(jobs):
+            print(job.exception() or job.result(), flush=True)
+    failures = sum(job.exception() is not None for job in jobs)
+    print(f"{len(jobs) - failures} passed, {failures} failed")
     sys.exit(bool(failures))
 
 
