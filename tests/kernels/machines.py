@@ -90,10 +90,13 @@ def unpack_python(folder: Path, architecture: str) -> Path:
     lists, cache, root = (folder / name for name in ("lists", "cache", "root"))
     for path in (lists / "partial", cache / "archives/partial", root):
         path.mkdir(parents=True)
+    # Of no packages; apt's lock is beside it.
+    status = folder / "status"
+    status.touch()
     configuration = folder / "apt.conf"
     configuration.write_text(
         f'APT::Architecture "{architecture}";\nAPT::Architectures "{architecture}";\nAPT::Sandbox::User "";\n'
-        f'Dir::State::Lists "{lists}";\nDir::State::status "/dev/null";\nDir::Cache "{cache}";\n',
+        f'Dir::State::Lists "{lists}";\nDir::State::status "{status}";\nDir::Cache "{cache}";\n',
         encoding="ascii",
     )
     run("apt-get", "-qq", "update", APT_CONFIG=str(configuration))
