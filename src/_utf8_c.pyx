@@ -146,7 +146,7 @@ cdef Py_ssize_t str_utf8_size(object text) except -1:
     else:
         size = transcoder.size4(<const uint32_t *>PyUnicode_DATA(text), length)
     if size == TRANSCODE_SURROGATE:
-        # It raises, and knows how.
+        # Let CPython raise the UnicodeEncodeError.
         PyUnicode_AsUTF8String(text)
     return <Py_ssize_t>size
 
@@ -165,9 +165,15 @@ cdef Py_ssize_t str_write_utf8(object text, unsigned char *target, Py_ssize_t ro
     else:
         size = transcoder.encode4(<const uint32_t *>PyUnicode_DATA(text), length, target, <size_t>room)
     if size == TRANSCODE_SURROGATE:
-        # It raises, and knows how.
+        # Let CPython raise the UnicodeEncodeError.
         PyUnicode_AsUTF8String(text)
     return <Py_ssize_t>size
+
+
+cdef int check_str(object text) except -1:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be str, not {type(text).__name__}")
+    return 0
 
 
 def _decode(data: bytes | bytearray | memoryview) -> str:
@@ -182,7 +188,9 @@ def _decode(data: bytes | bytearray | memoryview) -> str:
 
 def _encode(text: str) -> bytes:
     """Make the UTF-8 of a str: for tests and benchmarks."""
-    cdef Py_ssize_t size = str_utf8_size(text)
+    cdef Py_ssize_t size
+    check_str(text)
+    size = str_utf8_size(text)
     result = PyBytes_FromStringAndSize(NULL, size)
     str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(result), size)
     return result
@@ -190,7 +198,11 @@ def _encode(text: str) -> bytes:
 
 def _encode_at_once(text: str, room: int = 0) -> bytes:
     """Make the UTF-8 of a str without knowing its size, with more room than it needs: for tests."""
-    cdef Py_ssize_t most = 4 * PyUnicode_GET_LENGTH(text) + room
+    cdef Py_ssize_t most
+    check_str(text)
+    if room < 0:
+        raise ValueError("room must not be negative")
+    most = 4 * PyUnicode_GET_LENGTH(text) + <Py_ssize_t>room
     target = PyBytes_FromStringAndSize(NULL, most)
     return target[: str_write_utf8(text, <unsigned char *>PyBytes_AS_STRING(target), most)]
 

@@ -18,6 +18,9 @@
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
 #define MASK_X86_DISPATCH 1
 #include <immintrin.h>
+#ifndef MASK_AVX512
+#define MASK_AVX512 __attribute__((target("avx512f")))
+#endif
 #elif defined(_M_X64)
 #define MASK_SSE2_ALWAYS 1
 #include <emmintrin.h>
@@ -138,7 +141,7 @@ static inline void mask_avx2(unsigned char *dst, const unsigned char *src, size_
     _mm256_storeu_si256((__m256i *)(dst + last), tail);
 }
 
-__attribute__((target("avx512f")))
+MASK_AVX512
 static inline void mask_avx512(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
     const __m512i keys = _mm512_set1_epi32((int)key);
     const size_t last = length - 64;

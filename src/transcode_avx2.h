@@ -68,7 +68,7 @@ static inline uint8_t *transcode_keep1_avx2(uint8_t *out, __m128i points, unsign
         _mm_or_si128(_mm_loadl_epi64((const __m128i *)transcode_table.lanes8[first >> 8]), _mm_set1_epi8(8)));
     const __m128i kept = _mm_shuffle_epi8(points, shuffle);
     _mm_storel_epi64((__m128i *)out, kept);
-    _mm_storeh_pd((double *)(void *)(out + _mm_popcnt_u32(first & 0xFF)), _mm_castsi128_pd(kept));
+    _mm_storel_epi64((__m128i *)(out + _mm_popcnt_u32(first & 0xFF)), _mm_unpackhi_epi64(kept, kept));
     return out + _mm_popcnt_u32(first);
 }
 

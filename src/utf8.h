@@ -6,7 +6,8 @@
  * allows for, and what all three allow for is one. The exception, whether a third or fourth byte of a character is
  * there, is found by comparison with the lead bytes two and three places back.
  *
- * A kernel takes whole characters. The bytes of one that a piece cuts are the state machine's; so is everything short.
+ * A kernel takes a text of whole characters, and refuses one that ends within a character. The bytes of a character
+ * that a piece cuts are the state machine's; so is everything short.
  */
 #ifndef WSFRAME_UTF8_H
 #define WSFRAME_UTF8_H
@@ -18,7 +19,7 @@
 #if (defined(__GNUC__) || defined(__clang__)) && (defined(__x86_64__) || defined(__i386__))
 #define UTF8_X86_DISPATCH 1
 #include <immintrin.h>
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(UTF8_AVX512)
 /* Of AVX-512 what processors since 2019 have: before, its use slowed down all else. */
 #define UTF8_AVX512 __attribute__((target("avx512f,avx512bw,avx512cd,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
 #endif
@@ -40,7 +41,8 @@ typedef struct {
     uint8_t high;
 } utf8_state;
 
-/* Tell whether text is valid. It ends as utf8_last_border() tells: not between a lead byte and what that one wants. */
+/* Check a text of any length, also 0; return 1 if it consists of whole characters, else 0. A text that ends within a
+ * character is refused, whatever is before that character. */
 typedef int (*utf8_kernel)(const unsigned char *text, size_t length);
 
 /* Enter a character by its first byte, 0x80 or above; return 0 if none begins so. */
@@ -85,31 +87,34 @@ static inline int utf8_is_ascii(const unsigned char *text, size_t length) {
 
 /* Take length bytes; return 0 as soon as they cannot be UTF-8. */
 static inline int utf8_scalar(utf8_state *state, const unsigned char *text, size_t length) {
-    const unsigned char *const end = text + length;
-    while (text < end) {
+    while (length) {
+        size_t taken = 1;
         if (state->missing) {
             if (*text < state->low || *text > state->high)
                 return 0;
             state->low = 0x80;
             state->high = 0xBF;
             state->missing--;
-            text++;
         } else if (*text >= 0x80) {
             if (!utf8_enter(state, *text))
                 return 0;
-            text++;
-        } else if (end - text >= 8 && utf8_is_ascii64(text)) {
-            text += 8;
-        } else {
-            text++;
+        } else if (length >= 8 && utf8_is_ascii64(text)) {
+            taken = 8;
         }
+        text += taken;
+        length -= taken;
     }
     return 1;
 }
 
 static inline int utf8_portable(const unsigned char *text, size_t length) {
     utf8_state state = {0, 0, 0};
-    return utf8_scalar(&state, text, length);
+    return utf8_scalar(&state, text, length) && !state.missing;
+}
+
+/* Whether a text, of at least 3 bytes and without another error, ends with a whole character. */
+static inline int utf8_ends_whole(const unsigned char *text, size_t length) {
+    return text[length - 1] < 0xC0 && text[length - 2] < 0xE0 && text[length - 3] < 0xF0;
 }
 
 /* The errors that two neighbouring bytes can show, one bit each. */
@@ -152,7 +157,10 @@ enum {
     UTF8_FOLLOWING | UTF8_SURROGATE | UTF8_TOO_LARGE, \
     UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT, UTF8_TOO_SHORT
 
-/* In each kernel a block may be skipped if it and the block before are ASCII: then no character reaches into it. */
+/* In each kernel a block may be skipped if it and the block before are ASCII: then no character reaches into it.
+ *
+ * A character that the end of the text cuts is an error in the zeros that fill up the last block. If the text fills
+ * that block there are none, and its last bytes are looked at. */
 
 #ifdef UTF8_X86_DISPATCH
 
@@ -209,7 +217,7 @@ static inline int utf8_ssse3(const unsigned char *text, size_t length) {
         if (!utf8_check_ssse3(text + i, &before, &was_ascii))
             return 0;
     if (i == length)
-        return 1;
+        return was_ascii || utf8_ends_whole(text, length);
     memset(last, 0, UTF8_BLOCK);
     memcpy(last, text + i, length - i);
     return utf8_check_ssse3(last, &before, &was_ascii);
@@ -263,7 +271,7 @@ static inline int utf8_avx2(const unsigned char *text, size_t length) {
         if (!utf8_check_avx2(text + i, &before, &was_ascii))
             return 0;
     if (i == length)
-        return 1;
+        return was_ascii || utf8_ends_whole(text, length);
     memset(last, 0, UTF8_BLOCK);
     memcpy(last, text + i, length - i);
     return utf8_check_avx2(last, &before, &was_ascii);
@@ -333,7 +341,7 @@ static inline int utf8_avx512(const unsigned char *text, size_t length) {
         was_ascii = is_ascii;
         before = now;
     }
-    return 1;
+    return i != length || was_ascii || utf8_ends_whole(text, length);
 }
 
 #endif
@@ -387,7 +395,7 @@ static inline int utf8_neon(const unsigned char *text, size_t length) {
         if (!utf8_check_neon(text + i, &before, &was_ascii))
             return 0;
     if (i == length)
-        return 1;
+        return was_ascii || utf8_ends_whole(text, length);
     memset(last, 0, UTF8_BLOCK);
     memcpy(last, text + i, length - i);
     return utf8_check_neon(last, &before, &was_ascii);
@@ -395,7 +403,8 @@ static inline int utf8_neon(const unsigned char *text, size_t length) {
 
 #endif
 
-/* Where the last character begins if length bytes, at least 3, cut it; else length. */
+/* Where the last character begins if length bytes, at least 3, cut it; else length. What is before may end within a
+ * character all the same: a kernel refuses it. */
 static inline size_t utf8_last_border(const unsigned char *text, size_t length) {
     for (size_t back = 1; back <= 3; back++) {
         const unsigned char byte = text[length - back];
@@ -409,7 +418,7 @@ static inline size_t utf8_last_border(const unsigned char *text, size_t length) 
     return length;
 }
 
-/* Take the next length bytes of a text; return 0 as soon as it cannot be UTF-8. */
+/* Take the next length bytes of a text, at NULL if none; return 0 as soon as it cannot be UTF-8. */
 static inline int utf8_take(utf8_state *state, const unsigned char *text, size_t length, utf8_kernel kernel) {
     size_t border;
     for (; state->missing && length; text++, length--)

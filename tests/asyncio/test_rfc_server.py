@@ -537,6 +537,15 @@ async def test_x9_bad_utf8_fails_the_connection(text, cut):
     await fails(1007, (TEXT, text[:cut], ("fin", False)), (0, text[cut:]))
 
 
+@pytest.mark.parametrize("size", [16, 63, 64, 127, 255, 256])
+@pytest.mark.parametrize(
+    ("begun", "rest"), [(b"\xf0\xc2", b"\x80"), (b"\xf4\xdf", b"\xbf"), (b"\xe2\x82\xf0", b"\x90\x80\x80")]
+)
+async def test_x9_a_fragment_must_not_end_in_two_characters(size, begun, rest):
+    """RFC 6455 §8.1: the first of them cannot become valid any more."""
+    await fails(1007, (TEXT, b"x" * size + begun, ("fin", False)), (0, rest))
+
+
 async def test_x9_bad_utf8_fails_before_the_frame_is_complete():
     """RFC 6455 §8.1: as soon as it is certain."""
     header = wire_frame(TEXT, b"", mask=bytes(4), length=1000)

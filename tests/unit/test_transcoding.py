@@ -159,6 +159,18 @@ def test_an_instance_of_a_subclass_is_encoded_like_a_str(utf8):
     assert error(utf8._encode, Text("\ud800")) == error(str.encode, "\ud800")
 
 
+@pytest.mark.parametrize("text", [None, b"text", 5])
+def test_what_is_no_str_is_a_type_error(utf8, text):
+    for encode in (utf8._encode, utf8._encode_at_once):
+        with pytest.raises(TypeError, match=f"text must be str, not {type(text).__name__}"):
+            encode(text)
+
+
+def test_less_room_than_it_needs_is_a_value_error(utf8):
+    with pytest.raises(ValueError, match="room must not be negative"):
+        utf8._encode_at_once("漢" * 100, -1)
+
+
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_text_in_a_buffer(utf8, each_transcoder, kind):
     text = "né漢😀" * 40
