@@ -1,4 +1,4 @@
-"""The extension modules and the two switches; everything else is in pyproject.toml."""
+"""The extension modules and the switches; everything else is in pyproject.toml."""
 
 import glob
 import os
@@ -14,9 +14,14 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 # By path: importing the package would need what is about to be built.
 read_switches = runpy.run_path(os.path.join(ROOT, "wsframe", "_switches.py"))["read_switches"]
 NO_EXTENSIONS, REQUIRE_EXTENSIONS = read_switches()
-LINETRACE = os.environ.get("WSFRAME_LINETRACE", "0")
-if LINETRACE not in ("0", "1"):
-    raise ValueError(f"WSFRAME_LINETRACE must be 0 or 1, not {LINETRACE!r}")
+# For developers: lines for coverage.py; the sanitizers of gcc and clang.
+LINETRACE, SANITIZE = (os.environ.get(f"WSFRAME_{name}", "0") for name in ("LINETRACE", "SANITIZE"))
+for name, value in (("LINETRACE", LINETRACE), ("SANITIZE", SANITIZE)):
+    if value not in ("0", "1"):
+        raise ValueError(f"WSFRAME_{name} must be 0 or 1, not {value!r}")
+# Undefined behaviour ends the process too. Above -O1, code that a sanitizer would have caught may be gone before it.
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-O1", "-g", "-fno-omit-frame-pointer", "-UNDEBUG", *SANITIZERS]
 HEADERS = glob.glob("src/**/*.h", recursive=True)
 
 
@@ -46,7 +51,8 @@ class BuildExtensions(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type != "msvc":
             for ext in self.extensions:
-                ext.extra_compile_args = ["-O3"]
+                ext.extra_compile_args = SANITIZED if SANITIZE == "1" else ["-O3"]
+                ext.extra_link_args = SANITIZERS if SANITIZE == "1" else []
         super().build_extensions()
 
 

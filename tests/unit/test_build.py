@@ -130,3 +130,13 @@ def test_bad_switches_stop_an_import_and_a_build(arguments, name):
     result = run(*arguments, **{name: "yes"})
     assert result.returncode != 0
     assert f"ValueError: WSFRAME_{name} must be 0 or 1, not 'yes'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["LINETRACE", "SANITIZE"])
+def test_bad_switches_of_developers_stop_a_build(name):
+    pytest.importorskip("setuptools")
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("needs the source tree")
+    result = run("setup.py", "--version", **{name: "yes"})
+    assert result.returncode != 0
+    assert f"ValueError: WSFRAME_{name} must be 0 or 1, not 'yes'" in result.stderr
