@@ -319,16 +319,20 @@ async def connect_pair(
     connecting.server = server
     connecting.clock = clock = Clock()
     client = await connecting
-    pair = Pair(client, await opened, clock)
     try:
-        yield pair
+        pair = Pair(client, await opened, clock)
+        try:
+            yield pair
+        finally:
+            for connection in (pair.client, pair.server):
+                connection.transport.resume_reading()
+            closing = asyncio.ensure_future(asyncio.gather(pair.client.close(), pair.server.close()))
+            while not closing.done():
+                # Nothing here takes time of its own but what the clock counts.
+                await clock.advance(1)
+            await closing
+            server.close()
+            await server.wait_closed()
     finally:
-        for connection in (pair.client, pair.server):
-            connection.transport.resume_reading()
-        closing = asyncio.ensure_future(asyncio.gather(pair.client.close(), pair.server.close()))
-        while not closing.done():
-            # Nothing here takes time of its own but what the clock counts.
-            await clock.advance(1)
-        await closing
-        server.close()
-        await server.wait_closed()
+        # Where that was cancelled, the clock stands still.
+        client.transport.abort()
