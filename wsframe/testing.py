@@ -138,6 +138,9 @@ class MemoryTransport(asyncio.Transport):
             self._put(bytes(data))
 
     def _put(self, data: bytes | None) -> None:
+        if self.peer._lost:
+            # Nobody will ever read it.
+            return
         self._written.append(data)
         self._size += len(data or b"")
         self.peer._deliver_soon()
@@ -239,6 +242,10 @@ class MemoryTransport(asyncio.Transport):
         if not self._lost:
             self._lost = True
             self._loop.call_soon(self._protocol.connection_lost, None)
+            # What the other end has written, nobody will ever read.
+            self.peer._written.clear()
+            self.peer._size = 0
+            self.peer._read_by_peer()
 
 
 @dataclasses.dataclass
@@ -310,7 +317,8 @@ async def connect_pair(
     opened: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
     def handler(websocket: ServerConnection) -> Awaitable[None]:
-        opened.set_result(websocket)
+        if not opened.cancelled():
+            opened.set_result(websocket)
         return websocket.wait_closed()
 
     server = serve(handler, **{**options, **(server_options or {})})

@@ -513,8 +513,9 @@ class Connection:
                     self._emit()
                 self._expect_end(deadline)
         except TimeoutError:
-            return self._wire.cut()
-        return self._await_end()
+            self._wire.cut()
+            return
+        self._await_end()
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the connection is closed, TCP and all.
@@ -526,7 +527,7 @@ class Connection:
             Whether it is.
         """
         self._check_reader()
-        return self._wait_for_end(timeout)
+        return self._wait_for_end(Deadline(timeout))
 
     def _fail(self, code: CloseCode, reason: str, exc: BaseException | None = None) -> None:
         """Give the connection up, without waiting for its end."""
@@ -563,16 +564,14 @@ class Connection:
             return
         if self._taken_over and not self._ended:
             self._run()
-        left = deadline.timeout(raise_if_elapsed=False)
-        if not self._wait_for_end(None if left is None else max(0.0, left)):
+        if not self._wait_for_end(deadline):
             self._close_timed_out()
-            if not self._wait_for_end(CUT_GRACE_S):
+            if not self._wait_for_end(Deadline(CUT_GRACE_S)):
                 # The thread that reads is stuck, in a handler of logging, say. For others, this is the end.
                 with contextlib.suppress(TimeoutError), holding(self._lock, Deadline(CUT_GRACE_S)):
                     self._finish(None)
 
-    def _wait_for_end(self, timeout: float | None) -> bool:
-        deadline = Deadline(timeout)
+    def _wait_for_end(self, deadline: Deadline) -> bool:
         with self._end_reached:
             while not self._ended:
                 left = deadline.timeout(raise_if_elapsed=False)
