@@ -110,6 +110,8 @@ async def test_connect_over_tls(server_tls, client_tls):
         assert await cancel_at_each_step(prepare) > 5
 
 
+# What start_tls() of Python 3.10 has made when it is cancelled warns, though its connection is gone.
+@pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_connect_through_a_proxy(scheme, server_tls, client_tls):
     script = HTTPProxy() if scheme == "http" else SocksProxy()

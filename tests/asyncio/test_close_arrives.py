@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from support import BINARY, CLOSE, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
 
-from wsframe import ConnectionClosedError, WebSocketProtocol, connect, serve
+from wsframe import ConnectionClosedError, State, WebSocketProtocol, connect, serve
 
 HERE = "127.0.0.1"
 SIZE = 20_000_000
@@ -58,8 +58,9 @@ async def test_server_with_callbacks_refuses_by_the_header(options):
     server = await asyncio.get_running_loop().create_server(create, HERE, 0, **options["server"])
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(server.close)
-        peer = await stack.enter_async_context(dial_open(server, **options["peer"]))
-        await send_everything_first(peer)
+        async with dial_open(server, **options["peer"]) as peer:
+            await send_everything_first(peer)
+        await until(lambda: made[0].state is State.CLOSED)
 
 
 async def test_client_refuses_by_the_header(options, scheme):

@@ -50,9 +50,8 @@ class Wire:
         self.written = 0
         self.is_cut = False
         self._layers: list[TLSLayer] = []
-        # Whether the end of the stream is queued, and whether it is written.
+        # Whether the end of the stream is queued.
         self._ending = False
-        self._ended = False
         self._output: collections.deque[bytes | memoryview] = collections.deque()
         self.renew_locks()
 
@@ -250,18 +249,11 @@ class Wire:
                     self._queue(b"")
         if not self.flush():
             return False
-        with self._lock, contextlib.suppress(OSError):
-            if not self._ended:
-                self._ended = True
-                self._end_stream()
+        with contextlib.suppress(OSError):
+            # Not the method of ssl.SSLSocket. With TLS that the application has made, this is all that there is: its
+            # unwrap() takes what still comes for a failure, and WebSocket has a closing handshake of its own.
+            socket.socket.shutdown(self.sock, socket.SHUT_WR)
         return True
-
-    def _end_stream(self) -> None:
-        if isinstance(self.sock, ssl.SSLSocket):
-            with contextlib.suppress(ssl.SSLError):
-                # It sends the alert, and waits for the peer's in vain.
-                self.sock.unwrap()
-        socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
     def cut(self) -> None:
         """End the connection at once; who waits for it or writes to it is told."""
