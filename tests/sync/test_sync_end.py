@@ -247,6 +247,16 @@ def test_nobody_waits_where_the_interpreter_is_exiting(unread, monkeypatch):
         connection.send(b"x" * SIZE)
 
 
+def test_stream_that_was_begun_before_the_interpreter_exits(unread, monkeypatch):
+    connection, _ = unread
+    connection._receive(wire_frame(TEXT, b"a", fin=False))
+    fragments = connection.recv_streaming()
+    assert next(fragments) == "a"
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    with pytest.raises(RuntimeError, match="cannot receive while the interpreter is exiting"):
+        next(fragments)
+
+
 def test_leaving_a_connection_to_the_parent(unread):
     connection, peer = unread
     event = threading.Event()
@@ -268,7 +278,7 @@ def test_leaving_a_connection_to_the_parent(unread):
 
 def test_all_connections_are_left_to_the_parent(unread, monkeypatch):
     connection, _ = unread
-    monkeypatch.setattr(utils, "_left", [connection])
+    monkeypatch.setattr(utils, "_left", {1: connection})
     utils._leave_all()
     assert connection.state is State.CLOSED
 

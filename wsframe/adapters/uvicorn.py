@@ -385,7 +385,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         # Otherwise, the closing handshake is under way.
         if self.close_timer is None and self._abort_timer is None:
             self._flush()
-            self.transport.close()
+            # After a violation, the flush has begun an end that waits for the client's.
+            if self._abort_timer is None:
+                self.transport.close()
 
     async def receive(self) -> dict[str, Any]:
         """Return the next ASGI event, when there is one."""

@@ -278,6 +278,7 @@ class Connection:
         try:
             while not reader.done:
                 if message is None:
+                    self._check_reader()
                     with self._changed:
                         message = self._next_message(None)
                 for fragment in reader.read(message):

@@ -124,16 +124,17 @@ class Left(Protocol):
         ...
 
 
-_left: weakref.WeakSet[Left] = weakref.WeakSet()
+# By identity: subclasses may compare as they like.
+_left: weakref.WeakValueDictionary[int, Left] = weakref.WeakValueDictionary()
 
 
 def leave_at_fork(left: Left) -> None:
     """Leave something to the parent whenever a process is forked off, as long as it lives."""
-    _left.add(left)
+    _left[id(left)] = left
 
 
 def _leave_all() -> None:
-    for left in list(_left):
+    for left in list(_left.values()):
         left.leave_to_parent()
 
 
