@@ -317,8 +317,7 @@ async def connect_pair(
     opened: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
     def handler(websocket: ServerConnection) -> Awaitable[None]:
-        if not opened.cancelled():
-            opened.set_result(websocket)
+        opened.set_result(websocket)
         return websocket.wait_closed()
 
     server = serve(handler, **{**options, **(server_options or {})})

@@ -388,13 +388,7 @@ class Server:
 
     async def _start(self) -> Self:
         if self.server is None:
-            try:
-                self.server = await self._listen(self.new_connection)  # type: ignore[assignment]
-            except BaseException:
-                # Clients may have been accepted before it was cancelled.
-                for connection in list(self._attached):
-                    connection.transport.abort()
-                raise
+            self.server = await self._listen(self.new_connection)  # type: ignore[assignment]
             if self.is_serving():
                 for sock in self.sockets:
                     self.logger.info("server listening on %s", _socket_name(sock))
