@@ -243,6 +243,17 @@ async def test_violation_under_tls(server_tls, client_tls, certificate):
     assert app.events[-1]["code"] == 1002
 
 
+async def test_transport_that_is_closing_does_not_read_again():
+    app = App(echo)
+    async with running(app) as server, dial_open(server):
+        (protocol,) = server.protocols
+        protocol._pause_reading()
+        protocol.transport.abort()
+        protocol._resume_reading()
+        assert not protocol.transport.is_reading()
+        await soon(app.done.wait())
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 async def test_close_frame_reaches_a_client_that_sends_everything_first(secure, client_tls, certificate):
     """RFC 6455 §7.1.7: what is refused by its header is read all the same."""
