@@ -26,6 +26,7 @@ RANKS = {
         "asyncio",
         "asyncio.keepalive",
         "asyncio.tls",
+        "asyncio.timeouts",
         "asyncio.memory",
         "asyncio._stream_py",
         "asyncio._stream_c",

@@ -138,6 +138,9 @@ class MemoryTransport(asyncio.Transport):
             self._put(bytes(data))
 
     def _put(self, data: bytes | None) -> None:
+        if self.peer._lost:
+            # Nobody will ever read it.
+            return
         self._written.append(data)
         self._size += len(data or b"")
         self.peer._deliver_soon()
@@ -239,6 +242,10 @@ class MemoryTransport(asyncio.Transport):
         if not self._lost:
             self._lost = True
             self._loop.call_soon(self._protocol.connection_lost, None)
+            # What the other end has written, nobody will ever read.
+            self.peer._written.clear()
+            self.peer._size = 0
+            self.peer._read_by_peer()
 
 
 @dataclasses.dataclass
@@ -319,16 +326,20 @@ async def connect_pair(
     connecting.server = server
     connecting.clock = clock = Clock()
     client = await connecting
-    pair = Pair(client, await opened, clock)
     try:
-        yield pair
+        pair = Pair(client, await opened, clock)
+        try:
+            yield pair
+        finally:
+            for connection in (pair.client, pair.server):
+                connection.transport.resume_reading()
+            closing = asyncio.ensure_future(asyncio.gather(pair.client.close(), pair.server.close()))
+            while not closing.done():
+                # Nothing here takes time of its own but what the clock counts.
+                await clock.advance(1)
+            await closing
+            server.close()
+            await server.wait_closed()
     finally:
-        for connection in (pair.client, pair.server):
-            connection.transport.resume_reading()
-        closing = asyncio.ensure_future(asyncio.gather(pair.client.close(), pair.server.close()))
-        while not closing.done():
-            # Nothing here takes time of its own but what the clock counts.
-            await clock.advance(1)
-        await closing
-        server.close()
-        await server.wait_closed()
+        # Where that was cancelled, the clock stands still.
+        client.transport.abort()

@@ -7,7 +7,21 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial, dial_open, request, soon, until, uri_of
+from support import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    dial,
+    dial_open,
+    request,
+    soon,
+    until,
+    uri_of,
+    wire_frame,
+)
 from uvicorn import Config, Server
 
 import wsframe
@@ -227,6 +241,29 @@ async def test_violation_under_tls(server_tls, client_tls, certificate):
             await peer.expect_failure(1002)
     assert app.scopes[0]["scheme"] == "wss"
     assert app.events[-1]["code"] == 1002
+
+
+async def test_transport_that_is_closing_does_not_read_again():
+    app = App(echo)
+    async with running(app) as server, dial_open(server):
+        (protocol,) = server.protocols
+        protocol._pause_reading()
+        protocol.transport.abort()
+        protocol._resume_reading()
+        assert not protocol.transport.is_reading()
+        await soon(app.done.wait())
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_close_frame_reaches_a_client_that_sends_everything_first(secure, client_tls, certificate):
+    """RFC 6455 §7.1.7: what is refused by its header is read all the same."""
+    size = 20_000_000
+    options = {"ssl_certfile": certificate.cert, "ssl_keyfile": certificate.key} if secure else {}
+    async with running(App(echo), **options) as server:
+        options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
+        async with dial_open(server, **options) as peer:
+            await soon(peer.send(wire_frame(BINARY, length=size, mask=bytes(4)) + bytes(size)))
+            await peer.expect_failure(1009)
 
 
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])

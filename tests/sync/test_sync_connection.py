@@ -507,8 +507,9 @@ def test_pongs_do_not_pile_up_while_the_peer_does_not_read():
 
 
 def test_keepalive_pings_measure_the_latency():
-    with linked(ping_interval=0.01) as (client, _):
+    with linked(ping_interval=None) as (client, _):
         assert client.latency == 0
+    with linked(ping_interval=0.01) as (client, _):
         until(lambda: client.latency)
         until(lambda: client._pinged_at is None)
 

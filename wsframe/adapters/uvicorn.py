@@ -52,6 +52,7 @@ from wsframe import (
 )
 from wsframe.asyncio.keepalive import Keepalive
 from wsframe.asyncio.queue import Waiter
+from wsframe.asyncio.tls import end_writing
 
 __all__ = ["WebSocketProtocol", "replacements"]
 
@@ -384,7 +385,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         # Otherwise, the closing handshake is under way.
         if self.close_timer is None and self._abort_timer is None:
             self._flush()
-            self.transport.close()
+            # After a violation, the flush has begun an end that waits for the client's.
+            if self._abort_timer is None:
+                self.transport.close()
 
     async def receive(self) -> dict[str, Any]:
         """Return the next ASGI event, when there is one."""
@@ -567,18 +570,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def _end(self) -> None:
         """End the TCP connection: both sides have closed, or the client has broken the protocol."""
         self._stop_timers()
-        if self._abort_timer is None:
+        begun = self._abort_timer is not None
+        if not begun:
             self._abort_timer = self.loop.call_later(ABORT_TIMEOUT_S, self._abort)
-        if self._connection.failed and self.transport.can_write_eof():
-            # Closing the socket would make the kernel answer what the client still sends with a reset, which may
-            # destroy our Close frame before the client has read it.
-            self._resume_reading()
-            try:
-                self.transport.write_eof()
-            except (OSError, RuntimeError):
-                self.transport.abort()
-        else:
+        if not self._connection.failed:
             self.transport.close()
+        elif not begun and not self.transport.is_closing():
+            # What the client still sends is read and dropped, until it ends its stream too, or time is up.
+            self._resume_reading()
+            end_writing(self.transport)
 
     def _close_timed_out(self) -> None:
         self.close_timer = None

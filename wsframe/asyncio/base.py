@@ -10,6 +10,7 @@ from typing import Any, cast
 from wsframe.asyncio.keepalive import Clock, Keepalive, Timer
 from wsframe.asyncio.memory import connection_closed, trim_soon
 from wsframe.asyncio.stream import Stream
+from wsframe.asyncio.tls import end_writing
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import CloseReceived, Event, Failed, PingReceived, PongReceived
 from wsframe.frame_log import describe_frame
@@ -34,6 +35,7 @@ SLOTS = (
     "_pongs_received",
     "_timer",
     "_write_low",
+    "_writing_ended",
     "close_timeout",
     "latency",
     "logger",
@@ -101,6 +103,8 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.response: Response | None = None
         self.latency = 0.0
         self._write_low = write_low
+        # Whether the peer has been sent the end of the stream.
+        self._writing_ended = False
         # Limits the opening handshake, then the answers before a failure, then the closing handshake.
         self._timer: Timer | None = None
         self._keepalive: Keepalive | None = None
@@ -405,19 +409,11 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
     def _shut_down_writing(self) -> None:
         """Send the end of the stream, and let the peer read what was sent before it.
 
-        Closing the socket at once would make the kernel answer the peer's next segment with a reset, which
-        may destroy what the peer has not read yet. TLS has a closing handshake of its own for that.
+        Until the peer ends its stream too, or time is up, what it sends is read and dropped.
         """
-        if self.transport.is_closing():
-            return
-        if self.transport.can_write_eof():
-            try:
-                self.transport.write_eof()
-            except (OSError, RuntimeError):
-                # The peer has reset the connection, and its end has not been reported yet. uvloop raises RuntimeError.
-                self.transport.abort()
-        else:
-            self.transport.close()
+        if not self._writing_ended and not self.transport.is_closing():
+            self._writing_ended = True
+            end_writing(self.transport)
 
     def _set_timer(self, delay: float | None, callback: Any = None) -> None:
         if self._timer is not None:

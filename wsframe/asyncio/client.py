@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
+from wsframe.asyncio.timeouts import within
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.client import (
     MAX_REDIRECTS,
@@ -410,7 +411,7 @@ class connect:  # noqa: N801 - used like a function
         """
         self._attempt = None
         try:
-            return await asyncio.wait_for(self._connect(), self.open_timeout)
+            return await within(self.open_timeout, self._connect(), _abort)
         except (asyncio.TimeoutError, TimeoutError) as exc:
             raise self._out_of_time() from exc
 
@@ -494,6 +495,10 @@ class connect:  # noqa: N801 - used like a function
             raise exc
         if error is not None:
             raise error from exc
+
+
+def _abort(connection: ClientConnection) -> None:
+    connection.transport.abort()
 
 
 def _check_tls(uri: WebSocketURI, ssl_option: Any) -> None:

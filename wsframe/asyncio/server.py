@@ -553,10 +553,19 @@ def serve(
 
     async def listen(factory: Callable[[], ServerConnection]) -> asyncio.AbstractServer:
         loop = asyncio.get_running_loop()
-        options = dict(kwargs)
+        options = {**kwargs, "start_serving": False}
         if options.pop("unix", False):
-            return await loop.create_unix_server(factory, **options)
-        return await loop.create_server(factory, host, port, **options)
+            server = await loop.create_unix_server(factory, **options)
+        else:
+            server = await loop.create_server(factory, host, port, **options)
+        if kwargs.get("start_serving", True):
+            # Not by create_server, which leaves an open socket when it is cancelled while it waits for this.
+            try:
+                await server.start_serving()
+            except BaseException:
+                server.close()
+                raise
+        return server
 
     def new_connection(server: Server) -> ServerConnection:
         return (create_connection or ServerConnection)(

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Literal, TextIO
 
 import wsframe.asyncio.client
 from wsframe.asyncio.client import ClientConnection
+from wsframe.asyncio.timeouts import within
 from wsframe.cli.common import (
     CommandError,
     add_compression_option,
@@ -360,10 +361,10 @@ class Session:
                 await asyncio.sleep(interval)
 
     async def _wait_for_answers(self) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
             while self._received < self._sent:
                 self._arrival.clear()
-                await asyncio.wait_for(self._arrival.wait(), self._wait)
+                await within(self._wait, self._arrival.wait())
 
 
 async def _wait(event: asyncio.Event) -> None:

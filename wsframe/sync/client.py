@@ -43,7 +43,7 @@ from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S,
 from wsframe.proxy import get_proxy, parse_proxy
 from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
-from wsframe.sync.utils import Deadline
+from wsframe.sync.utils import Deadline, connect_tcp
 from wsframe.sync.wire import Wire
 from wsframe.typing import LoggerLike
 from wsframe.uri import WebSocketURI, parse_uri
@@ -260,9 +260,8 @@ class reconnect:  # noqa: N801 - used like a function
         proxy = get_proxy(self.ws_uri) if self.proxy is True else self.proxy
         if proxy:
             return self._open_through(proxy, kwargs, deadline)
-        kwargs.setdefault("address", (self.ws_uri.host, self.ws_uri.port))
-        kwargs.setdefault("timeout", deadline.timeout())
-        return Wire(socket.create_connection(**kwargs))
+        address = kwargs.pop("address", (self.ws_uri.host, self.ws_uri.port))
+        return Wire(connect_tcp(address, deadline, **kwargs))
 
     def _open_through(self, address: str, kwargs: dict[str, Any], deadline: Deadline) -> Wire:
         proxy = parse_proxy(address)

@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import socket
-import ssl
+import sys
 import threading
 import time
 import uuid
@@ -29,7 +29,8 @@ from wsframe.fragments import FragmentReader, give_back
 from wsframe.http11 import Request, Response
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
 from wsframe.prepared import PreparedMessage
-from wsframe.sync.utils import Deadline
+from wsframe.sync.tls import TLSSocket
+from wsframe.sync.utils import Deadline, control_payload, holding, is_held, leave_at_fork
 from wsframe.sync.wire import Wire
 from wsframe.typing import LoggerLike
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
 __all__ = ["Connection"]
+
+CUT_GRACE_S = 0.5
+"""Seconds for the thread that reads to see that the connection was cut, when it has no reason to take any time."""
 
 
 class Connection:
@@ -95,9 +99,10 @@ class Connection:
         self._queue_low = high // 4 if low is None and high is not None else low
         self._queue: collections.deque[Message] = collections.deque()
         # Guards all that follows, the protocol and the queue; nobody waits for the network while holding it.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Somebody may receive, or read, or has nothing more to expect.
         self._changed = threading.Condition(self._lock)
+        self._end_reached = threading.Condition()
         self._receiving = False
         self._paused = False
         # Whether a fragmented message is being sent, which no other message may interrupt.
@@ -114,7 +119,10 @@ class Connection:
         self._backlog_at_ping = 0
         # Why TCP ended, to be the cause of ConnectionClosed.
         self._lost_exc: BaseException | None = None
-        self._ended = threading.Event()
+        self._ended = False
+        # Whether the thread that reads has been stopped for good, so that others read in its place.
+        self._taken_over = False
+        leave_at_fork(self)
         # A daemon, so that a connection that nobody closes does not keep the interpreter from exiting.
         self.recv_events_thread = threading.Thread(target=self._run, name=f"wsframe-{self.id}", daemon=True)
         if protocol.state is State.OPEN:
@@ -138,7 +146,7 @@ class Connection:
     def socket(self) -> Any:
         """The socket; with TLS, something that has the attributes of both the socket and ``ssl.SSLObject``."""
         ssl_object = self._wire.ssl_object
-        return self._wire.sock if ssl_object is None else _TLSSocket(self._wire.sock, ssl_object)
+        return self._wire.sock if ssl_object is None else TLSSocket(self._wire.sock, ssl_object)
 
     @property
     def local_address(self) -> Any:
@@ -218,6 +226,7 @@ class Connection:
                 because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
         """
+        self._check_reader()
         with self._changed:
             self._start_receiving("recv")
             try:
@@ -260,6 +269,7 @@ class Connection:
                 because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
         """
+        self._check_reader()
         with self._changed:
             self._start_receiving("recv_streaming")
             message = None if self._queue else self.protocol.stream_message()
@@ -268,6 +278,7 @@ class Connection:
         try:
             while not reader.done:
                 if message is None:
+                    self._check_reader()
                     with self._changed:
                         message = self._next_message(None)
                 for fragment in reader.read(message):
@@ -301,6 +312,8 @@ class Connection:
             left = deadline.timeout(raise_if_elapsed=False)
             if left is not None and left <= 0:
                 raise TimeoutError(f"timed out in {timeout or 0:.1f}s")
+            if self._taken_over:
+                raise RuntimeError("cannot receive while the interpreter is exiting")
             self._changed.wait(left)
         message = self._queue.popleft()
         if self._paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
@@ -417,7 +430,7 @@ class Connection:
             ConcurrencyError: If a ping with the same data is not answered yet.
             ProtocolError: If there are more bytes.
         """
-        payload = None if data is None else _control_payload(data)
+        payload = None if data is None else control_payload(data)
         event = threading.Event()
 
         def put() -> None:
@@ -438,11 +451,12 @@ class Connection:
             ConnectionClosed: When the connection is closed.
             ProtocolError: If there are more bytes.
         """
-        payload = _control_payload(data)
+        payload = control_payload(data)
         self._send(lambda: self.protocol.send_pong(payload))
 
     def _send(self, put: Callable[[], None]) -> None:
         """Send what ``put`` gives the protocol, and wait until it is written."""
+        self._check_reader()
         target = None
         with self._lock:
             if self.protocol.state is State.OPEN:
@@ -450,7 +464,8 @@ class Connection:
                 target = self._emit()
         if target is not None:
             try:
-                self._wire.write(target, Deadline(None))
+                # While the interpreter is exiting, there is no keepalive that would find out that the peer is gone.
+                self._wire.write(target, Deadline(self.close_timeout if self._taken_over else None))
             except OSError as exc:
                 self._lose(exc)
             else:
@@ -472,7 +487,8 @@ class Connection:
     def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Perform the closing handshake, and wait until the TCP connection is closed.
 
-        Does nothing but wait if the connection is closing or closed.
+        Does nothing but wait if the connection is closing or closed. After ``close_timeout``, TCP is cut; at once where
+        a signal handler or a finalizer has interrupted another call in the middle of something.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
@@ -481,13 +497,25 @@ class Connection:
         Raises:
             ProtocolError: If code or reason cannot be sent.
         """
-        with self._lock:
-            if self.protocol.state is State.OPEN:
-                if self._sending_fragments:
-                    self.protocol.fail(CloseCode.INTERNAL_ERROR, "close during fragmented message")
-                else:
-                    self.protocol.send_close(code, reason)
-                self._emit()
+        if is_held(self._lock, *self._wire.locks):
+            self._wire.cut()
+            return
+        self._take_over_if_exiting()
+        deadline = Deadline(self.close_timeout)
+        try:
+            with holding(self._lock, deadline):
+                if self.protocol.state is State.CONNECTING:
+                    self._end(None)
+                elif self.protocol.state is State.OPEN:
+                    if self._sending_fragments:
+                        self.protocol.fail(CloseCode.INTERNAL_ERROR, "close during fragmented message")
+                    else:
+                        self.protocol.send_close(code, reason)
+                    self._emit()
+                self._expect_end(deadline)
+        except TimeoutError:
+            self._wire.cut()
+            return
         self._await_end()
 
     def wait_closed(self, timeout: float | None = None) -> bool:
@@ -499,11 +527,8 @@ class Connection:
         Returns:
             Whether it is.
         """
-        if not self._ended.wait(timeout):
-            return False
-        if self.recv_events_thread.is_alive():
-            self.recv_events_thread.join()
-        return True
+        self._check_reader()
+        return self._wait_for_end(Deadline(timeout))
 
     def _fail(self, code: CloseCode, reason: str, exc: BaseException | None = None) -> None:
         """Give the connection up, without waiting for its end."""
@@ -516,33 +541,82 @@ class Connection:
         with contextlib.suppress(OSError):
             self._wire.flush()
 
-    def _expect_end(self) -> None:
+    def _expect_end(self, deadline: Deadline | None = None) -> None:
         """Let no more than ``close_timeout`` pass from now on; the lock is held."""
         if self._close_deadline is None:
-            self._close_deadline = Deadline(self.close_timeout)
+            self._close_deadline = deadline or Deadline(self.close_timeout)
             # A Close frame may be behind what nobody receives.
             self._resume()
 
     def _await_end(self) -> None:
         """Wait until the connection is closed, and cut it if that takes too long."""
-        with self._lock:
-            self._expect_end()
-            deadline = self._close_deadline
-        assert deadline is not None
+        deadline = self._close_deadline or Deadline(self.close_timeout)
         try:
-            self._wire.write(self._wire.queued, deadline)
+            with holding(self._lock, deadline):
+                self._expect_end(deadline)
+            if not self._ended:
+                self._wire.write(self._wire.queued, deadline)
         except TimeoutError:
             pass
         except OSError as exc:
-            self._lose(exc)
-        left = deadline.timeout(raise_if_elapsed=False)
-        if not self.wait_closed(None if left is None else max(0.0, left)):
+            self._lost_exc = self._lost_exc or exc
+        if threading.current_thread() is self.recv_events_thread:
+            # It reads on when this, a finalizer or a handler of logging, returns.
+            return
+        if self._taken_over and not self._ended:
+            self._run()
+        if not self._wait_for_end(deadline):
             self._close_timed_out()
-            self.wait_closed()
+            if not self._wait_for_end(Deadline(CUT_GRACE_S)):
+                # The thread that reads is stuck, in a handler of logging, say. For others, this is the end.
+                with contextlib.suppress(TimeoutError), holding(self._lock, Deadline(CUT_GRACE_S)):
+                    self._finish(None)
+
+    def _wait_for_end(self, deadline: Deadline) -> bool:
+        with self._end_reached:
+            while not self._ended:
+                left = deadline.timeout(raise_if_elapsed=False)
+                if self._taken_over or (left is not None and left <= 0):
+                    return False
+                self._end_reached.wait(left)
+        thread = self.recv_events_thread
+        if thread.is_alive() and thread is not threading.current_thread() and not sys.is_finalizing():
+            # It has nothing left to do.
+            thread.join(CUT_GRACE_S)
+        return True
 
     def _close_timed_out(self) -> None:
-        self._lose(TimeoutError("timed out while closing connection"))
+        self._lost_exc = self._lost_exc or TimeoutError("timed out while closing connection")
         self._wire.cut()
+
+    # Where the thread that reads does not help
+
+    def _check_reader(self) -> None:
+        """Refuse to wait for what this very thread holds up."""
+        if is_held(self._lock, *self._wire.locks):
+            raise ConcurrencyError("called by a signal handler or a finalizer in the middle of another call")
+        self._take_over_if_exiting()
+
+    def _take_over_if_exiting(self) -> None:
+        """At the interpreter's exit, other threads have stopped for good, with whatever they hold."""
+        if sys.is_finalizing() and not self._taken_over and not self._ended:
+            self._taken_over = True
+            self._renew_locks()
+
+    def _renew_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._end_reached = threading.Condition()
+        self._wire.renew_locks()
+
+    def leave_to_parent(self) -> None:
+        """In a process that was forked off, have nothing to do with a connection whose thread runs in the parent."""
+        self._renew_locks()
+        self._wire.leave()
+        if not self._ended:
+            self._queue.clear()
+            self._finish(RuntimeError("the connection belongs to the process that was forked"))
+            self._ended = True
 
     # The thread that reads
 
@@ -615,10 +689,7 @@ class Connection:
             return self._flush()
         # RFC 6455 §7.1.1, §7.1.7: a server ends TCP, and so does who gives the connection up.
         if protocol.failed or (protocol.role is Role.SERVER and protocol.close_expected()):
-            if self._wire.has_tls:
-                self._wire.cut()
-            else:
-                self._wire.end_writing()
+            return self._wire.end_writing()
         return True
 
     def _resume(self) -> None:
@@ -627,6 +698,16 @@ class Connection:
 
     def _end(self, exc: BaseException | None) -> None:
         """TCP is gone."""
+        try:
+            self._finish(exc)
+            self._wire.close()
+        finally:
+            with self._end_reached:
+                self._ended = True
+                self._end_reached.notify_all()
+
+    def _finish(self, exc: BaseException | None) -> None:
+        """Have nobody expect anything more."""
         with self._changed:
             self._lost_exc = self._lost_exc or exc
             self.protocol.receive_eof()
@@ -635,8 +716,6 @@ class Connection:
                     event.set()
             self._pings.clear()
             self._changed.notify_all()
-        self._wire.close()
-        self._ended.set()
 
     # Clocks, read by that thread
 
@@ -719,22 +798,3 @@ class Connection:
         assert self.ping_interval is not None
         self._keepalive_at = self._pinged_at + self.ping_interval
         self._pinged_at = None
-
-
-class _TLSSocket:
-    """What both a socket and the TLS on it have to tell."""
-
-    def __init__(self, sock: socket.socket, ssl_object: ssl.SSLObject) -> None:
-        self._sock = sock
-        self._ssl_object = ssl_object
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ssl_object if hasattr(self._ssl_object, name) else self._sock, name)
-
-
-def _control_payload(data: str | Buffer) -> bytes:
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError("data must be str or bytes-like")

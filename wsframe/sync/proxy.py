@@ -12,7 +12,7 @@ from typing import Any
 from wsframe.exceptions import ProxyError
 from wsframe.http11 import USER_AGENT
 from wsframe.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
-from wsframe.sync.utils import Deadline
+from wsframe.sync.utils import Deadline, connect_tcp
 from wsframe.sync.wire import Wire
 from wsframe.uri import WebSocketURI
 
@@ -45,8 +45,7 @@ def connect_http_proxy(
         TimeoutError: If it takes too long.
         ProxyError: If the proxy makes no tunnel.
     """
-    kwargs.setdefault("timeout", deadline.timeout())
-    wire = Wire(socket.create_connection((proxy.host, proxy.port), **kwargs))
+    wire = Wire(connect_tcp((proxy.host, proxy.port), deadline, **kwargs))
     try:
         if proxy.scheme == "https":
             wire.start_tls(context or ssl.create_default_context(), server_hostname or proxy.host, deadline)
@@ -69,14 +68,44 @@ def _ask_for_tunnel(wire: Wire, handshake: ProxyHandshake, deadline: Deadline) -
         handshake.receive_eof()
 
 
-def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, deadline: Deadline, **kwargs: Any) -> socket.socket:
+class _TimedSocket(socket.socket):
+    """A socket whose user knows the time for one call only, where there is a limit for all of them."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self._deadline = deadline
+
+    def recv(self, *args: Any) -> bytes:
+        self.settimeout(self._deadline.timeout())
+        return super().recv(*args)
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(self._deadline.timeout())
+        super().sendall(*args)
+
+
+class _Dialer:
+    """What ``python_socks`` takes for the proxy in front of the proxy."""
+
+    def __init__(self, deadline: Deadline, source_address: tuple[str, int] | None) -> None:
+        self._deadline = deadline
+        self._source_address = source_address
+
+    def connect(self, dest_host: str, dest_port: int, timeout: float | None) -> _TimedSocket:
+        sock = connect_tcp((dest_host, dest_port), self._deadline, source_address=self._source_address)
+        return _TimedSocket(sock, self._deadline)
+
+
+def connect_socks_proxy(
+    proxy: Proxy, uri: WebSocketURI, deadline: Deadline, *, local_addr: tuple[str, int] | None = None
+) -> socket.socket:
     """Connect through a SOCKS proxy.
 
     Args:
         proxy: The proxy.
         uri: Where to connect to.
         deadline: When to give up.
-        kwargs: Passed on to ``python_socks``.
+        local_addr: Where to connect from; None for anywhere.
 
     Raises:
         ImportError: If ``python-socks`` is not installed.
@@ -90,11 +119,10 @@ def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, deadline: Deadline, **k
         raise ImportError(NO_SOCKS) from exc
     version, *_ = arguments = socks_arguments(proxy)
     try:
-        sock: socket.socket = SocksProxy(ProxyType[version], *arguments[1:]).connect(
-            uri.host, uri.port, timeout=deadline.timeout(), **kwargs
-        )
+        dialer: Any = _Dialer(deadline, local_addr)
+        sock: socket.socket = SocksProxy(ProxyType[version], *arguments[1:], forward=dialer).connect(uri.host, uri.port)
     except OSError:
         raise
     except Exception as exc:
         raise ProxyError("failed to connect to SOCKS proxy") from exc
-    return sock
+    return socket.socket(fileno=sock.detach())

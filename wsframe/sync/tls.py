@@ -6,13 +6,15 @@ nobody holds while waiting for the network; and a layer may carry another one, t
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["TLSLayer"]
+__all__ = ["TLSLayer", "TLSSocket"]
 
 _READ_SIZE = 64 * 1024
 
@@ -74,6 +76,23 @@ class TLSLayer:
         while view:
             view = view[self.ssl_object.write(view) :]
 
+    def end_writing(self) -> None:
+        """Have ``data_to_send`` end with the alert that ends the stream in our direction (RFC 8446 §6.1)."""
+        with contextlib.suppress(ssl.SSLError):
+            # It waits for the peer's alert in vain, which is not the business of who sends.
+            self.ssl_object.unwrap()
+
     def data_to_send(self) -> bytes:
         """Return the ciphertext to send now."""
         return self._outgoing.read()
+
+
+class TLSSocket:
+    """What both a socket and the TLS on it have to tell."""
+
+    def __init__(self, sock: socket.socket, ssl_object: ssl.SSLObject) -> None:
+        self._sock = sock
+        self._ssl_object = ssl_object
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ssl_object if hasattr(self._ssl_object, name) else self._sock, name)

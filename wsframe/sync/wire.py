@@ -50,18 +50,24 @@ class Wire:
         self.written = 0
         self.is_cut = False
         self._layers: list[TLSLayer] = []
+        # Whether the end of the stream is queued.
+        self._ending = False
         self._output: collections.deque[bytes | memoryview] = collections.deque()
+        self.renew_locks()
+
+    def renew_locks(self) -> None:
+        """Have locks that nobody holds: those who held them are gone."""
         # Guards the layers and the output; taken last, and never while waiting.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # For who writes, and who closes the socket.
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         # OpenSSL connections that the application has made are not for two threads at once either.
-        self._sock_lock: Any = self._lock if isinstance(sock, ssl.SSLSocket) else contextlib.nullcontext()
+        self._sock_lock: Any = self._lock if isinstance(self.sock, ssl.SSLSocket) else contextlib.nullcontext()
 
     @property
-    def has_tls(self) -> bool:
-        """Whether there is TLS, so that one direction cannot be ended without the other."""
-        return bool(self._layers) or isinstance(self.sock, ssl.SSLSocket)
+    def locks(self) -> tuple[threading.RLock, ...]:
+        """The locks of who reads and writes; nobody waits for the network while holding them."""
+        return self._lock, self._writing
 
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
@@ -223,10 +229,31 @@ class Wire:
 
     # The end
 
-    def end_writing(self) -> None:
-        """Send the end of the stream; what was not written before is lost."""
+    def end_writing(self) -> bool:
+        """Send the end of the stream, with all layers of TLS, behind what is queued; reading goes on.
+
+        Closing the socket at once would make the kernel answer the peer's next segment with a reset, which may destroy
+        what the peer has not read yet.
+
+        Returns:
+            Whether it is written; if not, call it again when one can write.
+
+        Raises:
+            OSError: If the connection is broken.
+        """
+        with self._lock:
+            if not self._ending:
+                self._ending = True
+                for layer in reversed(self._layers):
+                    layer.end_writing()
+                    self._queue(b"")
+        if not self.flush():
+            return False
         with contextlib.suppress(OSError):
+            # Not the method of ssl.SSLSocket. With TLS that the application has made, this is all that there is: its
+            # unwrap() takes what still comes for a failure, and WebSocket has a closing handshake of its own.
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
+        return True
 
     def cut(self) -> None:
         """End the connection at once; who waits for it or writes to it is told."""
@@ -234,6 +261,12 @@ class Wire:
         with contextlib.suppress(OSError):
             # Not the method of ssl.SSLSocket, which would go on without encryption.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def leave(self) -> None:
+        """Close the socket of this process, without an effect on the connection: it belongs to the parent."""
+        self.renew_locks()
+        self.is_cut = True
+        self.sock.close()
 
     def close(self) -> None:
         """Close the socket. Who reads from it must have stopped."""

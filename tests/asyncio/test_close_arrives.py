@@ -1,0 +1,136 @@
+"""After a violation, the Close frame reaches a peer that is still sending, with TLS or without (RFC 6455 §7.1.7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from support import BINARY, CLOSE, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
+
+from wsframe import ConnectionClosedError, State, WebSocketProtocol, connect, serve
+
+HERE = "127.0.0.1"
+SIZE = 20_000_000
+LONG = bytes(SIZE)
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(params=["ws", "wss"])
+def scheme(request):
+    return request.param
+
+
+@pytest.fixture
+def options(scheme, server_tls, client_tls):
+    """What both ends need for that scheme."""
+    if scheme == "ws":
+        return {"server": {}, "peer": {}, "client": {}}
+    return {
+        "server": {"ssl": server_tls},
+        "peer": {"ssl": client_tls, "server_hostname": "localhost"},
+        "client": {"ssl": client_tls},
+    }
+
+
+async def send_everything_first(peer):
+    """Send a message too long, and read what comes only once all of it is sent."""
+    await soon(peer.send(wire_frame(BINARY, length=SIZE, mask=bytes(4) if peer.mask else None) + LONG))
+    await peer.expect_failure(1009)
+
+
+async def test_server_refuses_by_the_header(options):
+    """The peer is busy sending what is refused. Its end, not the time limit, ends the connection."""
+    async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            await send_everything_first(peer)
+        await until(lambda: not server._attached)
+
+
+async def test_server_with_callbacks_refuses_by_the_header(options):
+    made = []
+
+    def create():
+        made.append(WebSocketProtocol(close_timeout=60))
+        return made[0]
+
+    server = await asyncio.get_running_loop().create_server(create, HERE, 0, **options["server"])
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(server.close)
+        async with dial_open(server, **options["peer"]) as peer:
+            await send_everything_first(peer)
+        await until(lambda: made[0].state is State.CLOSED)
+
+
+async def test_client_refuses_by_the_header(options, scheme):
+    async def script(peer):
+        await peer.accept()
+        await send_everything_first(peer)
+
+    async with raw_server(script, **options["server"]) as server:
+        uri = f"{scheme}://localhost:{server.port}/"
+        async with connect(uri, host=HERE, close_timeout=60, **options["client"]) as websocket:
+            with pytest.raises(ConnectionClosedError) as info:
+                await soon(websocket.recv())
+            assert info.value.sent.code == 1009
+
+
+async def test_both_ends_are_ours(options, scheme):
+    """A client that sends without receiving learns why it is refused."""
+    async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
+        uri = f"{scheme}://localhost:{port_of(server)}/"
+        websocket = await connect(uri, host=HERE, close_timeout=60, compression=None, **options["client"])
+        with pytest.raises(ConnectionClosedError) as info:
+            await soon(websocket.send(LONG))
+            await soon(websocket.recv())
+        assert info.value.rcvd.code == 1009
+
+
+async def test_refused_request_with_a_long_body(options):
+    """RFC 9112 §9.6: neither may a response be lost because the client is still sending."""
+    async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
+        async with dial(server, **options["peer"]) as peer:
+            await soon(peer.send(request({"Content-Length": str(SIZE)}, "POST / HTTP/1.1") + LONG))
+            start_line, _ = await peer.read_head()
+            assert start_line.startswith("HTTP/1.1 4")
+            await soon(peer.reader.read())
+        await until(lambda: not server._attached)
+
+
+async def test_silent_peer_is_cut(options):
+    """RFC 6455 §7.1.7: TCP ends within ``close_timeout``, whatever the peer does."""
+    async with serve(echo, HERE, 0, close_timeout=0.3, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            # It does not even read.
+            peer.writer.transport.pause_reading()
+            await peer.send(b"\xff\xff")
+            await until(lambda: not server._attached, 10)
+            peer.writer.transport.abort()
+
+
+async def test_peer_that_never_stops_sending_is_cut(options):
+    async def flood(peer):
+        while True:
+            await peer.send(bytes(2**16))
+
+    async with serve(echo, HERE, 0, close_timeout=0.3, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            peer.writer.transport.pause_reading()
+            (connection,) = server.connections
+            await peer.send(b"\xff\xff")
+            await until(lambda: connection._ending)
+            received = connection.protocol.bytes_received
+            with pytest.raises(ConnectionError):
+                await soon(flood(peer))
+            assert connection.protocol.bytes_received == received
+            await until(lambda: not server._attached)
+
+
+async def test_close_timeout_none_waits_for_the_peer(options):
+    async with serve(echo, HERE, 0, close_timeout=None, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            await peer.send(b"\xff\xff")
+            frame = await peer.read_frame()
+            assert (frame.opcode, frame.payload[:2]) == (CLOSE, (1002).to_bytes(2, "big"))
+        await until(lambda: not server._attached)
