@@ -256,7 +256,7 @@ async def test_reading_pauses_while_the_application_is_busy():
         await proceed.wait()
         await echo(send, event)
 
-    async with running(App(answer)) as server, dial_open(server) as peer:
+    async with running(App(answer), ws_max_queue=0) as server, dial_open(server) as peer:
         (protocol,) = server.protocols
         await peer.send_frame(TEXT, b"one")
         await peer.send_frame(TEXT, b"two")
@@ -485,16 +485,18 @@ class FakeTransport:
 
 
 @contextlib.asynccontextmanager
-async def faked(app):
-    config = Config(app, lifespan="off", log_config=None)
+async def faked(app, default_headers=(), head=None, ws=WebSocketProtocol, **options):
+    config = Config(app, lifespan="off", log_config=None, **options)
     config.load()
     state = Server(config).server_state
-    protocol = WebSocketProtocol(config, state, {})
+    state.default_headers = list(default_headers)
+    protocol = ws(config, state, {})
     transport = FakeTransport()
     protocol.connection_made(transport)
     transport.calls.clear()
-    protocol.data_received(request()[:10])
-    protocol.data_received(request()[10:])
+    head = head or request()
+    protocol.data_received(head[:10])
+    protocol.data_received(head[10:])
     yield protocol, transport
     protocol.connection_lost(None)
     for task in list(state.tasks):
