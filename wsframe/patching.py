@@ -50,7 +50,8 @@ class Host:
         module: The module that it is imported by.
         adapter: Our module for it.
         hook: What is replaced, in a few words.
-        tested: The releases that the tests have seen; each stands for what comes behind it in the same series.
+        tested: The series that the tests have seen, as ``17.4`` for 17.4, 17.4.1 and so on. Of each, the oldest and the
+            newest release are checked one by one (``tests/adapters/host_versions.py``).
     """
 
     name: str
@@ -121,7 +122,7 @@ HOSTS: dict[str, Host] = {
             module="websockets",
             adapter="wsframe.adapters.websockets",
             hook="websockets.protocol.Protocol, websockets.asyncio.connection.Connection",
-            tested=["17"],
+            tested=["17.0", "17.1", "17.2", "17.3", "17.4"],
         ),
         Host(
             "hypercorn",

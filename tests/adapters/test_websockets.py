@@ -350,7 +350,9 @@ async def test_write_that_fails_at_the_end_of_a_read():
         await soon(spied.wait())
         connection.send_data = lambda: [][0]
         await peer.send_frame(PING, b"p")
-        await until(lambda: connection.connection_exc is not None)
+        # Its name before 17.4 is the other one.
+        name = "connection_exc" if hasattr(connection, "connection_exc") else "recv_exc"
+        await until(lambda: getattr(connection, name) is not None)
         del connection.send_data
         peer.abort()
 

@@ -62,6 +62,8 @@ _get = Assembler.get
 _connection_made = Connection.connection_made
 _send = Connection.send
 _send_data = Connection.send_data
+# Releases before 17.4 have another name for it, and tell the cause to whoever raises.
+_set_connection_exc = getattr(Connection, "set_connection_exc", None) or Connection.set_recv_exc
 
 # The sans-IO protocol
 
@@ -296,6 +298,9 @@ class Queue:
         """Put back items at the front of the queue."""
         self.queue.extendleft(reversed(items))
 
+    # Releases before 17.3 call it so.
+    reset = put_back
+
     def abort(self) -> None:
         """Close the queue, raising EOFError in get() if necessary."""
         self._aborted = True
@@ -344,10 +349,11 @@ def data_received(self: Any, data: bytes) -> None:
     finally:
         queue.held = False
         self.corked_bytes = None
-    try:
-        self.send_data()
-    except Exception as exc:
-        self.set_connection_exc(exc)
+        # Also if somebody interrupts the application.
+        try:
+            self.send_data()
+        except Exception as exc:
+            _set_connection_exc(self, exc)
     if protocol.close_expected() and self.close_deadline is None and self.close_timeout is not None:
         self.close_deadline = self.loop.time() + self.close_timeout
 
@@ -389,7 +395,10 @@ async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
         await self.drain()
         return
     except Exception as exc:
-        self.set_connection_exc(exc)
+        _set_connection_exc(self, exc)
         self.transport.abort()
+        cause = exc
     await asyncio.shield(self.connection_lost_waiter)
-    raise self.close_exc
+    closed = self.protocol.close_exc
+    closed.__cause__ = getattr(self, "connection_exc", cause)
+    raise closed
