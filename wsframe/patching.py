@@ -194,10 +194,13 @@ def patch(*names: str) -> Patch:
         A handle that takes it back.
 
     Raises:
+        TypeError: If a name is not a string.
         ValueError: If a name is not known.
         PatchError: If a host is not installed, or has not what the patch hooks into; then nothing is patched.
     """
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a host must be a str, not {type(name).__name__}")
         if name not in HOSTS:
             raise ValueError(f"cannot patch {name!r}: known are {', '.join(HOSTS)}")
     unique = list(dict.fromkeys(names))
@@ -205,8 +208,15 @@ def patch(*names: str) -> Patch:
     for name in unique:
         if name not in _active:
             found[name] = _find(HOSTS[name])
-    for name, replacements in found.items():
-        _active[name] = _Active(replacements)
+    started: list[tuple[str, _Active]] = []
+    try:
+        for name, replacements in found.items():
+            started.append((name, _Active(replacements)))
+    except BaseException:
+        for _, active in reversed(started):
+            active.undo()
+        raise
+    _active.update(started)
     for name in unique:
         _active[name].users += 1
     return Patch(unique)
@@ -224,9 +234,16 @@ class _Active:
     def __init__(self, replacements: Sequence[Replacement]) -> None:
         self.users = 0
         # What a class has of its own: a descriptor stays one, and what is inherited is not made its own.
-        self._replaced = [(item, vars(item[0]).get(item[1], _MISSING)) for item in replacements]
-        for owner, name, value in replacements:
-            setattr(owner, name, value)
+        self._replaced: list[tuple[Replacement, object]] = []
+        try:
+            for item in replacements:
+                owner, name, value = item
+                original = vars(owner).get(name, _MISSING)
+                setattr(owner, name, value)
+                self._replaced.append((item, original))
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         for (owner, name, value), original in reversed(self._replaced):

@@ -239,7 +239,7 @@ class Deflate(Extension):
 
     def decode(self, frame: Any, *, max_size: int | None = None) -> Any:
         """See ``Extension.decode`` of websockets."""
-        received = wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin, frame.rsv1, frame.rsv2, frame.rsv3)
+        received = _to_frame(frame, frame.rsv1, frame.rsv2, frame.rsv3)
         try:
             decoded = self._extension.decode(received, max_size=max_size)
         except wsframe.PayloadTooBig as exc:
@@ -250,8 +250,12 @@ class Deflate(Extension):
 
     def encode(self, frame: Any) -> Any:
         """See ``Extension.encode`` of websockets."""
-        encoded = self._extension.encode(wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin))
+        encoded = self._extension.encode(_to_frame(frame))
         return Frame(frame.opcode, encoded.payload, frame.fin, encoded.rsv1, frame.rsv2, frame.rsv3)
+
+
+def _to_frame(frame: Any, *rsv: bool) -> wsframe.Frame:
+    return wsframe.Frame(int(frame.opcode), bytes(memoryview(frame.data)), frame.fin, *rsv)
 
 
 # Connections of asyncio

@@ -414,13 +414,15 @@ class FrameProtocol:
 
     def _serialize(self, opcode: Opcode, payload: bytes | bytearray | memoryview, fin: bool = True) -> bytes:
         rsv = RsvBits(False, False, False)
+        # Of a number, bytes() would make zeros.
+        payload = bytes(memoryview(payload))
         if self._codec is not None:
-            frame = self._codec.encode(WholeFrame(opcode, bytes(payload), fin))
+            frame = self._codec.encode(WholeFrame(opcode, payload, fin))
             payload = frame.payload
             rsv = RsvBits(frame.rsv1, False, False)
         else:
             for extension in reversed(self.extensions):
-                rsv, payload = extension.frame_outbound(self, opcode, rsv, bytes(payload), fin)
+                rsv, payload = extension.frame_outbound(self, opcode, rsv, bytes(memoryview(payload)), fin)
         if opcode.iscontrol() and len(payload) > MAX_PAYLOAD_NORMAL:
             raise ValueError("a control frame has more than 125 bytes of payload")
         mask = new_masking_key() if self.client else None
