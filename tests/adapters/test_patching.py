@@ -149,6 +149,29 @@ def test_tested_series_is_none(hosts, monkeypatch, tested):
         wsframe.patch("alpha").undo()
 
 
+@pytest.mark.parametrize("name", [None, 5, ["alpha"], b"alpha"])
+def test_name_that_is_no_string_is_an_error(hosts, name):
+    with pytest.raises(TypeError, match="the name of a host must be a str, not "):
+        wsframe.patch("alpha", name)
+    assert hosts.alpha.function == "host"
+
+
+def test_patch_that_fails_in_the_middle_leaves_nothing(hosts):
+    class Missing:
+        pass
+
+    hosts.adapter_beta.replacements = lambda: [
+        (hosts.beta, "function", "wsframe"),
+        (Missing, "attribute", "wsframe"),
+        (int, "function", "wsframe"),
+    ]
+    with pytest.raises(TypeError):
+        wsframe.patch("alpha", "beta")
+    assert (hosts.alpha.function, hosts.beta.function) == ("host", "host")
+    assert not hasattr(Missing, "attribute")
+    assert not HOSTS["alpha"].is_active
+
+
 @pytest.mark.parametrize("name", sorted(HOSTS))
 def test_each_host_has_an_adapter(name):
     host = HOSTS[name]
