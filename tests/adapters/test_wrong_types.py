@@ -134,7 +134,9 @@ def test_header_of_the_handshake_cannot_be_doubled(name, kind):
     with pytest.raises(LocalProtocolError, match=f"only the handshake itself sends the header {name.lower()}"):
         server.send(AcceptConnection(subprotocol="x", extra_headers=[(kind(name), b"x")]))
     # It can be accepted otherwise.
-    assert server.send(AcceptConnection(subprotocol="x", extra_headers=[(b"y", b"1")])).count(b"WebSocket-Protocol") == 1
+    assert (
+        server.send(AcceptConnection(subprotocol="x", extra_headers=[(b"y", b"1")])).count(b"WebSocket-Protocol") == 1
+    )
 
 
 @pytest.mark.parametrize("name", [b"Host", b"sec-websocket-key", b"Upgrade", b"Sec-WebSocket-Version"])

@@ -524,6 +524,21 @@ def test_patch_reaches_what_was_imported_before(kind):
     assert event.code == 1002
 
 
+@pytest.mark.parametrize(("annotation", "kind"), [("bytearray", bytearray), ("bytes | bytearray", bytes)])
+def test_patched_data_is_what_the_release_gives(monkeypatch, annotation, kind):
+    monkeypatch.setitem(wsproto.events.BytesMessage.__annotations__, "data", annotation)
+    with wsframe.patch("wsproto"):
+        server, client = (
+            wsproto.connection.Connection(wsproto.connection.SERVER),
+            wsproto.connection.Connection(wsproto.connection.CLIENT),
+        )
+        client.receive_data(server.send(wsproto.events.BytesMessage(b"data")))
+        (event,) = client.events()
+    assert type(event) is wsproto.events.BytesMessage
+    assert type(event.data) is kind
+    assert event.data == b"data"
+
+
 def test_connections_outlive_patching():
     before = wsproto.connection.Connection(wsproto.connection.SERVER)
     with wsframe.patch("wsproto"):
