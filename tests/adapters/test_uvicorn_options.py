@@ -362,3 +362,18 @@ async def test_call_soon_that_fails_silences_nothing(monkeypatch):
         proceed.set()
         await until(lambda: transport.written.endswith(b"\x81\x03one\x81\x03two\x81\x05three"))
     assert len(errors) == 1
+
+
+async def test_interrupted_application_leaves_what_was_to_be_answered():
+    async with faked(App()) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+
+        class Interrupted:
+            def wake(self):
+                raise KeyboardInterrupt
+
+        receivers, protocol._receivers = protocol._receivers, [Interrupted()]
+        with pytest.raises(KeyboardInterrupt):
+            protocol.data_received(bytes.fromhex("898000000000") + HELLO)
+        assert transport.written.endswith(b"\x8a\x00")
+        protocol._receivers = receivers

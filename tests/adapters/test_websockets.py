@@ -338,6 +338,27 @@ async def test_send_that_fails_raises_connection_closed():
         await peer.expect_end()
 
 
+async def test_interrupted_application_leaves_what_was_to_be_answered():
+    async def handler(websocket):
+        await websocket.recv()
+
+    async with running(handler) as server, dial_open(server) as peer:
+        connection = await connection_of(server)
+        frames = connection.recv_messages.frames
+        await until(lambda: frames.get_waiter is not None)
+
+        class Interrupted:
+            def wake(self):
+                raise KeyboardInterrupt
+
+        waiter, frames.get_waiter = frames.get_waiter, Interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            connection.data_received(peer.frame(PING, b"p") + peer.frame(TEXT, b"text"))
+        await peer.expect(PONG, b"p")
+        frames.get_waiter = waiter
+        waiter.wake()
+
+
 async def test_write_that_fails_at_the_end_of_a_read():
     async def handler(websocket):
         spied.set()
@@ -475,6 +496,12 @@ def test_signatures_are_theirs(patched):
 
 
 # Compression
+
+
+@pytest.mark.parametrize("factory", ["deflate", 5, wsframe.PerMessageDeflateFactory])
+def test_deflate_factory_of_a_wrong_type(factory):
+    with pytest.raises(TypeError, match="factory must be a PerMessageDeflateFactory or None"):
+        DeflateFactory(factory)
 
 
 @pytest.mark.parametrize("is_patched", [True, False])

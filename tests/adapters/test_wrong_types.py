@@ -179,6 +179,20 @@ def test_rejection_without_a_body(status, headers, expected):
     assert type(parser.next_event()) is h11.EndOfMessage
 
 
+def test_fragment_that_could_not_be_serialized_begins_no_message(monkeypatch):
+    connection = Connection(SERVER)
+
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wsframe.adapters.wsproto.frame_protocol.serialize_frame", fail)
+        with pytest.raises(MemoryError):
+            connection.send(BytesMessage(b"one", message_finished=False))
+    assert connection.send(BytesMessage(b"one", message_finished=False)) == b"\x02\x03one"
+    assert connection.send(BytesMessage(b"two")) == b"\x80\x03two"
+
+
 def test_close_twice_is_an_error():
     connection = Connection(SERVER)
     connection.send(CloseConnection(1000))

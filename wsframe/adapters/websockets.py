@@ -193,12 +193,19 @@ class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
 
     Args:
         factory: The options; the default ones if None. ``idle_timeout`` has no effect here.
+
+    Raises:
+        TypeError: If it is something else.
     """
 
     name = PerMessageDeflateFactory.name
 
     def __init__(self, factory: PerMessageDeflateFactory | None = None) -> None:
-        self._factory = factory or PerMessageDeflateFactory()
+        if factory is None:
+            factory = PerMessageDeflateFactory()
+        if not isinstance(factory, PerMessageDeflateFactory):
+            raise TypeError(f"factory must be a PerMessageDeflateFactory or None, not {type(factory).__name__}")
+        self._factory = factory
 
     def get_request_params(self) -> Any:
         """See ``ClientExtensionFactory``."""
