@@ -26,7 +26,7 @@ import warnings
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-LIMIT_S = 300
+LIMIT_S = 900
 
 # The oldest and the newest release of each series in ``wsframe.patching``, and what differs between them.
 VERSIONS = {
@@ -44,7 +44,7 @@ VERSIONS = {
 TESTS = {
     "hypercorn": ["test_hypercorn.py"],
     "tornado": ["test_tornado.py"],
-    "uvicorn": ["test_uvicorn.py", "test_uvicorn_handshake.py"],
+    "uvicorn": ["test_uvicorn_handshake.py", "test_uvicorn.py"],
     "websocket-client": ["test_websocket_client.py"],
     "websockets": ["test_websockets.py"],
     "wsproto": ["test_wsproto.py", "test_wsproto_parity.py::test_receives_what_wsproto_receives[patch]"],
@@ -204,6 +204,8 @@ def check(host: str, version: str | None, programs: pathlib.Path) -> bool:
         # The program, not the module: the work tree, which is not built, must not be imported.
         right, output = run(
             [programs / "pytest", "-q", "-p", "no:cacheprovider", "-W", f"{action}::wsframe.UntestedVersionWarning"]
+            # One event loop is enough: the adapters do not depend on the release in what differs between loops.
+            + ["-k", "not uvloop"]
             + [f"{HERE}/{name}" for name in TESTS[host]]
         )
     passed = re.findall(r"(\d+) passed", output)
