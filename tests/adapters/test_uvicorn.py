@@ -536,12 +536,31 @@ async def test_send_and_close_before_the_clients_close_is_noticed():
 
 async def test_reads_that_were_on_their_way_when_reading_was_paused():
     app = App(echo)
-    async with faked(app) as (protocol, transport):
+    async with faked(app, ws_max_queue=0) as (protocol, transport):
         protocol.data_received(bytes.fromhex("818537fa213d"))
         protocol.data_received(bytes.fromhex("7f9f4d5158"))
         assert transport.calls == ["pause_reading"]
         await until(lambda: transport.written.endswith(b"\x81\x05Hello"))
         assert transport.calls == ["pause_reading", "resume_reading"]
+
+
+async def test_reading_is_not_resumed_on_a_transport_that_closes():
+    proceed = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await proceed.wait()
+        await receive()
+
+    async with faked(app, ws_max_queue=0) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.data_received(bytes.fromhex("818000000000"))
+        assert protocol.reading_paused
+        transport.close()
+        proceed.set()
+        await until(lambda: not protocol.reading_paused)
+        assert "resume_reading" not in transport.calls
 
 
 async def test_data_behind_a_refusal_is_ignored():

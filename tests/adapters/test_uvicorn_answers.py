@@ -329,6 +329,14 @@ async def test_denial_ends_the_connection_whatever_the_application_says():
     assert (values(lines, "upgrade"), values(lines, "connection")) == (["websocket"], ["close, Upgrade"])
 
 
+async def test_headers_of_a_denial_that_the_application_sets():
+    headers = [(b"date", b"now"), (b"content-type", b"text/html"), (b"set-cookie", b"a"), (b"set-cookie", b"b")]
+    _, lines, _, _ = await answer({"type": START, "status": 403, "headers": headers}, {"type": BODY})
+    assert values(lines, "date") == ["now"]
+    assert values(lines, "content-type") == ["text/html"]
+    assert values(lines, "set-cookie") == ["a", "b"]
+
+
 async def test_events_of_a_denial_out_of_order():
     received, _, _, (error,) = await answer({"type": BODY, "body": b"no"})
     assert received == 500

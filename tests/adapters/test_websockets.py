@@ -406,17 +406,19 @@ async def test_message_that_comes_in_pieces():
         cancelled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cancelled
+        gone.set()
         await websocket.send(await websocket.recv())
 
     pieces = []
     started = asyncio.Event()
+    gone = asyncio.Event()
     async with running(handler) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"one", fin=False)
         await peer.send_frame(0, b"two")
         await until(lambda: pieces == ["one", "two"])
         await peer.send_frame(TEXT, b"three", fin=False)
         started.set()
-        await asyncio.sleep(0.05)
+        await soon(gone.wait())
         await peer.send_frame(0, b"four")
         await peer.expect(TEXT, b"threefour")
 

@@ -525,7 +525,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 elif isinstance(event, Failed):
                     self.logger.info("connection failed: %s (%s)", event.fault.text, event.fault.section)
                     self._disconnect(event.fault.close_code, event.fault.text)
-                elif isinstance(event, (PingReceived, PongReceived)):
+                else:
+                    assert isinstance(event, (PingReceived, PongReceived))
                     self._count_control_frame(event)
             if queue:
                 for receiver in tuple(self._receivers):
