@@ -563,6 +563,17 @@ async def test_reading_is_not_resumed_on_a_transport_that_closes():
         assert "resume_reading" not in transport.calls
 
 
+async def test_nothing_is_written_to_a_transport_that_closes():
+    async with faked(App()) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        written = transport.written
+        transport.close()
+        for _ in range(2):
+            protocol.send_keepalive_ping()
+        assert transport.written == written
+        assert protocol.stats.pings_sent == 2
+
+
 async def test_data_behind_a_refusal_is_ignored():
     async def app(scope, receive, send):
         await send({"type": "websocket.close"})
