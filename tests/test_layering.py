@@ -70,6 +70,8 @@ RANKS = {
         "adapters.wsproto.handshake",
         "adapters.wsproto",
         "adapters.wsproto.installed",
+        "adapters._uvicorn_http",
+        "adapters._uvicorn_options",
         "adapters.uvicorn",
         "adapters.websockets",
         "adapters.websocket_client",

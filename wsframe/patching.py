@@ -50,7 +50,8 @@ class Host:
         module: The module that it is imported by.
         adapter: Our module for it.
         hook: What is replaced, in a few words.
-        tested: The releases that the tests have seen; each stands for what comes behind it in the same series.
+        tested: The series that the tests have seen, as ``17.4`` for 17.4, 17.4.1 and so on. Of each, the oldest and the
+            newest release are checked one by one (``tests/adapters/host_versions.py``).
     """
 
     name: str
@@ -121,7 +122,7 @@ HOSTS: dict[str, Host] = {
             module="websockets",
             adapter="wsframe.adapters.websockets",
             hook="websockets.protocol.Protocol, websockets.asyncio.connection.Connection",
-            tested=["17"],
+            tested=["17.0", "17.1", "17.2", "17.3", "17.4"],
         ),
         Host(
             "hypercorn",
@@ -193,10 +194,13 @@ def patch(*names: str) -> Patch:
         A handle that takes it back.
 
     Raises:
+        TypeError: If a name is not a string.
         ValueError: If a name is not known.
         PatchError: If a host is not installed, or has not what the patch hooks into; then nothing is patched.
     """
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a host must be a str, not {type(name).__name__}")
         if name not in HOSTS:
             raise ValueError(f"cannot patch {name!r}: known are {', '.join(HOSTS)}")
     unique = list(dict.fromkeys(names))
@@ -204,8 +208,15 @@ def patch(*names: str) -> Patch:
     for name in unique:
         if name not in _active:
             found[name] = _find(HOSTS[name])
-    for name, replacements in found.items():
-        _active[name] = _Active(replacements)
+    started: list[tuple[str, _Active]] = []
+    try:
+        for name, replacements in found.items():
+            started.append((name, _Active(replacements)))
+    except BaseException:
+        for _, active in reversed(started):
+            active.undo()
+        raise
+    _active.update(started)
     for name in unique:
         _active[name].users += 1
     return Patch(unique)
@@ -223,9 +234,16 @@ class _Active:
     def __init__(self, replacements: Sequence[Replacement]) -> None:
         self.users = 0
         # What a class has of its own: a descriptor stays one, and what is inherited is not made its own.
-        self._replaced = [(item, vars(item[0]).get(item[1], _MISSING)) for item in replacements]
-        for owner, name, value in replacements:
-            setattr(owner, name, value)
+        self._replaced: list[tuple[Replacement, object]] = []
+        try:
+            for item in replacements:
+                owner, name, value = item
+                original = vars(owner).get(name, _MISSING)
+                setattr(owner, name, value)
+                self._replaced.append((item, original))
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         for (owner, name, value), original in reversed(self._replaced):

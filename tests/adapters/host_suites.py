@@ -35,7 +35,13 @@ if host == "uvicorn":
     from uvicorn.protocols.websockets import websockets_sansio_impl
     from wsframe.adapters.uvicorn import WebSocketProtocol
 
-    websockets_sansio_impl.WebSocketsSansIOProtocol = type("WebSocketsSansIOProtocol", (WebSocketProtocol,), {})
+    class WebSocketsSansIOProtocol(WebSocketProtocol):
+        def __init__(self, config, *args, **kwargs):
+            # That class does not know --ws-max-queue: it queues a single message, and a test looks for that.
+            config.ws_max_queue = 0
+            super().__init__(config, *args, **kwargs)
+
+    websockets_sansio_impl.WebSocketsSansIOProtocol = WebSocketsSansIOProtocol
 elif host:
     import wsframe
 

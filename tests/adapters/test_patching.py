@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import pathlib
+import re
+import runpy
 import sys
 import warnings
 from types import ModuleType, SimpleNamespace
 
+import host_versions
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import wsframe
+from wsframe import patching
 from wsframe.patching import HOSTS, Host
 
 
@@ -142,9 +149,70 @@ def test_tested_series_is_none(hosts, monkeypatch, tested):
         wsframe.patch("alpha").undo()
 
 
+@pytest.mark.parametrize("name", [None, 5, ["alpha"], b"alpha"])
+def test_name_that_is_no_string_is_an_error(hosts, name):
+    with pytest.raises(TypeError, match="the name of a host must be a str, not "):
+        wsframe.patch("alpha", name)
+    assert hosts.alpha.function == "host"
+
+
+def test_patch_that_fails_in_the_middle_leaves_nothing(hosts):
+    class Missing:
+        pass
+
+    hosts.adapter_beta.replacements = lambda: [
+        (hosts.beta, "function", "wsframe"),
+        (Missing, "attribute", "wsframe"),
+        (int, "function", "wsframe"),
+    ]
+    with pytest.raises(TypeError):
+        wsframe.patch("alpha", "beta")
+    assert (hosts.alpha.function, hosts.beta.function) == ("host", "host")
+    assert not hasattr(Missing, "attribute")
+    assert not HOSTS["alpha"].is_active
+
+
 @pytest.mark.parametrize("name", sorted(HOSTS))
 def test_each_host_has_an_adapter(name):
     host = HOSTS[name]
     assert host.name == name
     assert host.tested
     assert callable(importlib.import_module(host.adapter).replacements)
+
+
+# As in the source, also where somebody plays the day after a release.
+TESTED = {name: list(host.tested) for name, host in runpy.run_path(patching.__file__)["HOSTS"].items()}
+PYPROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+
+
+def test_each_tested_series_is_checked_and_nothing_else():
+    assert sorted(host_versions.VERSIONS) == sorted(HOSTS)
+    assert {*host_versions.TESTS, *host_versions.CHECKS} == set(HOSTS)
+    for name, versions in host_versions.VERSIONS.items():
+        host = Host(name, "", "", "", TESTED[name])
+        assert all(map(host.is_tested, versions))
+        for series in TESTED[name]:
+            # "17" would be every release to come; only what has been seen is tested.
+            assert series.count(".") == 1
+            assert any(f"{version}.".startswith(f"{series}.") for version in versions)
+
+
+def required(name):
+    """Return what the extra ``test`` demands of a host, or None."""
+    extra = re.search(r"^test = \[(.*?)^\]", PYPROJECT.read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
+    for requirement in map(Requirement, re.findall(r'^    "(.*)",$', extra, re.MULTILINE)):
+        if requirement.name == name:
+            return requirement.specifier
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTS if required(name)])
+def test_the_test_extra_installs_no_host_of_a_later_series(name):
+    major, minor = map(int, max(TESTED[name], key=Version).split("."))
+    assert f"{major}.{minor}.99" in required(name)
+    assert f"{major}.{minor + 1}" not in required(name)
+    assert f"{major + 1}.0" not in required(name)
+
+
+def test_the_test_extra_installs_hosts():
+    assert [name for name in HOSTS if required(name) is None] == ["autobahn", "gevent-websocket", "websockify"]

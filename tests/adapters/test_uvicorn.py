@@ -293,7 +293,7 @@ async def test_reading_pauses_while_the_application_is_busy():
         await proceed.wait()
         await echo(send, event)
 
-    async with running(App(answer)) as server, dial_open(server) as peer:
+    async with running(App(answer), ws_max_queue=0) as server, dial_open(server) as peer:
         (protocol,) = server.protocols
         await peer.send_frame(TEXT, b"one")
         await peer.send_frame(TEXT, b"two")
@@ -522,16 +522,18 @@ class FakeTransport:
 
 
 @contextlib.asynccontextmanager
-async def faked(app):
-    config = Config(app, lifespan="off", log_config=None)
+async def faked(app, default_headers=(), head=None, ws=WebSocketProtocol, **options):
+    config = Config(app, lifespan="off", log_config=None, **options)
     config.load()
     state = Server(config).server_state
-    protocol = WebSocketProtocol(config, state, {})
+    state.default_headers = list(default_headers)
+    protocol = ws(config, state, {})
     transport = FakeTransport()
     protocol.connection_made(transport)
     transport.calls.clear()
-    protocol.data_received(request()[:10])
-    protocol.data_received(request()[10:])
+    head = head or request()
+    protocol.data_received(head[:10])
+    protocol.data_received(head[10:])
     yield protocol, transport
     protocol.connection_lost(None)
     for task in list(state.tasks):
@@ -571,12 +573,42 @@ async def test_send_and_close_before_the_clients_close_is_noticed():
 
 async def test_reads_that_were_on_their_way_when_reading_was_paused():
     app = App(echo)
-    async with faked(app) as (protocol, transport):
+    async with faked(app, ws_max_queue=0) as (protocol, transport):
         protocol.data_received(bytes.fromhex("818537fa213d"))
         protocol.data_received(bytes.fromhex("7f9f4d5158"))
         assert transport.calls == ["pause_reading"]
         await until(lambda: transport.written.endswith(b"\x81\x05Hello"))
         assert transport.calls == ["pause_reading", "resume_reading"]
+
+
+async def test_reading_is_not_resumed_on_a_transport_that_closes():
+    proceed = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await proceed.wait()
+        await receive()
+
+    async with faked(app, ws_max_queue=0) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        protocol.data_received(bytes.fromhex("818000000000"))
+        assert protocol.reading_paused
+        transport.close()
+        proceed.set()
+        await until(lambda: not protocol.reading_paused)
+        assert "resume_reading" not in transport.calls
+
+
+async def test_nothing_is_written_to_a_transport_that_closes():
+    async with faked(App()) as (protocol, transport):
+        await until(lambda: b"101" in transport.written)
+        written = transport.written
+        transport.close()
+        for _ in range(2):
+            protocol.send_keepalive_ping()
+        assert transport.written == written
+        assert protocol.stats.pings_sent == 2
 
 
 async def test_data_behind_a_refusal_is_ignored():

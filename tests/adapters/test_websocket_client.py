@@ -33,6 +33,14 @@ def test_frames_are_what_they_were(key, size, patched):
     assert ours == build() == serialize_frame(2, b"x" * size, mask=b"abcd")
 
 
+@pytest.mark.parametrize("wrong", [0, 5, False, [], [1], 0.0])
+def test_only_bytes_and_text_are_masked(wrong):
+    for function in (lambda: ABNF.mask(b"abcd", wrong), lambda: ABNF(1, 0, 0, 0, 2, 1, wrong).format()):
+        with pytest.raises(TypeError):
+            function()
+    assert ABNF.mask(b"abcd", None) == ABNF.mask("abcd", "") == b""
+
+
 def test_frames_without_a_mask():
     assert ABNF(1, 0, 0, 0, ABNF.OPCODE_TEXT, 0, "text").format() == b"\x81\x04text"
 

@@ -58,7 +58,7 @@ def replacements() -> list[tuple[object, str, object]]:
         data, text = message.get("bytes"), message.get("text")
         if output is None or (data is None and type(text) is not str):
             return await app_send(self, message)
-        event = ws_stream.TextMessage(text) if data is None else ws_stream.BytesMessage(bytes(data))
+        event = ws_stream.TextMessage(text) if data is None else ws_stream.BytesMessage(bytes(memoryview(data)))
         try:
             data = self.connection.send(event)
         except ws_stream.LocalProtocolError:

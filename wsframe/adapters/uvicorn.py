@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import email.utils
 import enum
-import http
 import logging
-import sys
+import re
 import weakref
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,27 +31,39 @@ from uvicorn.protocols.utils import (
 )
 
 from wsframe import (
+    IMPLEMENTATION,
     CloseCode,
     CloseReceived,
     Connection,
     Failed,
-    Headers,
     InvalidHandshake,
     InvalidState,
     Limits,
     Message,
     Opcode,
     PerMessageDeflateFactory,
+    PingReceived,
     PongReceived,
     Request,
     Response,
     Role,
     ServerHandshake,
     State,
+    __version__,
 )
+from wsframe.adapters._uvicorn_http import (
+    Denial,
+    accept_headers,
+    bytes_after_request,
+    check_subprotocol,
+    http_version,
+)
+from wsframe.adapters._uvicorn_options import check_options, combine_limits
 from wsframe.asyncio.keepalive import Keepalive
 from wsframe.asyncio.queue import Waiter
 from wsframe.asyncio.tls import end_writing
+from wsframe.extensions import ExtensionFactory
+from wsframe.stats import Stats
 
 __all__ = ["WebSocketProtocol", "replacements"]
 
@@ -74,9 +85,6 @@ SHUTDOWN_GRACE_S = 1.0
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
 
-_PHRASES = {int(status): status.phrase for status in http.HTTPStatus}
-
-
 class _Phase(enum.Enum):
     """What the application may send.
 
@@ -85,6 +93,7 @@ class _Phase(enum.Enum):
     CONNECTING  ``accept``                                          OPEN
     CONNECTING  ``http.response.start``                             DENYING
     CONNECTING  ``close``                                           DONE
+    DENYING     a first ``http.response.body`` that cannot be sent  CONNECTING
     DENYING     the last ``http.response.body``                     DONE
     OPEN        ``close``                                           DONE
     OPEN        the application has been told that it has ended     GONE
@@ -107,11 +116,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     """One WebSocket connection of uvicorn.
 
     Its options are uvicorn's (``--ws-max-size``, ``--ws-ping-interval``, ``--ws-ping-timeout``,
-    ``--ws-per-message-deflate``); a subclass tunes the rest::
+    ``--ws-per-message-deflate``, ``--ws-max-queue``); a subclass tunes the rest::
 
         class Tuned(WebSocketProtocol):
             compression = PerMessageDeflateFactory(level=6, backend="isal")
+            origins = ["https://example.com"]
+            limits = Limits(max_message_size=None, max_fragments=100)
             close_timeout = 5.0
+
+    An attribute that is not an option is a TypeError, unless it is a method or its name begins with an underscore.
 
     Args:
         config: uvicorn's configuration.
@@ -120,7 +133,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         _loop: The event loop; the running one if None.
 
     Attributes:
-        compression: How to compress where uvicorn's option says so.
+        compression: How to compress where uvicorn's option says so; None for not at all.
+        origins: Values of Origin that are accepted, as ``ServerHandshake`` takes them; None accepts everything.
+        limits: Bounds on what a client can make us hold and do. Of ``max_message_size`` and ``--ws-max-size``, the
+            smaller one counts. None for the defaults of ``Limits`` and uvicorn's ``--ws-max-size``.
         close_timeout: Seconds for the closing handshake, then TCP is cut.
         transport: The transport, once there is one.
         close_timer: Runs while the client's answer to our Close frame is awaited.
@@ -128,10 +144,16 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         ping_sent_at: Time of the last keepalive ping; 0 before.
     """
 
-    compression = PerMessageDeflateFactory()
+    compression: ExtensionFactory | None = PerMessageDeflateFactory()
+    origins: Sequence[str | re.Pattern[str] | None] | None = None
+    limits: Limits | None = None
     close_timeout: float = 10.0
 
     transport: asyncio.Transport
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_options(cls, WebSocketProtocol)
 
     def __init__(
         self,
@@ -147,22 +169,28 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.ping_sent_at = 0.0
         self._server_state = server_state
         self._app_state = app_state
-        limits = Limits.for_max_size(config.ws_max_size)
-        extensions = [self.compression] if config.ws_per_message_deflate else []
-        self._handshake = ServerHandshake(extensions=extensions, limits=limits)
+        limits = combine_limits(self.limits, config.ws_max_size)
+        extensions = [self.compression] if config.ws_per_message_deflate and self.compression is not None else []
+        self._handshake = ServerHandshake(origins=self.origins, extensions=extensions, limits=limits)
         self._connection = Connection(Role.SERVER, state=State.CONNECTING, limits=limits)
         self._phase = _Phase.REQUEST
         self._scope: dict[str, Any] = {}
-        # The answer to the handshake, or the head of the response that denies it, until it is sent.
+        self._subprotocols: list[str] = []
+        self._http_version = "1.1"
+        # The answer to the handshake, until it is sent, and the response that denies it instead.
         self._response: Response | None = None
-        self._chunked = False
+        self._denial: Denial | None = None
         # Bytes that came before the application has accepted.
         self._early = b""
         # What the application has not received yet; dictionaries are events that are not messages.
         self._queue: collections.deque[Message | dict[str, Any]] = collections.deque()
-        self._receiver: Waiter | None = None
+        # Tasks that wait for one; most of the time, there is one of them.
+        self._receivers: list[Waiter] = []
         self._disconnected: dict[str, Any] | None = None
         self._reading_paused = False
+        # Messages above which reading pauses, and at which it resumes.
+        self._queue_high: int | None = config.ws_max_queue
+        self._queue_low = max(0, (config.ws_max_queue or 0) // 4)
         self._writable: asyncio.Event | None = None
         self._corked = False
         # Bytes sent since the last write within a read, or within a turn of the event loop; None at its beginning.
@@ -171,9 +199,19 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._sent_in_a_row = 0
         self._keepalive: Keepalive | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
+        self._pings_sent = 0
+        self._pongs_received = 0
+        self._awaits_pong = False
+        self._latency = 0.0
+        # Pings and pongs that came, and since when they are counted.
+        self._control_frames = 0
+        self._control_frames_since = self.loop.time()
         self._buffer = _read_buffers.get(self.loop)
         if self._buffer is None:
             self._buffer = _read_buffers[self.loop] = memoryview(bytearray(READ_SIZE))
+            self.logger.debug(
+                "WebSocket: wsframe.adapters.uvicorn, wsframe %s, implementation %s", __version__, IMPLEMENTATION
+            )
 
     # asyncio and uvicorn call these
 
@@ -183,7 +221,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._server, self._client = get_local_addr(self.transport), get_remote_addr(self.transport)
         self._server_state.connections.add(self)
         self._trace("WebSocket connection made")
-        self._early = _bytes_behind_request(self.transport)
+        self._early = bytes_after_request(self.transport)
+        self._http_version = http_version(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         assert self._buffer is not None
@@ -255,11 +294,14 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         else:
             if request is None:
                 return
+            request.protocol = f"HTTP/{self._http_version}"
             response = handshake.accept(request)
             if handshake.error is None:
                 self._response = response
                 self._early = handshake.unread + self._early
                 self._phase = _Phase.CONNECTING
+                offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+                self._subprotocols = [name.strip() for name in offered if name.strip()]
                 self._scope = self._make_scope(request)
                 self._queue.append({"type": "websocket.connect"})
                 task = self.loop.create_task(self._run_application())
@@ -273,7 +315,6 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     def _make_scope(self, request: Request) -> dict[str, Any]:
         raw_path, _, query = request.path.partition("?")
         root_path = self.config.root_path
-        offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
         return {
             "type": "websocket",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.4"},
@@ -289,36 +330,33 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 (name.lower().encode("ascii"), value.encode("iso-8859-1"))
                 for name, value in request.headers.raw_items()
             ],
-            "subprotocols": [name.strip() for name in offered if name.strip()],
+            "subprotocols": list(self._subprotocols),
             "state": self._app_state.copy(),
             "extensions": {"websocket.http.response": {}},
         }
 
     def _accept(self, message: dict[str, Any]) -> None:
-        assert self._response is not None
-        headers = self._response.headers.copy()
-        # uvicorn's own, if it is to have one, is among the default headers.
-        del headers["Date"]
-        for name, value in [*self._server_state.default_headers, *message.get("headers", ())]:
-            headers[name.decode("ascii").lower()] = value.decode("iso-8859-1")
-        subprotocol = message.get("subprotocol") or None
+        response = self._response
+        assert response is not None
+        headers = accept_headers(response, self._server_state.default_headers, message)
+        subprotocol = check_subprotocol(message, self._subprotocols)
         if subprotocol is not None:
             headers["Sec-WebSocket-Protocol"] = subprotocol
         if self.transport.is_closing():
             raise ClientDisconnected
         self._log_request("[accepted]")
-        self._response.headers = headers
-        self.transport.write(self._response.serialize())
+        response.headers = headers
+        self.transport.write(response.serialize())
         self._response = None
         self._connection.open(subprotocol, self._handshake.extensions)
         self._phase = _OPEN
-        if self.config.ws_ping_interval:
-            # None and 0 stand for no pings.
-            self._keepalive = Keepalive(self, self.config.ws_ping_interval, self.config.ws_ping_timeout)
+        interval = self.config.ws_ping_interval
+        if interval is not None and interval > 0:
+            self._keepalive = Keepalive(self, interval, self.config.ws_ping_timeout)
         early, self._early = self._early, b""
         if early:
             self._receive(early)
-        if not self._queue:
+        if len(self._queue) <= self._queue_low:
             self._resume_reading()
 
     def _refuse(self, status: int, text: str) -> None:
@@ -327,39 +365,24 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     def _start_denial(self, message: dict[str, Any]) -> None:
         """Begin a response that denies the handshake; its head waits for the first piece of the body."""
-        status = message["status"]
-        if not 100 <= status < 600:
-            raise RuntimeError(f"Invalid HTTP status code '{status:d}' in response.")
-        headers = Headers()
-        for name, value in message.get("headers", ()):
-            headers[name.decode("ascii")] = value.decode("iso-8859-1")
-        self._log_request(str(status))
-        self._response = Response(status, _PHRASES.get(status, ""), headers)
+        self._denial = Denial(message)
+        self._log_request(str(self._denial.status))
         self._phase = _Phase.DENYING
 
-    def _continue_denial(self, body: bytes, more: bool) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            headers = response.headers
-            if "Content-Length" not in headers:
-                self._chunked = more
-                name, value = ("Transfer-Encoding", "chunked") if more else ("Content-Length", str(len(body)))
-                headers[name] = value
-            for name, value in [
-                ("Date", email.utils.formatdate(usegmt=True)),
-                ("Connection", "close"),
-                ("Content-Type", "text/plain; charset=utf-8"),
-            ]:
-                if name not in headers:
-                    headers[name] = value
-            self.transport.write(response.serialize())
-        if self._chunked and body:
-            body = b"%x\r\n%b\r\n" % (len(body), body)
-        if self._chunked and not more:
-            body += b"0\r\n\r\n"
-        if body:
-            self.transport.write(body)
-        if not more:
+    def _continue_denial(self, message: dict[str, Any]) -> None:
+        denial = self._denial
+        assert denial is not None
+        try:
+            data = denial.add_body(message)
+        except (TypeError, RuntimeError):
+            if not denial.begun:
+                # The client has seen nothing of it, and can get a 500 instead.
+                self._denial = None
+                self._phase = _Phase.CONNECTING
+            raise
+        if data:
+            self.transport.write(data)
+        if not message.get("more_body", False):
             self._phase = _Phase.DONE
             self._disconnect(CloseCode.ABNORMAL_CLOSURE)
             self.transport.close()
@@ -376,12 +399,17 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         else:
             if self._phase is _Phase.CONNECTING:
                 self.logger.error("ASGI callable returned without completing handshake.")
+            elif self._phase is _Phase.DENYING:
+                self.logger.error("ASGI callable returned without completing response.")
             elif result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+        if self._phase is _Phase.DENYING and self._denial is not None and not self._denial.begun:
+            try:
+                self._continue_denial({})
+            except RuntimeError as exc:
+                self.logger.error("%s", exc)
         if self._phase is _Phase.CONNECTING:
             self._refuse(500, "Internal Server Error")
-        elif self._phase is _Phase.DENYING and self._response is not None:
-            self._continue_denial(b"", False)
         # Otherwise, the closing handshake is under way.
         if self.close_timer is None and self._abort_timer is None:
             self._flush()
@@ -395,14 +423,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         while not queue:
             if self._disconnected is not None:
                 return self._disconnected
-            self._receiver = Waiter(self.loop)
+            receiver = Waiter(self.loop)
+            self._receivers.append(receiver)
             self._sent_in_a_row = 0
             try:
-                await self._receiver
+                await receiver
             finally:
-                self._receiver = None
+                self._receivers.remove(receiver)
         event = queue.popleft()
-        if not queue and self._reading_paused and self._phase is _OPEN:
+        if self._reading_paused and len(queue) <= self._queue_low and self._phase is _OPEN:
             self._resume_reading()
         if type(event) is Message:
             key = "text" if event.opcode is Opcode.TEXT else "bytes"
@@ -417,11 +446,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
         Raises:
             ClientDisconnected: (an OSError) if the client is gone.
-            RuntimeError: If the event is out of order.
+            RuntimeError: If the event is out of order, or a response that denies the handshake has a wrong length.
+            TypeError: If something in the event is of a wrong type.
+            ValueError: If a header or a subprotocol cannot be sent.
         """
-        while self._writable is not None:
-            await self._writable.wait()
         kind = message["type"]
+        if self._writable is not None and not await self._admit(kind):
+            return
         if self._phase is not _OPEN:
             self._send_unopened(kind, message)
         elif kind == "websocket.send":
@@ -433,6 +464,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                     data = message.get("text")
                     if data is None:
                         return
+                    if not isinstance(data, str):
+                        raise TypeError(f"'text' must be a str, not {type(data).__name__}")
                     self._connection.send_text(data)
             except InvalidState:
                 raise ClientDisconnected from None
@@ -444,9 +477,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         elif kind == "websocket.close":
             if self._connection.state is not State.OPEN:
                 raise ClientDisconnected
-            code, reason = message.get("code", CloseCode.NORMAL_CLOSURE), message.get("reason") or ""
-            self._phase = _Phase.DONE
+            code, reason = message.get("code"), message.get("reason") or ""
+            if code is None:
+                code = CloseCode.NORMAL_CLOSURE
+            if not isinstance(code, int) or not isinstance(reason, str):
+                raise TypeError(f"'code' must be an int and 'reason' a str, not {code!r} and {reason!r}")
             self._start_closing(code, reason, self.close_timeout)
+            self._phase = _Phase.DONE
             self._disconnect(code, reason)
         else:
             raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
@@ -459,7 +496,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if self._phase is _Phase.DENYING:
             if kind != "websocket.http.response.body":
                 raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
-            self._continue_denial(message.get("body", b""), message.get("more_body", False))
+            self._continue_denial(message)
         elif kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.http.response.start":
@@ -491,15 +528,38 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 elif isinstance(event, Failed):
                     self.logger.info("connection failed: %s (%s)", event.fault.text, event.fault.section)
                     self._disconnect(event.fault.close_code, event.fault.text)
-                elif isinstance(event, PongReceived) and self._keepalive is not None:
-                    self._keepalive.pong_received()
-            if queue and self._receiver is not None:
-                self._receiver.wake()
+                else:
+                    assert isinstance(event, (PingReceived, PongReceived))
+                    self._count_control_frame(event)
+            if queue:
+                for receiver in tuple(self._receivers):
+                    receiver.wake()
         finally:
             self._corked = False
-        self._flush()
-        if queue and self._disconnected is None:
+            self._flush()
+        high = self._queue_high
+        if queue and high is not None and len(queue) > high and self._disconnected is None:
             self._pause_reading()
+
+    def _count_control_frame(self, event: PingReceived | PongReceived) -> None:
+        """Fail a client that sends pings and pongs as if they were the purpose of the connection."""
+        if isinstance(event, PongReceived):
+            self._pongs_received += 1
+            if self._awaits_pong:
+                self._awaits_pong = False
+                self._latency = self.loop.time() - self.ping_sent_at
+            if self._keepalive is not None:
+                self._keepalive.pong_received()
+        limit = self._connection.limits.max_control_rate
+        self._control_frames += 1
+        if limit is None or self._control_frames <= limit:
+            return
+        now = self.loop.time()
+        if now - self._control_frames_since < 1 and self._connection.state is State.OPEN:
+            self.logger.info("connection failed: more than %d control frames in a second", limit)
+            self._fail(CloseCode.POLICY_VIOLATION, "too many control frames")
+        self._control_frames = 0
+        self._control_frames_since = now
 
     def _disconnect(self, code: int, reason: str | None = None) -> None:
         """Tell the application of the end, once."""
@@ -508,8 +568,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             if reason is not None:
                 self._disconnected["reason"] = reason
             self._queue.append(self._disconnected)
-            if self._receiver is not None and not self._corked:
-                self._receiver.wake_soon()
+            if not self._corked:
+                for receiver in self._receivers:
+                    receiver.wake_soon()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and not self.transport.is_closing():
@@ -524,6 +585,29 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     # Writing and ending
 
+    async def _admit(self, kind: str) -> bool:
+        """Wait until one more event may wait for a client that does not read; tell whether it may, and is not dropped.
+
+        ``Limits.send_buffer_policy`` is about messages: the other policies than to wait hold for nothing else.
+        """
+        limits = self._connection.limits
+        while self._writable is not None:
+            if (
+                kind == "websocket.send"
+                and self._phase is _OPEN
+                and limits.send_buffer_policy != "wait"
+                and limits.max_send_buffer is not None
+                and self.buffered_bytes > limits.max_send_buffer
+            ):
+                if limits.send_buffer_policy == "drop":
+                    return False
+                self.logger.info("connection failed: more than %d bytes are waiting to be sent", limits.max_send_buffer)
+                self._fail(CloseCode.POLICY_VIOLATION, "the peer does not read")
+                self._flush()
+                raise ClientDisconnected
+            await self._writable.wait()
+        return True
+
     def _flush_joined(self, size: int) -> None:
         """Write what was sent with others of this read or of this turn of the event loop, at the latest at its end."""
         # At least 2 bytes of header, so that an empty message counts too.
@@ -532,8 +616,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             if self._corked_bytes > CORKED_BYTES:
                 self._flush()
         elif self._joined_bytes is None:
-            self._joined_bytes = 0
+            # First, since it may raise: nothing would ever join and flush otherwise.
             self.loop.call_soon(self._join)
+            self._joined_bytes = 0
             self._flush()
         else:
             self._joined_bytes += 2 + size
@@ -561,8 +646,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     def _start_closing(self, code: int, reason: str, timeout: float) -> None:
         """Send a Close frame, and read on for the client's (RFC 6455 §7.1.1)."""
-        self._stop_timers()
         self._connection.send_close(code, reason)
+        self._stop_timers()
         self._flush()
         self.close_timer = self.loop.call_later(timeout, self._close_timed_out)
         self._resume_reading()
@@ -611,7 +696,11 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     @property
     def buffered_bytes(self) -> int:
         """Bytes that wait in the write buffer."""
-        return self.transport.get_write_buffer_size()
+        try:
+            return self.transport.get_write_buffer_size()
+        except AttributeError:
+            # asyncio's TLS transport forgets its buffer when it is closed for the second time.
+            return 0
 
     @property
     def reading_paused(self) -> bool:
@@ -623,6 +712,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if self._connection.state is State.OPEN:
             self.ping_sent_at = self.loop.time()
             self._connection.send_ping()
+            self._pings_sent += 1
+            self._awaits_pong = True
             self._flush()
         return self.buffered_bytes
 
@@ -630,9 +721,34 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         """Give up a client that shows no sign of life."""
         if self._connection.state is State.OPEN:
             self._trace("WebSocket keepalive ping timeout")
-            self._connection.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
-            self._disconnect(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
             self._flush()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self._connection.fail(code, reason)
+        self._disconnect(code, reason)
+
+    # What people look at
+
+    @property
+    def stats(self) -> Stats:
+        """What the connection has done so far; ``latency`` is that of the last keepalive ping."""
+        connection = self._connection
+        return Stats(
+            frames_received=connection.frames_received,
+            frames_sent=connection.frames_sent,
+            messages_received=connection.messages_received,
+            messages_sent=connection.messages_sent,
+            bytes_received=connection.bytes_received,
+            bytes_sent=connection.bytes_sent,
+            payload_bytes_received=connection.payload_bytes_received,
+            payload_bytes_sent=connection.payload_bytes_sent,
+            pings_sent=self._pings_sent,
+            pongs_received=self._pongs_received,
+            latency=self._latency,
+            queue_depth=sum(type(event) is Message for event in self._queue),
+            buffered_bytes=self.buffered_bytes,
+        )
 
     # Logging
 
@@ -652,18 +768,3 @@ def replacements() -> list[tuple[object, str, object]]:
     path = f"{__name__}:{WebSocketProtocol.__name__}"
     protocols = {name: known and path for name, known in uvicorn.config.WS_PROTOCOLS.items()}
     return [(uvicorn.config, "WS_PROTOCOLS", protocols)]
-
-
-def _bytes_behind_request(transport: asyncio.BaseTransport) -> bytes:
-    """Return what uvicorn's HTTP parser has read beyond the request, and would not hand over.
-
-    h11 keeps it; httptools tells its offset in an exception, which uvicorn is handling while it calls us.
-    """
-    exc = sys.exc_info()[1]
-    if type(exc).__name__ == "HttpParserUpgrade" and exc is not None and exc.__traceback__ is not None:
-        data = exc.__traceback__.tb_frame.f_locals.get("data")
-        return data[exc.args[0] :] if isinstance(data, bytes) else b""
-    get_protocol = getattr(transport, "get_protocol", None)
-    parser = getattr(get_protocol and get_protocol(), "conn", None)
-    trailing = getattr(parser, "trailing_data", None)
-    return trailing[0] if isinstance(trailing, tuple) else b""

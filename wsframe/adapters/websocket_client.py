@@ -30,7 +30,7 @@ def mask(mask_key: str | bytes, data: str | bytes | None) -> bytes:
     """Stand in for ``ABNF.mask``."""
     if isinstance(mask_key, str):
         mask_key = mask_key.encode("latin-1")
-    return apply_mask(_to_bytes(data or b""), mask_key)
+    return apply_mask(b"" if data is None else _to_bytes(data), mask_key)
 
 
 def format_masked(frame: Any) -> bytes:

@@ -62,6 +62,8 @@ _get = Assembler.get
 _connection_made = Connection.connection_made
 _send = Connection.send
 _send_data = Connection.send_data
+# Releases before 17.4 have another name for it, and tell the cause to whoever raises.
+_set_connection_exc = getattr(Connection, "set_connection_exc", None) or Connection.set_recv_exc
 
 # The sans-IO protocol
 
@@ -191,12 +193,19 @@ class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
 
     Args:
         factory: The options; the default ones if None. ``idle_timeout`` has no effect here.
+
+    Raises:
+        TypeError: If it is something else.
     """
 
     name = PerMessageDeflateFactory.name
 
     def __init__(self, factory: PerMessageDeflateFactory | None = None) -> None:
-        self._factory = factory or PerMessageDeflateFactory()
+        if factory is None:
+            factory = PerMessageDeflateFactory()
+        if not isinstance(factory, PerMessageDeflateFactory):
+            raise TypeError(f"factory must be a PerMessageDeflateFactory or None, not {type(factory).__name__}")
+        self._factory = factory
 
     def get_request_params(self) -> Any:
         """See ``ClientExtensionFactory``."""
@@ -237,7 +246,7 @@ class Deflate(Extension):
 
     def decode(self, frame: Any, *, max_size: int | None = None) -> Any:
         """See ``Extension.decode`` of websockets."""
-        received = wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin, frame.rsv1, frame.rsv2, frame.rsv3)
+        received = _to_frame(frame, frame.rsv1, frame.rsv2, frame.rsv3)
         try:
             decoded = self._extension.decode(received, max_size=max_size)
         except wsframe.PayloadTooBig as exc:
@@ -248,8 +257,12 @@ class Deflate(Extension):
 
     def encode(self, frame: Any) -> Any:
         """See ``Extension.encode`` of websockets."""
-        encoded = self._extension.encode(wsframe.Frame(int(frame.opcode), bytes(frame.data), frame.fin))
+        encoded = self._extension.encode(_to_frame(frame))
         return Frame(frame.opcode, encoded.payload, frame.fin, encoded.rsv1, frame.rsv2, frame.rsv3)
+
+
+def _to_frame(frame: Any, *rsv: bool) -> wsframe.Frame:
+    return wsframe.Frame(int(frame.opcode), bytes(memoryview(frame.data)), frame.fin, *rsv)
 
 
 # Connections of asyncio
@@ -295,6 +308,9 @@ class Queue:
     def put_back(self, items: Any) -> None:
         """Put back items at the front of the queue."""
         self.queue.extendleft(reversed(items))
+
+    # Releases before 17.3 call it so.
+    reset = put_back
 
     def abort(self) -> None:
         """Close the queue, raising EOFError in get() if necessary."""
@@ -344,10 +360,11 @@ def data_received(self: Any, data: bytes) -> None:
     finally:
         queue.held = False
         self.corked_bytes = None
-    try:
-        self.send_data()
-    except Exception as exc:
-        self.set_connection_exc(exc)
+        # Also if somebody interrupts the application.
+        try:
+            self.send_data()
+        except Exception as exc:
+            _set_connection_exc(self, exc)
     if protocol.close_expected() and self.close_deadline is None and self.close_timeout is not None:
         self.close_deadline = self.loop.time() + self.close_timeout
 
@@ -389,7 +406,10 @@ async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
         await self.drain()
         return
     except Exception as exc:
-        self.set_connection_exc(exc)
+        _set_connection_exc(self, exc)
         self.transport.abort()
+        cause = exc
     await asyncio.shield(self.connection_lost_waiter)
-    raise self.close_exc
+    closed = self.protocol.close_exc
+    closed.__cause__ = getattr(self, "connection_exc", cause)
+    raise closed

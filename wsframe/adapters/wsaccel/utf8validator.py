@@ -45,7 +45,8 @@ class Utf8Validator:
             Whether the stream can be UTF-8 still, whether it ends with a whole character, and the index of the first
             wrong byte, or behind the last one: within these bytes, and within the stream.
         """
-        data = bytes(ba)
+        # Of a number, bytes() would make zeros.
+        data = bytes(memoryview(ba))
         if not self._validator.valid:
             return False, False, 0, self._total
         before = len(self._tail)

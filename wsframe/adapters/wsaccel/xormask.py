@@ -32,7 +32,7 @@ class XorMaskerNull:
 
     def process(self, data: Buffer) -> bytes:
         """Return the next bytes, masked."""
-        result = bytes(data)
+        result = bytes(memoryview(data))
         self._pointer += len(result)
         return result
 
@@ -49,7 +49,8 @@ class XorMaskerSimple(XorMaskerNull):
 
     def __init__(self, mask: Buffer) -> None:
         super().__init__()
-        self._mask = bytes(mask)
+        # Of a number, bytes() would make a key of zeros.
+        self._mask = bytes(memoryview(mask))
         if len(self._mask) != 4:
             raise ValueError("mask must contain 4 bytes")
 

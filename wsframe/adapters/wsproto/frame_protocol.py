@@ -363,18 +363,16 @@ class FrameProtocol:
         else:
             raise TypeError(f"a message is str or bytes-like, not {type(payload).__name__}")
         begun = self._outbound_opcode
-        if begun is None:
-            if not fin:
-                self._outbound_opcode = opcode
-        elif begun is not opcode:
+        if begun is not None and begun is not opcode:
             raise TypeError("text and bytes are mixed in a message")
-        else:
-            opcode = Opcode.CONTINUATION
-            if fin:
-                self._outbound_opcode = None
+        frame_opcode = opcode if begun is None else Opcode.CONTINUATION
         if self.extensions:
-            return self._serialize(opcode, payload, fin)
-        return serialize_frame(opcode, payload, fin=fin, mask=new_masking_key() if self.client else None)
+            data = self._serialize(frame_opcode, payload, fin)
+        else:
+            data = serialize_frame(frame_opcode, payload, fin=fin, mask=new_masking_key() if self.client else None)
+        # Not before there is a frame.
+        self._outbound_opcode = None if fin else opcode
+        return data
 
     def ping(self, payload: bytes = b"") -> bytes:
         """Return a Ping.
@@ -414,13 +412,15 @@ class FrameProtocol:
 
     def _serialize(self, opcode: Opcode, payload: bytes | bytearray | memoryview, fin: bool = True) -> bytes:
         rsv = RsvBits(False, False, False)
+        # Of a number, bytes() would make zeros.
+        payload = bytes(memoryview(payload))
         if self._codec is not None:
-            frame = self._codec.encode(WholeFrame(opcode, bytes(payload), fin))
+            frame = self._codec.encode(WholeFrame(opcode, payload, fin))
             payload = frame.payload
             rsv = RsvBits(frame.rsv1, False, False)
         else:
             for extension in reversed(self.extensions):
-                rsv, payload = extension.frame_outbound(self, opcode, rsv, bytes(payload), fin)
+                rsv, payload = extension.frame_outbound(self, opcode, rsv, bytes(memoryview(payload)), fin)
         if opcode.iscontrol() and len(payload) > MAX_PAYLOAD_NORMAL:
             raise ValueError("a control frame has more than 125 bytes of payload")
         mask = new_masking_key() if self.client else None

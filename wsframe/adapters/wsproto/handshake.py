@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Generator, Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import h11
 
@@ -140,7 +140,9 @@ class H11Handshake:
 
     def _accept(self, event: AcceptConnection) -> bytes:
         request = self._request
-        assert request is not None
+        if request is None or self.client or self._state is not ConnectionState.CONNECTING:
+            raise LocalProtocolError(f"there is no request to accept in state {self._state.name}")
+        _check_extra(event.extra_headers, _ACCEPT_HEADERS)
         key = normed_header_dict(request.extra_headers)[b"sec-websocket-key"]
         headers = [
             (b"Upgrade", WEBSOCKET_UPGRADE),
@@ -168,7 +170,9 @@ class H11Handshake:
         if self._state is not ConnectionState.CONNECTING:
             raise LocalProtocolError(f"cannot reject a connection in state {self._state.name}")
         headers = list(event.headers)
-        if not event.has_body:
+        # RFC 9110 §8.6: not with 204, and with 304 it is the length that a response with a body would have.
+        if not event.has_body and event.status_code not in (204, 304):
+            headers = [header for header in headers if _lower(header[0]) != b"content-length"]
             headers.append((b"content-length", b"0"))
         data = self._send(h11.Response(status_code=event.status_code, headers=headers))
         self._state = ConnectionState.REJECTING
@@ -192,6 +196,7 @@ class H11Handshake:
     # Client
 
     def _send_request(self, request: Request) -> bytes:
+        _check_extra(request.extra_headers, _REQUEST_HEADERS_SENT)
         self._request = request
         self._nonce = generate_nonce()
         headers = [
@@ -301,6 +306,35 @@ _RESPONSE_HEADERS = frozenset(
     {b"connection", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"upgrade"}
 )
 """Headers that events have fields for."""
+
+
+_ACCEPT_HEADERS = _RESPONSE_HEADERS | {b"content-length", b"transfer-encoding"}
+_REQUEST_HEADERS_SENT = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"host",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers that only the handshake itself sends (RFC 6455 §4.1, §4.2.2)."""
+
+
+def _check_extra(headers: Headers, known: Container[bytes]) -> None:
+    """Refuse headers of an application that would double those of the handshake."""
+    for name in (_lower(name) for name, _ in headers):
+        if name in known:
+            raise LocalProtocolError(f"only the handshake itself sends the header {name.decode()}")
+
+
+def _lower(name: Any) -> bytes:
+    # h11 takes text too.
+    return (name.encode("ascii", "replace") if isinstance(name, str) else bytes(memoryview(name))).lower()
 
 
 def _check_request(event: h11.Request) -> Request:

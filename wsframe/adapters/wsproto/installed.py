@@ -33,6 +33,7 @@ def replacements() -> list[tuple[object, str, object]]:
 
     scope = vars(connection) | {name: vars(wsproto.connection)[name] for name in CONNECTION_NAMES}
     scope["close_reason"] = _move(frame_protocol.close_reason, vars(frame_protocol) | theirs)
+    receiving = scope | {"BytesMessage": _bytes_message(wsproto.events.BytesMessage)}
     fast = {
         events.Message: (wsproto.events.Message, wsproto.events.TextMessage, wsproto.events.BytesMessage),
         events.CloseConnection: (wsproto.events.CloseConnection,),
@@ -46,8 +47,8 @@ def replacements() -> list[tuple[object, str, object]]:
         (original, "next_piece", _next_frame),
         (wsproto.frame_protocol.XorMaskerSimple, "process", frame_protocol.XorMaskerSimple.process),
         *(
-            (wsproto.connection.Connection, name, _move(getattr(connection.Connection, name), scope))
-            for name in ("send", "receive_data", "events")
+            (wsproto.connection.Connection, name, _move(getattr(connection.Connection, name), names))
+            for name, names in (("send", scope), ("receive_data", scope), ("events", receiving))
         ),
         *((kind, "__init__", vars(ours)["__init__"]) for ours, kinds in fast.items() for kind in kinds),
     ]
@@ -87,6 +88,15 @@ def _move(function: Any, scope: dict[str, Any]) -> FunctionType:
     moved = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     moved.__doc__ = function.__doc__
     return moved
+
+
+def _bytes_message(kind: Any) -> Any:
+    """Return what makes the events that are received: before 1.3.2, their data is a bytearray, and so annotated."""
+
+    def make(data: bytes, frame_finished: bool, message_finished: bool) -> Any:
+        return kind(bytearray(data), frame_finished, message_finished)
+
+    return make if kind.__annotations__.get("data") == "bytearray" else kind
 
 
 def _next_frame(protocol: Any) -> Any:

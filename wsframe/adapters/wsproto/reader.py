@@ -93,7 +93,8 @@ class MessageReader:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream; nothing is done with them until ``read``."""
         if data and not self._stopped:
-            self._received.append(data if type(data) is bytes else bytes(data))
+            # Of a number, bytes() would make zeros.
+            self._received.append(data if type(data) is bytes else bytes(memoryview(data)))
 
     def read(self) -> Piece | None:
         """Return the next piece; None if there is none.
