@@ -24,6 +24,7 @@ from wsframe cimport _masking_c as masking
 from wsframe cimport _utf8_c as utf8
 from wsframe._events_c cimport new_message
 
+from wsframe._checks import check_count, check_role, check_type
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
 from wsframe.exceptions import Fault
 from wsframe.limits import MAX_LENGTH
@@ -114,6 +115,7 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
         rsv3: Third reserved bit.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is not one that RFC 6455 defines.
     """
 
@@ -128,6 +130,8 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
     ) -> None:
         # A member is known to be right; looking it up costs more than all the rest.
         self.first = first_byte(opcode if type(opcode) is Opcode else Opcode(opcode), fin, rsv1, rsv2, rsv3)
+        if type(payload) is not bytes:
+            check_type("payload", payload, bytes, "bytes")
         self.payload = payload
 
     @property
@@ -200,6 +204,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
+        TypeError: If ``role`` is not a ``Role``, or a limit is not an int.
         ValueError: If a limit is negative or above 2**62.
     """
 
@@ -211,6 +216,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
         max_fragment_size: int | None = None,
         rsv1: bool = False,
     ) -> None:
+        check_role(role)
+        check_count("max_message_size: a limit", max_message_size)
+        check_count("max_fragment_size: a limit", max_fragment_size)
         self._reset()
         self.fault = None
         self.refused_length = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from wsframe._checks import check_role, check_state
 from wsframe._events_py import Message
 from wsframe._framing_py import Frame, FrameParser, serialize_frame
 from wsframe._masking_py import new_masking_key
@@ -32,6 +33,9 @@ class Core:
         state: The state to begin with.
         limits: Bounds on what the peer may send.
         extensions: The extensions agreed on, in the order in which they encode.
+
+    Raises:
+        TypeError: If ``role`` is not a ``Role``, or ``state`` not a ``State``.
     """
 
     __slots__ = (
@@ -69,6 +73,8 @@ class Core:
     )
 
     def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
+        check_role(role)
+        check_state(state)
         self.role = role
         self.state = state
         self.hold_failure = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from wsframe._checks import check_count, check_role, check_type
 from wsframe._masking_py import apply_mask
 from wsframe._utf8_py import Utf8Validator
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
@@ -29,6 +30,7 @@ class Frame:
         rsv3: Third reserved bit.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is not one that RFC 6455 defines.
     """
 
@@ -45,6 +47,8 @@ class Frame:
     ) -> None:
         # A member is known to be right; looking it up costs more than all the rest.
         self.opcode = opcode if type(opcode) is Opcode else Opcode(opcode)
+        if type(payload) is not bytes:
+            check_type("payload", payload, bytes, "bytes")
         self.payload = payload
         self.fin = fin
         self.rsv1 = rsv1
@@ -99,6 +103,7 @@ class FrameParser:
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
+        TypeError: If ``role`` is not a ``Role``, or a limit is not an int.
         ValueError: If a limit is negative or above 2**62.
     """
 
@@ -110,13 +115,16 @@ class FrameParser:
         max_fragment_size: int | None = None,
         rsv1: bool = False,
     ) -> None:
+        check_role(role)
+        check_count("max_message_size: a limit", max_message_size)
+        check_count("max_fragment_size: a limit", max_fragment_size)
         self.fault: Fault | None = None
         self.refused_length = 0
         self.refused_payload = b""
         self._mask_bit = 0x80 if role == Role.SERVER else 0
-        self._max_message_size = limit = _check_limit(max_message_size)
+        self._max_message_size = limit = MAX_LENGTH if max_message_size is None else int(max_message_size)
         self._max_encoded_size = limit + limit // 8 + 64
-        self._max_fragment_size = limit = _check_limit(max_fragment_size)
+        self._max_fragment_size = limit = MAX_LENGTH if max_fragment_size is None else int(max_fragment_size)
         self._max_encoded_fragment_size = limit + limit // 8 + 64
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
         self._closed = False
@@ -343,7 +351,7 @@ def serialize_frame(
     if not isinstance(payload, (bytes, bytearray)):
         payload = memoryview(payload)
         payload = payload.cast("B") if payload.c_contiguous else payload.tobytes()
-    first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
+    first = opcode | bool(fin) << 7 | bool(rsv1) << 6 | bool(rsv2) << 5 | bool(rsv3) << 4
     mask_bit = 0 if mask is None else 0x80
     length = len(payload)
     if length < 126:
@@ -355,14 +363,6 @@ def serialize_frame(
     if mask is None:
         return b"".join((header, payload))
     return b"".join((header, mask, apply_mask(payload, mask)))
-
-
-def _check_limit(limit: int | None) -> int:
-    if limit is None:
-        return MAX_LENGTH
-    if not 0 <= limit <= MAX_LENGTH:
-        raise ValueError("a limit must be between 0 and 2**62")
-    return limit
 
 
 def _check_close_payload(payload: bytes) -> Fault | None:

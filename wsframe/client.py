@@ -9,17 +9,24 @@ import logging
 import os
 import random
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any
 
+from wsframe._checks import check_type, listed
+from wsframe._escape import escape
 from wsframe.datastructures import Headers, HeadersLike
 from wsframe.exceptions import InvalidMessage, InvalidStatus, InvalidURI, SecurityError
 from wsframe.http11 import Request, Response
+from wsframe.proxy import parse_proxy
 from wsframe.typing import LoggerLike
 from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = [
     "MAX_REDIRECTS",
+    "RENAMED",
     "backoff",
+    "check_headers",
+    "check_proxy",
     "is_same_origin",
     "log_request",
     "log_response",
@@ -46,6 +53,46 @@ BACKOFF_FACTOR = float(os.environ.get("WEBSOCKETS_BACKOFF_FACTOR", "1.618"))
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+RENAMED = {
+    "create_protocol": "use create_connection",
+    "extra_headers": "use additional_headers",
+    "klass": "use create_connection",
+    "loop": "the connection runs on the event loop that is running",
+    "read_limit": "max_queue bounds what waits to be received",
+    "timeout": "use open_timeout and close_timeout",
+}
+"""Arguments that clients had in early versions of ``websockets``, and what to do instead."""
+
+
+def check_headers(headers: HeadersLike | None) -> HeadersLike | None:
+    """Check the option ``additional_headers``; return what each attempt can add again.
+
+    Raises:
+        TypeError: If they are something else than a mapping or pairs of str.
+        InvalidHeaderValue: (a ValueError) if a name or a value cannot be sent.
+    """
+    if headers is None:
+        return None
+    if isinstance(headers, Iterator) or isinstance(headers, (str, bytes)):
+        headers = listed("additional_headers", headers, "a mapping or an iterable of pairs")
+    # What changes between two attempts is meant to: the copy is only looked at.
+    Headers(headers)
+    return headers
+
+
+def check_proxy(proxy: Any) -> None:
+    """Check the option ``proxy``: True, the address of one, or None.
+
+    Raises:
+        TypeError: If it is something else.
+        InvalidProxy: If the address is not valid.
+    """
+    if proxy is not None and not isinstance(proxy, bool):
+        check_type("proxy", proxy, str, "a str, True or None")
+        if proxy:
+            parse_proxy(proxy)
 
 
 def process_exception(exc: Exception) -> Exception | None:
@@ -125,11 +172,11 @@ def redirect_target(exc: Exception, uri: str, *, sock: bool = False, tied_to: st
         return invalid
     old = parse_uri(uri)
     if sock:
-        return ValueError(f"cannot follow redirect to {target} with a preexisting socket")
+        return ValueError(f"cannot follow redirect to {escape(target)} with a preexisting socket")
     if old.secure and not new.secure:
         return SecurityError(f"cannot follow redirect to non-secure URI {target}")
     if tied_to is not None and not is_same_origin(old, new):
-        return ValueError(f"cannot follow cross-origin redirect to {target} with {tied_to}")
+        return ValueError(f"cannot follow cross-origin redirect to {escape(target)} with {tied_to}")
     return target
 
 
@@ -148,14 +195,14 @@ def log_request(logger: LoggerLike, request: Request) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("> %s %s %s", request.method, request.path, request.protocol)
         for name, value in request.headers.raw_items():
-            logger.debug("> %s: %s", name, value)
+            logger.debug("> %s: %s", name, escape(value))
 
 
 def log_response(logger: LoggerLike, response: Response) -> None:
     """Log a handshake response, if anybody wants to know that much."""
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("< HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+        logger.debug("< HTTP/1.1 %d %s", response.status_code, escape(response.reason_phrase))
         for name, value in response.headers.raw_items():
-            logger.debug("< %s: %s", name, value)
+            logger.debug("< %s: %s", name, escape(value))
         if response.body:
             logger.debug("< [body] (%d bytes)", len(response.body))

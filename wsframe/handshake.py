@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 
 import h11
 
+from wsframe._checks import check_callable, check_origins, check_type
 from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
 from wsframe.datastructures import Headers, MultipleValuesError
 from wsframe.exceptions import (
@@ -38,12 +39,13 @@ from wsframe.exceptions import (
     RequestLineTooLong,
     SecurityError,
 )
-from wsframe.extensions import Extension, ExtensionFactory, check_agreed, choose_extensions
+from wsframe.extensions import Extension, ExtensionFactory, check_agreed, check_factories, choose_extensions
 from wsframe.headers import (
     build_basic_authorization,
     build_extensions,
     build_host,
     check_subprotocols,
+    check_value,
     parse_extensions,
     parse_tokens,
 )
@@ -57,6 +59,7 @@ __all__ = ["ClientHandshake", "NotHTTPError", "ServerHandshake", "accept_key", "
 
 def accept_key(key: str) -> str:
     """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 §4.2.2, step 5.4)."""
+    check_type("key", key, str, "a str")
     return base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest()).decode()
 
 
@@ -81,7 +84,7 @@ class ServerHandshake:
         judged: Whether ``accept`` has been called, and not just plain HTTP been answered.
 
     Raises:
-        TypeError: If ``subprotocols`` is a string.
+        TypeError: If an argument is of another type: ``subprotocols`` or ``origins`` a string, say.
         ValueError: If a subprotocol is not a token.
     """
 
@@ -94,13 +97,12 @@ class ServerHandshake:
         extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
-        self._origins = origins
-        self._subprotocols = subprotocols
+        check_callable("select_subprotocol", select_subprotocol, "subprotocols", never_async=True)
+        self._origins = check_origins(origins)
+        self._subprotocols = check_subprotocols(subprotocols)
         self._select_subprotocol = select_subprotocol
-        self._extensions = extensions
-        self._head = HeadBuffer(limits or Limits(), RequestLineTooLong)
+        self._extensions = check_factories(extensions)
+        self._head = HeadBuffer(Limits.checked(limits), RequestLineTooLong)
         self.request: Request | None = None
         self.unread = b""
         self.subprotocol: str | None = None
@@ -155,6 +157,7 @@ class ServerHandshake:
 
         The response may be changed before it is sent.
         """
+        check_type("request", request, Request, "a Request")
         self.judged = True
         try:
             key = self._check(request)
@@ -180,6 +183,7 @@ class ServerHandshake:
 
     def refuse(self, error: InvalidHandshake) -> Response:
         """Make the response that tells a client what was wrong with its request, and set ``error``."""
+        check_type("error", error, InvalidHandshake, "an InvalidHandshake")
         self.error = error
         status = next((status for kind, status in _REFUSALS if isinstance(error, kind)), http.HTTPStatus.BAD_REQUEST)
         wrong_version = isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version"
@@ -275,6 +279,7 @@ def reject(status: http.HTTPStatus | int, text: str) -> Response:
         text: The body.
     """
     status = http.HTTPStatus(status)
+    check_type("text", text, str, "a str")
     body = text.encode()
     headers = Headers()
     headers["Date"] = email.utils.formatdate(usegmt=True)
@@ -312,8 +317,8 @@ class ClientHandshake:
         extensions: The extensions agreed on.
 
     Raises:
-        TypeError: If ``subprotocols`` is a string.
-        ValueError: If a subprotocol is not a token.
+        TypeError: If an argument is of another type: ``uri`` or ``subprotocols`` a string, say.
+        ValueError: If a subprotocol is not a token, or ``origin`` cannot stand in a header.
     """
 
     def __init__(
@@ -325,16 +330,16 @@ class ClientHandshake:
         extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
+        check_type("uri", uri, WebSocketURI, "a WebSocketURI, from parse_uri")
+        check_value("origin", "Origin", origin)
         self._uri = uri
-        self._extensions = extensions
+        self._extensions = check_factories(extensions)
         self._origin = origin
-        self._subprotocols = subprotocols
+        self._subprotocols = check_subprotocols(subprotocols)
         # RFC 6455 §4.1: a nonce of 16 random bytes, a fresh one for each connection.
         self._key = base64.b64encode(os.urandom(16)).decode()
         # h11 takes a 101 only if it has seen the client ask for an upgrade; what is sent comes from build_request.
-        self._reader = ResponseReader(_UPGRADE_REQUEST, limits or Limits())
+        self._reader = ResponseReader(_UPGRADE_REQUEST, Limits.checked(limits))
         # The response that refuses the handshake, while its body comes in.
         self._refusal: Response | None = None
         self.response: Response | None = None
