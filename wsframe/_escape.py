@@ -27,9 +27,9 @@ _INVISIBLE = frozenset(
 
 
 def escape(text: str, *, limit: int | None = SHOWN_CHARS, keep: str = "") -> str:
-    r"""Return a text with what a reader would not see, or a terminal would obey, as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
+    r"""Return a text with what a reader would not see, or a terminal would obey, spelled out as in a Python string.
 
-    Letters of all languages stay. So do backslashes: the result is for people, and not for parsers.
+    That is ``\t``, ``\n``, ``\r``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. Letters of all languages stay. So do backslashes: the result is for people, and not for parsers.
 
     Args:
         text: The text.
@@ -49,7 +49,4 @@ def _is_harmless(char: str) -> bool:
 
 
 def _spell(char: str) -> str:
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return char.encode("unicode_escape").decode("ascii")

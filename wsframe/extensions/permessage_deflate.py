@@ -99,7 +99,7 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
     ) -> None:
         chosen = None if client_max_window_bits is True else client_max_window_bits
         if chosen is False:
-            raise ValueError("client_max_window_bits must be True, None or between 9 and 15, not False")
+            raise ValueError("client_max_window_bits must be between 9 and 15, True or None, not False")
         if chosen == 8:
             raise ValueError("client_max_window_bits must be between 9 and 15: zlib cannot compress with 8")
         super().__init__(
