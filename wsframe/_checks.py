@@ -11,6 +11,7 @@ import inspect
 import math
 import numbers
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from wsframe._escape import escape
 from wsframe.constants import Role, State
 
 __all__ = [
+    "as_view",
     "check_bool",
     "check_callable",
     "check_close",
@@ -29,6 +31,7 @@ __all__ = [
     "check_max_size",
     "check_optional_str",
     "check_origins",
+    "check_path",
     "check_port",
     "check_role",
     "check_seconds",
@@ -75,6 +78,14 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], expecte
     """
     if not isinstance(value, kinds):
         raise TypeError(f"{name} must be {expected}, not {describe(value)}")
+
+
+def as_view(data: Any) -> memoryview:
+    """Return a view of what is bytes-like; the TypeError for all else reads as that of the compiled twins."""
+    try:
+        return memoryview(data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
 
 
 def check_bool(name: str, value: object, *, optional: bool = False) -> None:
@@ -240,8 +251,8 @@ def _pair(name: str, value: Any, *, optional: bool) -> tuple[Any, Any]:
 
 def check_close(code: Any, reason: Any) -> None:
     """Check the types of a close code and a reason; the connection refuses values that cannot be sent."""
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError(f"code must be an int, not {describe(code)}")
+    if code is not None and (isinstance(code, bool) or not isinstance(code, int)):
+        raise TypeError(f"code must be an int or None, not {describe(code)}")
     check_type("reason", reason, str, "a str")
 
 
@@ -255,6 +266,11 @@ def check_origins(origins: Any) -> list[Any] | None:
         if value is not None and not isinstance(getattr(value, "pattern", value), str):
             raise TypeError(f"origins must have str, compiled patterns of str and None, not {describe(value)}")
     return values
+
+
+def check_path(path: Any) -> None:
+    """Check the path of a Unix socket, or None for none."""
+    check_type("path", path, (str, bytes, os.PathLike, type(None)), "a str, a path or None")
 
 
 def check_logger(logger: Any) -> None:
@@ -319,16 +335,16 @@ def check_callable(
     """
     if value is None and optional:
         return
-    call = f"{name}({', '.join([*arguments, *keywords])})"
+    expected = f"a function that takes ({', '.join([*arguments, *keywords])})"
     if not callable(value):
-        raise TypeError(f"{name} must be a function {call}{' or None' if optional else ''}, not {describe(value)}")
+        raise TypeError(f"{name} must be {expected}{', or None' if optional else ''}, not {describe(value)}")
     parameters = _parameters(value, len(arguments), keywords)
     if parameters is not None:
-        raise TypeError(f"{name} must be a function {call}; it takes ({parameters})")
+        raise TypeError(f"{name} must be {expected}, not ({parameters})")
     if never_async and (inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)):
-        raise TypeError(f"{name} must be a function {call}, not a coroutine function")
+        raise TypeError(f"{name} must be {expected}, and no coroutine function")
     if legacy and _first_parameter(value) == legacy:
-        raise TypeError(f"{name} must be a function {call}; one that takes {legacy} first is of the legacy API")
+        raise TypeError(f"{name} must be {expected}; one that takes {legacy} first is for the legacy API of websockets")
 
 
 def check_handler(handler: Any, name: str = "handler", keywords: Iterable[str] = (), *, with_path: bool = True) -> None:
@@ -349,8 +365,8 @@ def check_handler(handler: Any, name: str = "handler", keywords: Iterable[str] =
     keywords = list(keywords)
     parameters = _parameters(handler, 1, keywords)
     if parameters is not None and not (with_path and _parameters(handler, 2, keywords) is None):
-        call = ", ".join(["websocket", *keywords])
-        raise TypeError(f"{name} must be a coroutine function {name}({call}); it takes ({parameters})")
+        expected = ", ".join(["websocket", *keywords])
+        raise TypeError(f"{name} must be a coroutine function that takes ({expected}), not ({parameters})")
     if _is_never_awaitable(handler):
         raise TypeError(f"{name} must be a coroutine function: what {_name_of(handler)} returns cannot be awaited")
 

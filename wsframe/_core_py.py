@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from wsframe._checks import check_role, check_state
+from wsframe._checks import as_view, check_role, check_state
 from wsframe._events_py import Message
 from wsframe._framing_py import Frame, FrameParser, serialize_frame
 from wsframe._masking_py import new_masking_key
@@ -367,7 +367,7 @@ class Core:
         """Send a data frame, whose turn it is."""
         if isinstance(data, str):
             data = data.encode()
-        self.payload_bytes_sent += len(data) if isinstance(data, bytes) else memoryview(data).nbytes
+        self.payload_bytes_sent += len(data) if isinstance(data, bytes) else as_view(data).nbytes
         if not self.extensions or self._sending_plain:
             self._send(opcode, data, fin)
         else:

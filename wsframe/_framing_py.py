@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import operator
 from typing import TYPE_CHECKING, Any
 
-from wsframe._checks import check_count, check_role, check_type
+from wsframe._checks import as_view, check_count, check_role, check_type
 from wsframe._masking_py import apply_mask
 from wsframe._utf8_py import Utf8Validator
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
@@ -164,9 +165,9 @@ class FrameParser:
         if self._closed or self.fault is not None:
             return frames
         if self._partial is not None:
-            data = self._continue_payload(memoryview(data).cast("B"), frames)
+            data = self._continue_payload(as_view(data).cast("B"), frames)
         # Slices and items of bytes cost so much less than those of a view that the copy pays.
-        stream = data if type(data) is bytes else bytes(memoryview(data))
+        stream = data if type(data) is bytes else bytes(as_view(data))
         if self._header:
             stream = self._header + stream
             self._header = b""
@@ -346,12 +347,14 @@ def serialize_frame(
         TypeError: If ``payload`` or ``mask`` is not bytes-like.
         ValueError: If ``opcode`` is out of range, or ``mask`` has not 4 bytes.
     """
+    if type(opcode) is not Opcode:
+        opcode = operator.index(opcode)
     if not 0 <= opcode <= 15:
         raise ValueError("opcode must be between 0 and 15")
     if not isinstance(payload, (bytes, bytearray)):
-        payload = memoryview(payload)
+        payload = as_view(payload)
         payload = payload.cast("B") if payload.c_contiguous else payload.tobytes()
-    first = opcode | bool(fin) << 7 | bool(rsv1) << 6 | bool(rsv2) << 5 | bool(rsv3) << 4
+    first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0) | (0x20 if rsv2 else 0) | (0x10 if rsv3 else 0)
     mask_bit = 0 if mask is None else 0x80
     length = len(payload)
     if length < 126:

@@ -60,10 +60,11 @@ RENAMED = {
     "extra_headers": "use additional_headers",
     "klass": "use create_connection",
     "loop": "the connection runs on the event loop that is running",
+    "origins": "use origin",
     "read_limit": "max_queue bounds what waits to be received",
     "timeout": "use open_timeout and close_timeout",
 }
-"""Arguments that clients had in early versions of ``websockets``, and what to do instead."""
+"""Arguments of early versions of ``websockets``, or of servers, and what to do instead."""
 
 
 def check_headers(headers: HeadersLike | None) -> HeadersLike | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wsframe._checks import check_close, check_optional_str, describe, listed
+from wsframe._checks import as_view, check_close, check_optional_str, describe, listed
 from wsframe.constants import (
     MAX_CONTROL_PAYLOAD,
     OK_CLOSE_CODES,
@@ -250,7 +250,7 @@ class Connection(Core):
             TypeError: If ``code`` is no int, or ``reason`` no str.
             ProtocolError: If code or reason cannot be sent.
         """
-        check_close(CloseCode.NO_STATUS_RCVD if code is None else code, reason)
+        check_close(code, reason)
         self._check_open()
         check_can_close(code, reason)
         self._send_close_frame(Close(int(CloseCode.NO_STATUS_RCVD if code is None else code), reason))
@@ -284,7 +284,7 @@ class Connection(Core):
 
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()
-        if memoryview(data).nbytes > MAX_CONTROL_PAYLOAD:
+        if as_view(data).nbytes > MAX_CONTROL_PAYLOAD:
             raise ProtocolError("control frame too long")
         self._send(opcode, data)
 
@@ -382,6 +382,6 @@ def checked_extensions(extensions: Sequence[Extension]) -> list[Extension]:
     """Return the extensions that were agreed on as a list; factories, which only handshakes can use, are none."""
     extensions = listed("extensions", extensions, "a list of extensions")
     for extension in extensions:
-        if not (hasattr(extension, "encode") and hasattr(extension, "decode") and hasattr(extension, "rsv1")):
+        if isinstance(extension, type) or not (hasattr(extension, "encode") and hasattr(extension, "decode") and hasattr(extension, "rsv1")):
             raise TypeError(f"extensions must have extensions as agreed on, not {describe(extension)}")
     return extensions

@@ -21,6 +21,7 @@ from wsframe._checks import (
     check_keywords,
     check_logger,
     check_max_queue,
+    check_path,
     check_port,
     check_timeouts,
     check_tls,
@@ -280,6 +281,7 @@ class connect:  # noqa: N801 - used like a function
         check_tls("ssl", kwargs.get("ssl"), True, False)
         check_tls("proxy_ssl", kwargs.get("proxy_ssl"), True, False)
         check_port("port", kwargs.get("port"))
+        check_path(kwargs.get("path"))
         if not self.ws_uri.secure and kwargs.get("ssl") is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
         _check_tls(self.ws_uri, kwargs.get("ssl", True))

@@ -21,6 +21,7 @@ from wsframe._checks import (
     check_logger,
     check_max_queue,
     check_origins,
+    check_path,
     check_port,
     check_timeouts,
     check_tls,
@@ -533,6 +534,7 @@ def serve(
     check_handler(handler)
     _check_host(host)
     check_port("port", port)
+    check_path(kwargs.get("path"))
     origins = check_origins(origins)
     subprotocols = check_subprotocols(subprotocols)
     factories = extension_factories(extensions, compression)
@@ -626,12 +628,13 @@ _RENAMED = {
     "create_protocol": "use create_connection",
     "extra_headers": "use process_response, which may add headers to the response",
     "klass": "use create_connection",
+    "origin": "use origins",
     "loop": "the server runs on the event loop that is running",
     "read_limit": "max_queue bounds what waits to be received",
     "timeout": "use open_timeout and close_timeout",
     "ws_handler": "use handler",
 }
-"""Arguments of early versions of ``websockets``, and what to do instead."""
+"""Arguments of early versions of ``websockets``, or of clients, and what to do instead."""
 
 
 def _check_host(host: Any) -> None:

@@ -24,6 +24,7 @@ from wsframe._checks import (
     check_logger,
     check_max_queue,
     check_optional_str,
+    check_path,
     check_timeouts,
     check_tls,
     describe,
@@ -220,6 +221,7 @@ class reconnect:  # noqa: N801 - used like a function
             raise ValueError("ssl argument is incompatible with a ws:// URI")
         if sock is not None and not hasattr(sock, "recv"):
             raise TypeError(f"sock must be a socket.socket or None, not {describe(sock)}")
+        check_path(kwargs.get("path"))
         check_optional_str("server_hostname", server_hostname)
         check_value("origin", "Origin", origin)
         subprotocols = check_subprotocols(subprotocols)
