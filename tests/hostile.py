@@ -131,5 +131,3 @@ def assert_harmless_log(caplog):
         if record.exc_info:
             for line in logging.Formatter().formatException(record.exc_info).split("\n"):
                 assert_harmless(line)
-
-

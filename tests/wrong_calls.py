@@ -3,6 +3,9 @@
 Run as a program, it prints what they do with the implementation in use, as JSON: the two are compared by processes.
 """
 
+# What calls use that are evaluated, and not seen by a linter.
+# ruff: noqa: F401
+
 from __future__ import annotations
 
 import array
@@ -147,7 +150,9 @@ def deflate(**options):
 
 
 def asyncio_connection(**options):
-    return wsframe.ServerConnection(options.pop("protocol", Connection(SERVER, state=State.CONNECTING)), BARE, **options)
+    return wsframe.ServerConnection(
+        options.pop("protocol", Connection(SERVER, state=State.CONNECTING)), BARE, **options
+    )
 
 
 COROUTINE = handler(None)

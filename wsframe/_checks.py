@@ -12,8 +12,9 @@ import math
 import numbers
 import operator
 import os
+import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from wsframe._escape import escape
 from wsframe.constants import Role, State
@@ -172,18 +173,20 @@ def check_seconds(name: str, value: Any, *, positive: bool = False, optional: bo
     """
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(f"{name} must be a number of seconds{' or None' if optional else ''}, not {describe(value)}")
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
         sign = "positive" if positive else "0 or more"
-        raise ValueError(
-            f"{name} must be {sign} and finite{', or None' if optional else ''}, not {describe(value)}"
-        )
+        raise ValueError(f"{name} must be {sign} and finite{', or None' if optional else ''}, not {describe(value)}")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(cast(object, value), bool)
 
 
 def check_wait(name: str, value: Any) -> None:
     """Check a number of seconds to wait; 0 or less is not to wait, and None is to wait for ever."""
-    if value is None or (isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)):
+    if value is None or (_is_real(value) and math.isfinite(value)):
         return
     if isinstance(value, float):
         raise ValueError(f"{name} must be finite, or None, not {describe(value)}")
@@ -284,7 +287,9 @@ def check_tls(name: str, value: Any, *others: bool) -> None:
     # Not by its class: this module does no I/O, and neither do those that import it.
     if value is None or any(value is other for other in others) or hasattr(value, "wrap_bio"):
         return
-    raise TypeError(f"{name} must be an ssl.SSLContext{''.join(f', {o}' for o in others)} or None, not {describe(value)}")
+    raise TypeError(
+        f"{name} must be an ssl.SSLContext{''.join(f', {o}' for o in others)} or None, not {describe(value)}"
+    )
 
 
 def check_keywords(function: str, names: Iterable[str], known: Iterable[str], renamed: Mapping[str, str]) -> None:
@@ -380,7 +385,9 @@ def _parameters(function: Callable[..., Any], count: int, keywords: Iterable[str
     try:
         signature.bind(*[None] * count, **dict.fromkeys(keywords))
     except TypeError:
-        return ", ".join(str(parameter).partition(":")[0].partition("=")[0] for parameter in signature.parameters.values())
+        return ", ".join(
+            str(parameter).partition(":")[0].partition("=")[0] for parameter in signature.parameters.values()
+        )
     return None
 
 
@@ -409,17 +416,19 @@ def _is_never_awaitable(function: Any) -> bool:
     return _returns_none(code)
 
 
-def _returns_none(code: Any) -> bool:
+def _returns_none(code: types.CodeType) -> bool:
     """Tell whether a function returns None wherever it returns."""
     returned = False
-    previous: dis.Instruction | None = None
+    loaded: object = ...
     for instruction in dis.get_instructions(code):
         if instruction.opname.startswith("RETURN_"):
-            constant = previous if instruction.opname == "RETURN_VALUE" else instruction
+            if instruction.opname == "RETURN_CONST":
+                loaded = instruction.argval
             # What jumps to a return may bring another value than what stands before it.
-            known = constant is not None and constant.opname in ("LOAD_CONST", "RETURN_CONST")
-            if not known or constant.argval is not None or instruction.is_jump_target and constant is previous:
+            elif instruction.is_jump_target:
+                return False
+            if loaded is not None:
                 return False
             returned = True
-        previous = instruction
+        loaded = instruction.argval if instruction.opname == "LOAD_CONST" else ...
     return returned

@@ -6,6 +6,7 @@ sequences would command the terminal that shows them, and its bidirectional cont
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = ["SHOWN_CHARS", "escape"]
@@ -16,20 +17,15 @@ SHOWN_CHARS = 1024
 _HARMFUL_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 """Controls, formats (bidirectional and zero-width ones), unassigned, private, surrogates, separators of lines."""
 
-_INVISIBLE = frozenset(
-    map(
-        chr,
-        [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0]
-        + [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)],
-    )
-)
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Letters and marks that take no room (Unicode's Default_Ignorable_Code_Point), of other categories."""
 
 
 def escape(text: str, *, limit: int | None = SHOWN_CHARS, keep: str = "") -> str:
     r"""Return a text with what a reader would not see, or a terminal would obey, spelled out as in a Python string.
 
-    That is ``\t``, ``\n``, ``\r``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. Letters of all languages stay. So do backslashes: the result is for people, and not for parsers.
+    That is ``\t``, ``\n``, ``\r``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. Letters of all languages stay. So do
+    backslashes: the result is for people, and not for parsers.
 
     Args:
         text: The text.
@@ -45,7 +41,7 @@ def escape(text: str, *, limit: int | None = SHOWN_CHARS, keep: str = "") -> str
 
 
 def _is_harmless(char: str) -> bool:
-    return unicodedata.category(char) not in _HARMFUL_CATEGORIES and char not in _INVISIBLE
+    return unicodedata.category(char) not in _HARMFUL_CATEGORIES and _INVISIBLE.match(char) is None
 
 
 def _spell(char: str) -> str:

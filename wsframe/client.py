@@ -10,7 +10,7 @@ import os
 import random
 import urllib.parse
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 from wsframe._checks import check_type, listed
 from wsframe._escape import escape
@@ -67,7 +67,7 @@ RENAMED = {
 """Arguments of early versions of ``websockets``, or of servers, and what to do instead."""
 
 
-def check_headers(headers: HeadersLike | None) -> HeadersLike | None:
+def check_headers(headers: Any) -> HeadersLike | None:
     """Check the option ``additional_headers``; return what each attempt can add again.
 
     Raises:
@@ -76,11 +76,11 @@ def check_headers(headers: HeadersLike | None) -> HeadersLike | None:
     """
     if headers is None:
         return None
-    if isinstance(headers, Iterator) or isinstance(headers, (str, bytes)):
+    if isinstance(headers, (Iterator, str, bytes)):
         headers = listed("additional_headers", headers, "a mapping or an iterable of pairs")
     # What changes between two attempts is meant to: the copy is only looked at.
     Headers(headers)
-    return headers
+    return cast(HeadersLike, headers)
 
 
 def check_proxy(proxy: Any) -> None:

@@ -382,6 +382,8 @@ def checked_extensions(extensions: Sequence[Extension]) -> list[Extension]:
     """Return the extensions that were agreed on as a list; factories, which only handshakes can use, are none."""
     extensions = listed("extensions", extensions, "a list of extensions")
     for extension in extensions:
-        if isinstance(extension, type) or not (hasattr(extension, "encode") and hasattr(extension, "decode") and hasattr(extension, "rsv1")):
+        if isinstance(extension, type) or not (
+            hasattr(extension, "encode") and hasattr(extension, "decode") and hasattr(extension, "rsv1")
+        ):
             raise TypeError(f"extensions must have extensions as agreed on, not {describe(extension)}")
     return extensions

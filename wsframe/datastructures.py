@@ -21,6 +21,10 @@ class MultipleValuesError(LookupError):
         return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
 
 
+_NOT_TEXT: tuple[type, ...] = (bytes, bytearray, memoryview, type(None))
+"""What ``str()`` would make something of that nobody wants in a header."""
+
+
 class Headers(MutableMapping[str, str]):
     """Headers in their order, looked up without regard to case.
 
@@ -101,7 +105,7 @@ class Headers(MutableMapping[str, str]):
         check_type("the name of a header", name, str, "a str")
         if not is_token(name):
             raise InvalidHeaderValue(name, "the name is not a token")
-        if value is None or isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, _NOT_TEXT):
             raise TypeError(f"the value of header {name} must be a str, not {describe(value)}")
         value = str(value)
         if not is_valid_value(value):

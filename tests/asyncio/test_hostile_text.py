@@ -39,7 +39,12 @@ def accept_quietly(connection, request):
 SERVERS = {
     "plain": lambda: serve(receive, HERE, 0),
     "strict": lambda: serve(
-        receive, HERE, 0, origins=["https://ok"], subprotocols=["chat"], process_request=wsframe.basic_auth("x", ("a", "b"))
+        receive,
+        HERE,
+        0,
+        origins=["https://ok"],
+        subprotocols=["chat"],
+        process_request=wsframe.basic_auth("x", ("a", "b")),
     ),
     "own": lambda: serve(receive, HERE, 0, process_request=accept_quietly, server_header=None),
     "router": lambda: route(routing.Map([routing.Rule("/a", endpoint=receive)]), HERE, 0),

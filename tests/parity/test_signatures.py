@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 
+from wsframe import Role
+
 NAMES = {
     "masking": ["apply_mask", "apply_mask_inplace", "new_masking_key"],
     "utf8": ["Utf8Validator"],

@@ -80,7 +80,8 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
     Raises:
         TypeError: If an argument is of another type.
         InvalidURI: If ``uri`` is not a WebSocket URI.
-        ValueError: If a number is out of range, or a subprotocol or a limit is not valid, or a header of the client's request.
+        ValueError: If a number is out of range, or a subprotocol or a limit is not valid, or a header of the client's
+            request.
     """
 
     __slots__ = (*SLOTS, "_additional_headers", "_agent", "_handshake")

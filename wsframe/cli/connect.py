@@ -145,10 +145,7 @@ class Console:
             sys.stdout.buffer.write((data.encode() if isinstance(data, str) else data) + b"\n")
             sys.stdout.buffer.flush()
             return
-        if isinstance(data, str):
-            text = escape(data, limit=None, keep="\n")
-        else:
-            text = f"{data.hex(' ')} ({len(data)} bytes)"
+        text = escape(data, limit=None, keep="\n") if isinstance(data, str) else f"{data.hex(' ')} ({len(data)} bytes)"
         self._print(sys.stdout, f"< {text}" if self.interactive else text)
 
     def show_status(self, text: str) -> None:
