@@ -62,6 +62,8 @@ def describe(value: object) -> str:
         return escape(repr(value), limit=_SHOWN_CHARS)
     if isinstance(value, type):
         return f"the class {value.__qualname__}"
+    if inspect.iscoroutinefunction(value):
+        return "a coroutine function"
     return type(value).__qualname__
 
 
@@ -123,6 +125,8 @@ def listed(name: str, values: Iterable[Any], expected: str) -> list[Any]:
     Raises:
         TypeError: If it is a text, bytes, a mapping, or cannot be iterated.
     """
+    if type(values) is list or type(values) is tuple:
+        return list(values)
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be {expected}, not {describe(values)}")
     return list(values)
@@ -145,7 +149,8 @@ def check_count(name: str, value: Any, *, low: int = 0, high: int = MAX_COUNT, o
         TypeError: If it is no int, or a bool.
         ValueError: If it is out of range.
     """
-    if value is None and optional:
+    # The usual case first: connections check several of them.
+    if (type(value) is int and low <= value <= high) or (value is None and optional):
         return
     try:
         number = operator.index(value)
@@ -171,7 +176,7 @@ def check_seconds(name: str, value: Any, *, positive: bool = False, optional: bo
         TypeError: If it is no number, or a bool.
         ValueError: If it is negative, infinite or not a number.
     """
-    if value is None and optional:
+    if (type(value) is float and 0.0 < value < math.inf) or (value is None and optional):
         return
     if not _is_real(value):
         raise TypeError(f"{name} must be a number of seconds{' or None' if optional else ''}, not {describe(value)}")
@@ -181,6 +186,9 @@ def check_seconds(name: str, value: Any, *, positive: bool = False, optional: bo
 
 
 def _is_real(value: Any) -> bool:
+    # The usual kinds first: abstract base classes take their time.
+    if type(value) is float or type(value) is int:
+        return True
     return isinstance(value, numbers.Real) and not isinstance(cast(object, value), bool)
 
 
@@ -236,6 +244,8 @@ def check_write_limit(write_limit: Any) -> tuple[int, int | None]:
 
 def _pair(name: str, value: Any, *, optional: bool) -> tuple[Any, Any]:
     """Split a number, or a pair of numbers; what is neither is a number to complain about."""
+    if type(value) is int:
+        return value, None
     if not isinstance(value, tuple):
         try:
             operator.index(value)

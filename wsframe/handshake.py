@@ -16,13 +16,14 @@ import binascii
 import email.utils
 import hashlib
 import http
+import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
 
 import h11
 
-from wsframe._checks import check_callable, check_origins, check_type
+from wsframe._checks import check_origins, check_type, describe
 from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
 from wsframe.datastructures import Headers, MultipleValuesError
 from wsframe.exceptions import (
@@ -97,7 +98,11 @@ class ServerHandshake:
         extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
-        check_callable("select_subprotocol", select_subprotocol, "subprotocols", never_async=True)
+        if select_subprotocol is not None and (
+            not callable(select_subprotocol) or inspect.iscoroutinefunction(select_subprotocol)
+        ):
+            expected = "a function that takes (subprotocols), or None"
+            raise TypeError(f"select_subprotocol must be {expected}, not {describe(select_subprotocol)}")
         self._origins = check_origins(origins)
         self._subprotocols = check_subprotocols(subprotocols)
         self._select_subprotocol = select_subprotocol
