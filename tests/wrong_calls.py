@@ -115,6 +115,15 @@ class Callable:
         pass
 
 
+class NoSignature:
+    """What nobody can tell the parameters of."""
+
+    __signature__ = "unknown"
+
+    def __call__(self, *arguments):
+        return handler(*arguments)
+
+
 def server(**options):
     return serve(handler, **options)
 

@@ -217,7 +217,7 @@ class Connection(QueueStream, BaseProtocol):
         elif isinstance(message, (Iterable, AsyncIterable)):
             await self._send_fragments(message, text, compress)
         else:
-            raise TypeError(f"data must be str, bytes, iterable, or async iterable, not {describe(message)}")
+            raise TypeError("data must be str, bytes, iterable, or async iterable")
 
     def _send_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
         if text if text is not None else isinstance(data, str):
@@ -239,7 +239,7 @@ class Connection(QueueStream, BaseProtocol):
         try:
             async for fragment in fragments:
                 if not begun and not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-                    raise TypeError(f"{kind} must contain bytes or str, not {describe(fragment)}")
+                    raise TypeError(f"{kind} must contain bytes or str")
                 if begun and not isinstance(fragment, str if is_text else (bytes, bytearray, memoryview)):
                     raise TypeError(f"{kind} must contain uniform types")
                 if not begun:
@@ -473,4 +473,4 @@ def _control_payload(data: str | Buffer) -> bytes:
         return data.encode()
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    raise TypeError(f"data must be str or bytes-like, not {describe(data)}")
+    raise TypeError("data must be str or bytes-like")

@@ -28,7 +28,6 @@ from wsframe._checks import (
     check_timeouts,
     check_type,
     check_wait,
-    describe,
 )
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
@@ -368,7 +367,7 @@ class Connection:
         elif isinstance(message, Iterable):
             self._send_fragments(message, text, compress)
         else:
-            raise TypeError(f"data must be str, bytes, or iterable, not {describe(message)}")
+            raise TypeError("data must be str, bytes, or iterable")
 
     def _put_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
         if text if text is not None else isinstance(data, str):
@@ -398,7 +397,7 @@ class Connection:
         try:
             for fragment in message:
                 if not isinstance(fragment, (str, bytes, bytearray, memoryview)):
-                    raise TypeError(f"iterable must contain bytes or str, not {describe(fragment)}")
+                    raise TypeError("iterable must contain bytes or str")
                 if begun and isinstance(fragment, str) is not is_text:
                     raise TypeError("iterable must contain uniform types")
                 if begun:
@@ -763,4 +762,4 @@ def _control_payload(data: str | Buffer) -> bytes:
         return data.encode()
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    raise TypeError(f"data must be str or bytes-like, not {describe(data)}")
+    raise TypeError("data must be str or bytes-like")
