@@ -42,6 +42,7 @@ def broadcast(
 
     Raises:
         TypeError: If ``message`` is none of these, or there is something else among the connections.
+        RuntimeError: If the caller is in another thread than the event loop of the connections.
         ValueError: If ``raise_exceptions`` is True on Python 3.10.
     """
     check_bool("raise_exceptions", raise_exceptions)
@@ -51,6 +52,7 @@ def broadcast(
     errors: list[Exception] = []
     if not isinstance(connections, Iterable):
         raise TypeError(f"connections must be an iterable of connections, not {describe(connections)}")
+    thread_is_checked = False
     for connection in connections:
         try:
             state, push = connection.state, connection.push
@@ -58,6 +60,9 @@ def broadcast(
             raise TypeError(f"connections must have connections of asyncio, not {describe(connection)}") from None
         if state is not State.OPEN:
             continue
+        if not thread_is_checked:
+            connection._check_thread()
+            thread_is_checked = True
         try:
             push(prepared)
         except ConcurrencyError as exc:
