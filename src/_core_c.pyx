@@ -39,6 +39,7 @@ from wsframe._framing_c cimport (
 )
 from wsframe._utf8_c cimport str_utf8_size, str_write_utf8
 
+from wsframe._checks import check_role, check_state
 from wsframe._utf8_c import Utf8Validator
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, PayloadTooBig, ProtocolError
@@ -152,6 +153,9 @@ The part of a connection that every message passes through: frames to events, me
         state: The state to begin with.
         limits: Bounds on what the peer may send.
         extensions: The extensions agreed on, in the order in which they encode.
+
+    Raises:
+        TypeError: If ``role`` is not a ``Role``, or ``state`` not a ``State``.
     """
 
     def __cinit__(self):
@@ -167,6 +171,8 @@ The part of a connection that every message passes through: frames to events, me
         Py_CLEAR(self._tail)
 
     def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
+        check_role(role)
+        check_state(state)
         self.role = role
         self._masks = role == Role.CLIENT
         self._limits = limits

@@ -24,6 +24,7 @@ from wsframe cimport _masking_c as masking
 from wsframe cimport _utf8_c as utf8
 from wsframe._events_c cimport new_message, plain_bytes
 
+from wsframe._checks import check_count, check_role
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
 from wsframe.exceptions import Fault
 from wsframe.limits import MAX_LENGTH
@@ -212,6 +213,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
+        TypeError: If ``role`` is not a ``Role``, or a limit is not an int.
         ValueError: If a limit is negative or above 2**62.
     """
 
@@ -226,6 +228,9 @@ Split a byte stream into frames (RFC 6455 §5.2).
         # Nothing is parsed while this runs, nor if it fails.
         self._closed = True
         self._first_faults = NULL
+        check_role(role)
+        check_count("max_message_size: a limit", max_message_size)
+        check_count("max_fragment_size: a limit", max_fragment_size)
         self._reset()
         self.fault = None
         self.refused_length = 0

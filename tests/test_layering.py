@@ -15,11 +15,12 @@ CYTHON = Path(__file__).parents[1] / "src"
 
 # Within a rank too, a module imports only those before it.
 RANKS = {
-    0: ["_version", "_switches", "_build", "cimport", "constants", "limits", "exceptions", "typing", "stats"],
+    0: ["_version", "_switches", "_build", "cimport", "constants", "_escape", "_checks"]
+    + ["limits", "exceptions", "typing", "stats"],
     1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
     + ["masking", "utf8", "events", "headers", "uri", "protocol"],
     2: ["_framing_py", "_framing_c", "framing", "frame_log", "frames", "datastructures"],
-    3: ["extensions", "extensions.base", "http11", "custom_headers", "heads", "handshake", "client", "proxy"],
+    3: ["extensions", "extensions.base", "http11", "custom_headers", "heads", "handshake", "proxy", "client"],
     4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared"]
     + ["connection", "fragments"],
     5: [

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from wsframe._checks import as_view, check_role, check_state
 from wsframe._events_py import Message, plain_bytes
 from wsframe._framing_py import Frame, FrameParser, serialize_frame
 from wsframe._masking_py import new_masking_key
@@ -33,6 +34,9 @@ class Core:
         state: The state to begin with.
         limits: Bounds on what the peer may send.
         extensions: The extensions agreed on, in the order in which they encode.
+
+    Raises:
+        TypeError: If ``role`` is not a ``Role``, or ``state`` not a ``State``.
     """
 
     __slots__ = (
@@ -71,6 +75,8 @@ class Core:
     )
 
     def __init__(self, role: Role, state: State, limits: Limits, extensions: Sequence[Extension]) -> None:
+        check_role(role)
+        check_state(state)
         self.role = role
         self.state = state
         self.hold_failure = False
@@ -164,7 +170,7 @@ class Core:
             raise InvalidState("cannot receive frames before the opening handshake is done")
         if self._failed or self.state is State.CLOSED:
             return []
-        size = memoryview(data).cast("B").nbytes
+        size = as_view(data).cast("B").nbytes
         try:
             return self._receive(data, size)
         except BaseException:
@@ -423,7 +429,7 @@ class Core:
         if isinstance(data, str):
             data = data.encode()
         # Of what is not bytes-like, bytes() would make something of its own.
-        payload = data if type(data) is bytes else bytes(memoryview(data))
+        payload = data if type(data) is bytes else bytes(as_view(data))
         if not self._extensions or self._sending_plain:
             self._write(opcode, payload, fin, False, len(payload))
             return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import operator
 from typing import TYPE_CHECKING, Any
 
+from wsframe._checks import as_view, check_count, check_role
 from wsframe._events_py import plain_bytes
 from wsframe._masking_py import apply_mask
 from wsframe._utf8_py import Utf8Validator
@@ -101,6 +103,7 @@ class FrameParser:
         pending_bytes: Bytes received of a frame that is not complete yet.
 
     Raises:
+        TypeError: If ``role`` is not a ``Role``, or a limit is not an int.
         ValueError: If a limit is negative or above 2**62.
     """
 
@@ -114,13 +117,16 @@ class FrameParser:
     ) -> None:
         # Nothing is parsed while this runs, nor if it fails.
         self._closed: bool | None = None
+        check_role(role)
+        check_count("max_message_size: a limit", max_message_size)
+        check_count("max_fragment_size: a limit", max_fragment_size)
         self.fault: Fault | None = None
         self.refused_length = 0
         self.refused_payload = b""
         self._mask_bit = 0x80 if role == Role.SERVER else 0
-        self._max_message_size = limit = _check_limit(max_message_size)
+        self._max_message_size = limit = MAX_LENGTH if max_message_size is None else int(max_message_size)
         self._max_encoded_size = limit + limit // 8 + 64
-        self._max_fragment_size = limit = _check_limit(max_fragment_size)
+        self._max_fragment_size = limit = MAX_LENGTH if max_fragment_size is None else int(max_fragment_size)
         self._max_encoded_fragment_size = limit + limit // 8 + 64
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
         # Bytes of an incomplete header.
@@ -161,7 +167,7 @@ class FrameParser:
             if self._closed is None:
                 raise TypeError("FrameParser.__init__() has not been called, or has failed")
             return frames
-        view = memoryview(data).cast("B")
+        view = as_view(data).cast("B")
         try:
             self._parse(view if self._partial is not None or type(data) is not bytes else data, frames)
         except BaseException:
@@ -356,12 +362,14 @@ def serialize_frame(
         TypeError: If ``payload`` or ``mask`` is not bytes-like.
         ValueError: If ``opcode`` is out of range, or ``mask`` has not 4 bytes.
     """
+    if type(opcode) is not Opcode:
+        opcode = operator.index(opcode)
     if not 0 <= opcode <= 15:
         raise ValueError("opcode must be between 0 and 15")
     if type(payload) is not bytes and type(payload) is not bytearray:
-        payload = memoryview(payload)
+        payload = as_view(payload)
         payload = payload.cast("B") if payload.c_contiguous else payload.tobytes()
-    first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
+    first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0) | (0x20 if rsv2 else 0) | (0x10 if rsv3 else 0)
     mask_bit = 0 if mask is None else 0x80
     length = len(payload)
     if length < 126:
@@ -373,14 +381,6 @@ def serialize_frame(
     if mask is None:
         return b"".join((header, payload))
     return b"".join((header, mask, apply_mask(payload, mask)))
-
-
-def _check_limit(limit: int | None) -> int:
-    if limit is None:
-        return MAX_LENGTH
-    if not 0 <= limit <= MAX_LENGTH:
-        raise ValueError("a limit must be between 0 and 2**62")
-    return limit
 
 
 def _check_close_payload(payload: bytes) -> Fault | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from wsframe._checks import as_view
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -64,9 +67,9 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
         ValueError: If ``mask`` has not 4 bytes, ``phase`` is out of range or ``buffer`` is not contiguous.
     """
     mask = _check_mask(mask)
-    if not 0 <= phase <= 3:
+    if not 0 <= operator.index(phase) <= 3:
         raise ValueError("phase must be between 0 and 3")
-    with memoryview(buffer) as view:
+    with as_view(buffer) as view:
         if view.readonly:
             raise TypeError("buffer must be writable")
         if not view.c_contiguous:
@@ -124,7 +127,7 @@ def _contiguous(data: Buffer) -> bytes | bytearray | memoryview:
     """Give the bytes of any bytes-like object, without copying where the layout allows it."""
     if type(data) is bytes or type(data) is bytearray:
         return data
-    view = memoryview(data)
+    view = as_view(data)
     return view.cast("B") if view.c_contiguous else view.tobytes()
 
 

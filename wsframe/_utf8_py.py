@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wsframe._checks import as_view
+
 __all__ = ["Utf8Validator"]
 
 
@@ -32,7 +34,7 @@ class Utf8Validator:
         """
         if not self.valid:
             return False
-        piece = self._tail + data
+        piece = self._tail + (data if isinstance(data, (bytes, bytearray)) else as_view(data))
         self._tail = b""
         try:
             piece.decode()

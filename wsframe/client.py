@@ -9,18 +9,25 @@ import logging
 import os
 import random
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import Any, cast
 
+from wsframe._checks import check_type, listed
+from wsframe._escape import escape
 from wsframe.datastructures import Headers, HeadersLike
 from wsframe.exceptions import InvalidMessage, InvalidStatus, InvalidURI, SecurityError
 from wsframe.http11 import Request, Response
+from wsframe.proxy import parse_proxy
 from wsframe.typing import LoggerLike
 from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = [
     "MAX_REDIRECTS",
     "REFUSAL_BODY_S",
+    "RENAMED",
     "backoff",
+    "check_headers",
+    "check_proxy",
     "is_same_origin",
     "log_request",
     "log_response",
@@ -53,6 +60,47 @@ _TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 _OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _ASCII = bytes(range(0x80)).decode()
+
+
+RENAMED = {
+    "create_protocol": "use create_connection",
+    "extra_headers": "use additional_headers",
+    "klass": "use create_connection",
+    "loop": "the connection runs on the event loop that is running",
+    "origins": "use origin",
+    "read_limit": "max_queue bounds what waits to be received",
+    "timeout": "use open_timeout and close_timeout",
+}
+"""Arguments of early versions of ``websockets``, or of servers, and what to do instead."""
+
+
+def check_headers(headers: Any) -> HeadersLike | None:
+    """Check the option ``additional_headers``; return what each attempt can add again.
+
+    Raises:
+        TypeError: If they are something else than a mapping or pairs of str.
+        InvalidHeaderValue: (a ValueError) if a name or a value cannot be sent.
+    """
+    if headers is None:
+        return None
+    if isinstance(headers, (Iterator, str, bytes)):
+        headers = listed("additional_headers", headers, "a mapping or an iterable of pairs")
+    # What changes between two attempts is meant to: the copy is only looked at.
+    Headers(headers)
+    return cast(HeadersLike, headers)
+
+
+def check_proxy(proxy: Any) -> None:
+    """Check the option ``proxy``: True, the address of one, or None.
+
+    Raises:
+        TypeError: If it is something else.
+        InvalidProxy: If the address is not valid.
+    """
+    if proxy is not None and not isinstance(proxy, bool):
+        check_type("proxy", proxy, str, "a str, True or None")
+        if proxy:
+            parse_proxy(proxy)
 
 
 def process_exception(exc: Exception) -> Exception | None:
@@ -136,11 +184,11 @@ def redirect_target(exc: Exception, uri: str, *, sock: bool = False, tied_to: st
     except ValueError as invalid:
         return invalid if isinstance(invalid, InvalidURI) else InvalidURI(locations[0], str(invalid))
     if sock:
-        return ValueError(f"cannot follow redirect to {target} with a preexisting socket")
+        return ValueError(f"cannot follow redirect to {escape(target)} with a preexisting socket")
     if old.secure and not new.secure:
         return SecurityError(f"cannot follow redirect to non-secure URI {target}")
     if tied_to is not None and not is_same_origin(old, new):
-        return ValueError(f"cannot follow cross-origin redirect to {target} with {tied_to}")
+        return ValueError(f"cannot follow cross-origin redirect to {escape(target)} with {tied_to}")
     return target
 
 
@@ -176,14 +224,14 @@ def log_request(logger: LoggerLike, request: Request) -> None:
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("> %s %s %s", request.method, request.path, request.protocol)
         for name, value in request.headers.raw_items():
-            logger.debug("> %s: %s", name, value)
+            logger.debug("> %s: %s", name, escape(value))
 
 
 def log_response(logger: LoggerLike, response: Response) -> None:
     """Log a handshake response, if anybody wants to know that much."""
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("< HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+        logger.debug("< HTTP/1.1 %d %s", response.status_code, escape(response.reason_phrase))
         for name, value in response.headers.raw_items():
-            logger.debug("< %s: %s", name, value)
+            logger.debug("< %s: %s", name, escape(value))
         if response.body:
             logger.debug("< [body] (%d bytes)", len(response.body))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from wsframe._checks import as_view, check_close, check_optional_str, describe, listed
 from wsframe.constants import (
     MAX_CONTROL_PAYLOAD,
     OK_CLOSE_CODES,
@@ -39,7 +40,7 @@ from wsframe.uri import WebSocketURI
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "check_can_close"]
 
 
 class Connection(Core):
@@ -88,6 +89,9 @@ class Connection(Core):
         messages_sent, frames_sent, bytes_sent, payload_bytes_sent: The same of what was sent.
         hold_failure: While true, ``data_to_send`` does not yet tell the peer of its violation. Set it while
             messages that came before the violation are still to be answered.
+
+    Raises:
+        TypeError: If an argument is of another type: a word for the role, a factory for an extension, and so on.
     """
 
     __slots__ = ("_fault_exc", "close_rcvd", "close_rcvd_then_sent", "close_sent", "fault", "subprotocol", "uri")
@@ -101,7 +105,8 @@ class Connection(Core):
         subprotocol: str | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        super().__init__(role, state, limits or Limits(), extensions)
+        check_optional_str("subprotocol", subprotocol)
+        super().__init__(role, state, Limits.checked(limits), checked_extensions(extensions))
         self.uri: WebSocketURI | None = None
         self.subprotocol = subprotocol
         self.fault: Fault | None = None
@@ -121,7 +126,10 @@ class Connection(Core):
 
         Raises:
             InvalidState: If the state is not CONNECTING.
+            TypeError: If an argument is of another type.
         """
+        check_optional_str("subprotocol", subprotocol)
+        extensions = checked_extensions(extensions)
         if self.state is not State.CONNECTING:
             raise InvalidState(f"cannot open a connection in state {self.state.name}")
         self.state = State.OPEN
@@ -239,19 +247,13 @@ class Connection(Core):
 
         Raises:
             InvalidState: If the connection is not open.
+            TypeError: If ``code`` is no int, or ``reason`` no str.
             ProtocolError: If code or reason cannot be sent.
         """
+        check_close(code, reason)
         self._check_open()
-        if code is None:
-            if reason:
-                raise ProtocolError("cannot send a reason without a code")
-            code = CloseCode.NO_STATUS_RCVD
-        # RFC 6455 §7.4: 1005, 1006 and 1015 must not be sent, nor what nobody has given a meaning.
-        elif code not in SENDABLE_CLOSE_CODES and not 3000 <= code <= 4999:
-            raise ProtocolError("invalid status code")
-        if len(reason.encode()) > MAX_CONTROL_PAYLOAD - 2:
-            raise ProtocolError("control frame too long")
-        self._send_close_frame(Close(int(code), reason))
+        check_can_close(code, reason)
+        self._send_close_frame(Close(int(CloseCode.NO_STATUS_RCVD if code is None else code), reason))
 
     def fail(self, code: CloseCode | int, reason: str = "") -> None:
         """Give the connection up: tell the peer, and process nothing more of what it sends (RFC 6455 §7.1.7).
@@ -282,7 +284,7 @@ class Connection(Core):
 
     def _send_control(self, opcode: Opcode, data: Buffer) -> None:
         self._check_open()
-        if memoryview(data).nbytes > MAX_CONTROL_PAYLOAD:
+        if as_view(data).nbytes > MAX_CONTROL_PAYLOAD:
             raise ProtocolError("control frame too long")
         self._send(opcode, data)
 
@@ -362,6 +364,33 @@ class Connection(Core):
         exc = kind(rcvd, sent, self.close_rcvd_then_sent)
         exc.__cause__ = self._fault_exc
         return exc
+
+
+def check_can_close(code: CloseCode | int | None, reason: str) -> None:
+    """Check what is to stand in a Close frame, whose types are right (RFC 6455 §5.5.1, §7.4).
+
+    Raises:
+        ProtocolError: If it cannot be sent.
+    """
+    if code is None:
+        if reason:
+            raise ProtocolError("cannot send a reason without a code")
+    # RFC 6455 §7.4: 1005, 1006 and 1015 must not be sent, nor what nobody has given a meaning.
+    elif code not in SENDABLE_CLOSE_CODES and not 3000 <= code <= 4999:
+        raise ProtocolError("invalid status code")
+    if len(reason.encode()) > MAX_CONTROL_PAYLOAD - 2:
+        raise ProtocolError("control frame too long")
+
+
+def checked_extensions(extensions: Sequence[Extension]) -> list[Extension]:
+    """Return the extensions that were agreed on as a list; factories, which only handshakes can use, are none."""
+    extensions = listed("extensions", extensions, "a list of extensions")
+    for extension in extensions:
+        if isinstance(extension, type) or not (
+            hasattr(extension, "encode") and hasattr(extension, "decode") and hasattr(extension, "rsv1")
+        ):
+            raise TypeError(f"extensions must have extensions as agreed on, not {describe(extension)}")
+    return extensions
 
 
 def _close_payload(close: Close) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Protocol, TypeAlias
 
+from wsframe._checks import check_type, describe, listed
 from wsframe.exceptions import InvalidHeaderValue
 from wsframe.headers import is_token, is_valid_value
 
@@ -18,6 +19,10 @@ class MultipleValuesError(LookupError):
     def __str__(self) -> str:
         # As KeyError does: an empty name would be invisible.
         return repr(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+_NOT_TEXT: tuple[type, ...] = (bytes, bytearray, memoryview, type(None))
+"""What ``str()`` would make something of that nobody wants in a header."""
 
 
 class Headers(MutableMapping[str, str]):
@@ -35,6 +40,7 @@ class Headers(MutableMapping[str, str]):
         kwargs: More lines.
 
     Raises:
+        TypeError: If a name is no str, a value is bytes or None, or there are no pairs of them.
         InvalidHeaderValue: (a ValueError) if a name is not a token, or a value has control characters,
             which would let application data add lines of its own (RFC 9110 §5.5), or others than ISO-8859-1.
     """
@@ -96,8 +102,11 @@ class Headers(MutableMapping[str, str]):
         return values[0]
 
     def __setitem__(self, name: str, value: str) -> None:
+        check_type("the name of a header", name, str, "a str")
         if not is_token(name):
             raise InvalidHeaderValue(name, "the name is not a token")
+        if isinstance(value, _NOT_TEXT):
+            raise TypeError(f"the value of header {name} must be a str, not {describe(value)}")
         value = str(value)
         if not is_valid_value(value):
             raise InvalidHeaderValue(name, value)
@@ -126,7 +135,7 @@ class Headers(MutableMapping[str, str]):
 
     def update(self, *args: HeadersLike, **kwargs: str) -> None:
         """Add the lines of other headers, a mapping or an iterable of pairs; nothing is replaced."""
-        super().update(*(arg.raw_items() if isinstance(arg, Headers) else arg for arg in args), **kwargs)
+        super().update(*(_pairs(arg) for arg in args), **kwargs)
 
     def get_all(self, name: str) -> list[str]:
         """Return all values of a header, none if it is absent."""
@@ -140,6 +149,23 @@ class Headers(MutableMapping[str, str]):
     def serialize(self) -> bytes:
         """Write the lines and the empty line behind them."""
         return str(self).encode("iso-8859-1")
+
+
+def _pairs(headers: HeadersLike) -> HeadersLike:
+    """Return headers, a mapping or pairs as something that can be taken over line by line.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(headers, Headers):
+        return headers.raw_items()
+    if isinstance(headers, Mapping) or hasattr(headers, "keys"):
+        return headers
+    pairs = listed("headers", headers, "a mapping or an iterable of pairs")
+    for pair in pairs:
+        if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"headers must be a mapping or an iterable of pairs, and {describe(pair)} is no pair")
+    return pairs
 
 
 class SupportsKeysAndGetItem(Protocol):

@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Hashable
 from typing import Any
 
+from wsframe._checks import check_bool, check_count, check_seconds, check_type, describe
+from wsframe._escape import escape
 from wsframe.constants import Opcode
 from wsframe.exceptions import (
     DuplicateParameter,
@@ -51,9 +53,11 @@ def load_backend(name: str) -> Any:
         name: ``zlib``, ``zlib-ng`` or ``isal``.
 
     Raises:
-        ValueError: If the name is another one.
+        TypeError: If the name is no str.
+        ValueError: If it is another one.
         ImportError: If the distribution is not installed.
     """
+    check_type("backend", name, str, "a str")
     if name not in BACKENDS:
         raise ValueError(f"unknown compression backend {name!r}: it is one of {', '.join(BACKENDS)}")
     try:
@@ -74,6 +78,10 @@ class PerMessageDeflate(Extension):
         local_no_context_takeover: Whether we do.
         remote_max_window_bits: Size of the peer's window, as a power of 2 from 8 to 15.
         local_max_window_bits: Size of ours, likewise; 8 means that we do not compress, since zlib cannot.
+
+    Raises:
+        TypeError: If ``factory`` is something else, or a size no int.
+        ValueError: If a size is out of range.
     """
 
     __slots__ = (
@@ -107,6 +115,9 @@ class PerMessageDeflate(Extension):
         remote_max_window_bits: int,
         local_max_window_bits: int,
     ) -> None:
+        check_type("factory", factory, PerMessageDeflateFactory, "a PerMessageDeflateFactory")
+        check_count("remote_max_window_bits", remote_max_window_bits, low=8, high=15, optional=False)
+        check_count("local_max_window_bits", local_max_window_bits, low=8, high=15, optional=False)
         self.remote_no_context_takeover = remote_no_context_takeover
         self.local_no_context_takeover = local_no_context_takeover
         self.remote_max_window_bits = remote_max_window_bits
@@ -333,6 +344,7 @@ class PerMessageDeflateFactory(ExtensionFactory):
         backend: ``zlib``, ``zlib-ng`` or ``isal``; the latter two are distributions of their own.
 
     Raises:
+        TypeError: If an option is of another type.
         ValueError: If an option is out of range.
         ImportError: If the backend is not installed.
     """
@@ -351,18 +363,16 @@ class PerMessageDeflateFactory(ExtensionFactory):
 
     def __post_init__(self) -> None:
         for name in ("server_max_window_bits", "client_max_window_bits"):
-            bits = getattr(self, name)
-            if bits is not None and not 8 <= bits <= 15:
-                raise ValueError(f"{name} must be between 8 and 15, not {bits}")
+            check_count(name, getattr(self, name), low=8, high=15)
+        for name in ("server_no_context_takeover", "client_no_context_takeover"):
+            check_bool(name, getattr(self, name))
         backend = load_backend(self.backend)
-        if self.threshold < 0:
-            raise ValueError("threshold must not be negative")
-        if self.idle_timeout is not None and self.idle_timeout <= 0:
-            raise ValueError("idle_timeout must be positive")
+        check_count("threshold", self.threshold, optional=False)
+        check_seconds("idle_timeout", self.idle_timeout, positive=True)
+        check_type("level", self.level, int, "an int")
         if not -1 <= self.level <= (3 if self.backend == "isal" else 9):
             raise ValueError(f"level {self.level} is out of the range of {self.backend}")
-        if not 1 <= self.memory_level <= 9:
-            raise ValueError("memory_level must be between 1 and 9")
+        check_count("memory_level", self.memory_level, low=1, high=9, optional=False)
         if self.level == -1:
             object.__setattr__(self, "level", backend.Z_DEFAULT_COMPRESSION)
 
@@ -446,7 +456,11 @@ def compression_factories(compression: str | PerMessageDeflateFactory | None) ->
         return [PerMessageDeflateFactory()]
     if isinstance(compression, PerMessageDeflateFactory):
         return [compression]
-    raise ValueError(f"unsupported compression: {compression}")
+    raise ValueError(f"unsupported compression: {_spell(compression)}; expected 'deflate', a factory or None")
+
+
+def _spell(compression: object) -> str:
+    return escape(compression) if isinstance(compression, str) else describe(compression)
 
 
 DEFAULT_WINDOW_BITS = 12

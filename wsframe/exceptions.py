@@ -1,7 +1,8 @@
 """Everything that can go wrong: protocol violations as values, and the exception tree. Rank 0.
 
 A violation by the peer is a ``Fault``: parsers and connections return it, and never raise it. What reaches
-the application is an exception of the tree below, whose names and attributes are those of ``websockets``::
+the application is an exception of the tree below, whose names and attributes are those of ``websockets``. Attributes
+keep what came from the peer as it is; ``str()`` is for people, and escapes it::
 
     WebSocketException
         ConnectionClosed: ConnectionClosedOK, ConnectionClosedError
@@ -23,6 +24,7 @@ import enum
 import warnings
 from typing import Any
 
+from wsframe._escape import escape
 from wsframe.constants import CloseCode
 
 __all__ = [
@@ -107,7 +109,7 @@ class Fault(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Close:
-    """Code and reason of a Close frame (RFC 6455 §5.5.1); ``str()`` spells both out."""
+    """Code and reason of a Close frame (RFC 6455 §5.5.1); ``str()`` spells both out, for people."""
 
     code: int
     reason: str = ""
@@ -119,7 +121,7 @@ class Close:
             meaning = "private use"
         else:
             meaning = _CLOSE_CODE_WORDS.get(self.code, "unknown")
-        return f"{self.code} ({meaning}) {self.reason}".rstrip()
+        return f"{self.code} ({meaning}) {escape(self.reason)}".rstrip()
 
 
 _CLOSE_CODE_WORDS = {
@@ -143,6 +145,9 @@ _CLOSE_CODE_WORDS = {
 
 class WebSocketException(Exception):
     """Base of every exception that this package defines."""
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class ConnectionClosed(WebSocketException):
@@ -203,7 +208,7 @@ class InvalidURI(WebSocketException, ValueError):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.uri} isn't a valid URI: {self.msg}"
+        return escape(f"{self.uri} isn't a valid URI: {self.msg}")
 
 
 class InvalidProxy(WebSocketException):
@@ -215,7 +220,7 @@ class InvalidProxy(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.proxy} isn't a valid proxy: {self.msg}"
+        return escape(f"{self.proxy} isn't a valid proxy: {self.msg}")
 
 
 class InvalidHandshake(WebSocketException):
@@ -273,7 +278,7 @@ class InvalidMethod(InvalidHandshake):
         self.method = method
 
     def __str__(self) -> str:
-        return f"unsupported HTTP method: {self.method}"
+        return escape(f"unsupported HTTP method: {self.method}")
 
 
 class InvalidProtocol(InvalidHandshake):
@@ -284,7 +289,7 @@ class InvalidProtocol(InvalidHandshake):
         self.protocol = protocol
 
     def __str__(self) -> str:
-        return f"unsupported HTTP version: {self.protocol}"
+        return escape(f"unsupported HTTP version: {self.protocol}")
 
 
 class InvalidStatus(InvalidHandshake):
@@ -308,10 +313,10 @@ class InvalidHeader(InvalidHandshake):
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"missing {self.name} header"
+            return escape(f"missing {self.name} header")
         if self.value == "":
-            return f"empty {self.name} header"
-        return f"invalid {self.name} header: {self.value}"
+            return escape(f"empty {self.name} header")
+        return escape(f"invalid {self.name} header: {self.value}")
 
 
 class InvalidHeaderFormat(InvalidHeader):
@@ -350,7 +355,7 @@ class DuplicateParameter(NegotiationError):
         self.name = name
 
     def __str__(self) -> str:
-        return f"duplicate parameter: {self.name}"
+        return escape(f"duplicate parameter: {self.name}")
 
 
 class InvalidParameterName(NegotiationError):
@@ -361,7 +366,7 @@ class InvalidParameterName(NegotiationError):
         self.name = name
 
     def __str__(self) -> str:
-        return f"invalid parameter name: {self.name}"
+        return escape(f"invalid parameter name: {self.name}")
 
 
 class InvalidParameterValue(NegotiationError):
@@ -374,10 +379,10 @@ class InvalidParameterValue(NegotiationError):
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"missing value for parameter {self.name}"
+            return escape(f"missing value for parameter {self.name}")
         if self.value == "":
-            return f"empty value for parameter {self.name}"
-        return f"invalid value for parameter {self.name}: {self.value}"
+            return escape(f"empty value for parameter {self.name}")
+        return escape(f"invalid value for parameter {self.name}: {self.value}")
 
 
 class ProtocolError(WebSocketException):
@@ -392,7 +397,7 @@ class ProtocolError(WebSocketException):
         self.fault = fault
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return escape(str(self.args[0]))
 
 
 class PayloadTooBig(WebSocketException):
@@ -438,7 +443,7 @@ class PayloadTooBig(WebSocketException):
 
     def __str__(self) -> str:
         if self.message is not None:
-            return self.message
+            return escape(self.message)
         size = "" if self.size is None else f" with {self.size} bytes"
         before = "" if self.current_size is None else f" after reading {self.current_size} bytes"
         return f"frame{size}{before} exceeds limit of {self.max_size} bytes"
@@ -458,7 +463,7 @@ class TooManyFragments(WebSocketException):
 
     def __str__(self) -> str:
         if isinstance(self.args[0], str):
-            return self.args[0]
+            return escape(self.args[0])
         return f"fragmented message exceeds limit of {self.args[0]} frames"
 
 

@@ -16,12 +16,14 @@ import binascii
 import email.utils
 import hashlib
 import http
+import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
 
 import h11
 
+from wsframe._checks import check_origins, check_type, describe
 from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
 from wsframe.custom_headers import set_header, settle_framing
 from wsframe.datastructures import Headers, MultipleValuesError
@@ -39,12 +41,13 @@ from wsframe.exceptions import (
     RequestLineTooLong,
     SecurityError,
 )
-from wsframe.extensions import Extension, ExtensionFactory, check_agreed, choose_extensions
+from wsframe.extensions import Extension, ExtensionFactory, check_agreed, check_factories, choose_extensions
 from wsframe.headers import (
     build_basic_authorization,
     build_extensions,
     build_host,
     check_subprotocols,
+    check_value,
     is_host,
     parse_extensions,
     parse_tokens,
@@ -59,6 +62,7 @@ __all__ = ["ClientHandshake", "NotHTTPError", "ServerHandshake", "accept_key", "
 
 def accept_key(key: str) -> str:
     """Compute Sec-WebSocket-Accept from Sec-WebSocket-Key (RFC 6455 §4.2.2, step 5.4)."""
+    check_type("key", key, str, "a str")
     return base64.b64encode(hashlib.sha1(key.encode() + ACCEPT_GUID, usedforsecurity=False).digest()).decode()
 
 
@@ -83,7 +87,7 @@ class ServerHandshake:
         judged: Whether ``accept`` has been called, and not just plain HTTP been answered.
 
     Raises:
-        TypeError: If ``subprotocols`` is a string.
+        TypeError: If an argument is of another type: ``subprotocols`` or ``origins`` a string, say.
         ValueError: If a subprotocol is not a token.
     """
 
@@ -96,13 +100,16 @@ class ServerHandshake:
         extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
-        self._origins = origins
-        self._subprotocols = subprotocols
+        if select_subprotocol is not None and (
+            not callable(select_subprotocol) or inspect.iscoroutinefunction(select_subprotocol)
+        ):
+            expected = "a function that takes (subprotocols), or None"
+            raise TypeError(f"select_subprotocol must be {expected}, not {describe(select_subprotocol)}")
+        self._origins = check_origins(origins)
+        self._subprotocols = check_subprotocols(subprotocols)
         self._select_subprotocol = select_subprotocol
-        self._extensions = extensions
-        self._head = HeadBuffer(limits or Limits(), RequestLineTooLong)
+        self._extensions = check_factories(extensions)
+        self._head = HeadBuffer(Limits.checked(limits), RequestLineTooLong)
         self.request: Request | None = None
         self.unread = b""
         self.subprotocol: str | None = None
@@ -182,6 +189,7 @@ class ServerHandshake:
 
         The response may be changed before it is sent.
         """
+        check_type("request", request, Request, "a Request")
         self.judged = True
         try:
             key = self._check(request)
@@ -247,6 +255,7 @@ class ServerHandshake:
 
     def refuse(self, error: InvalidHandshake) -> Response:
         """Make the response that tells a client what was wrong with its request, and set ``error``."""
+        check_type("error", error, InvalidHandshake, "an InvalidHandshake")
         self.error = error
         status = next((status for kind, status in _REFUSALS if isinstance(error, kind)), http.HTTPStatus.BAD_REQUEST)
         wrong_version = isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version"
@@ -349,6 +358,7 @@ def reject(status: http.HTTPStatus | int, text: str) -> Response:
         text: The body.
     """
     status = http.HTTPStatus(status)
+    check_type("text", text, str, "a str")
     body = text.encode()
     headers = Headers()
     headers["Date"] = email.utils.formatdate(usegmt=True)
@@ -387,8 +397,8 @@ class ClientHandshake:
         extensions: The extensions agreed on.
 
     Raises:
-        TypeError: If ``subprotocols`` is a string.
-        ValueError: If a subprotocol is not a token.
+        TypeError: If an argument is of another type: ``uri`` or ``subprotocols`` a string, say.
+        ValueError: If a subprotocol is not a token, or ``origin`` cannot stand in a header.
     """
 
     def __init__(
@@ -400,16 +410,16 @@ class ClientHandshake:
         extensions: Sequence[ExtensionFactory] = (),
         limits: Limits | None = None,
     ) -> None:
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
+        check_type("uri", uri, WebSocketURI, "a WebSocketURI, from parse_uri")
+        check_value("origin", "Origin", origin)
         self._uri = uri
-        self._extensions = extensions
+        self._extensions = check_factories(extensions)
         self._origin = origin
-        self._subprotocols = subprotocols
+        self._subprotocols = check_subprotocols(subprotocols)
         # RFC 6455 §4.1: a nonce of 16 random bytes, a fresh one for each connection.
         self._key = base64.b64encode(os.urandom(16)).decode()
         # h11 takes a 101 only if it has seen the client ask for an upgrade; what is sent comes from build_request.
-        self._reader = ResponseReader(_UPGRADE_REQUEST, limits or Limits())
+        self._reader = ResponseReader(_UPGRADE_REQUEST, Limits.checked(limits))
         self.refusal: Response | None = None
         self.response: Response | None = None
         self.unread = b""

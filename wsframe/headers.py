@@ -9,8 +9,9 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from wsframe._checks import check_type, describe, listed
 from wsframe.exceptions import InvalidHeaderFormat, InvalidHeaderValue
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "build_extensions",
     "build_host",
     "check_subprotocols",
+    "check_value",
     "is_host",
     "is_token",
     "is_valid_value",
@@ -44,20 +46,42 @@ def is_valid_value(value: str) -> bool:
     return not value.translate(_DELETE_VALUE_CHARS)
 
 
-def check_subprotocols(subprotocols: Sequence[str]) -> None:
-    """Check a list of subprotocols that the application gives.
+def check_subprotocols(subprotocols: Iterable[str] | None) -> list[str] | None:
+    """Return the subprotocols that the application gives as a list; None stays None.
 
     Raises:
         TypeError: If it is a single string, or not a sequence of strings.
         ValueError: If one of them is not a token (RFC 6455 §4.1).
     """
+    if subprotocols is None:
+        return None
     if isinstance(subprotocols, str):
         raise TypeError("subprotocols must be a list, not a str")
+    subprotocols = listed("subprotocols", subprotocols, "a list of str or None")
     for subprotocol in subprotocols:
         if not isinstance(subprotocol, str):
             raise TypeError(f"a subprotocol must be a string, not {type(subprotocol).__name__}")
         if not is_token(subprotocol):
-            raise ValueError(f"{subprotocol!r} is not a valid subprotocol")
+            raise ValueError(f"{describe(subprotocol)} is not a valid subprotocol")
+    return subprotocols
+
+
+def check_value(argument: str, name: str, value: str | None) -> None:
+    """Check an argument that is the value of a header, or None for none.
+
+    Args:
+        argument: What the argument is called.
+        name: The header's name.
+        value: What came.
+
+    Raises:
+        TypeError: If it is no str.
+        InvalidHeaderValue: (a ValueError) if it cannot stand in a header.
+    """
+    if value is not None:
+        check_type(argument, value, str, "a str or None")
+        if not is_valid_value(value):
+            raise InvalidHeaderValue(name, value)
 
 
 def parse_tokens(values: Sequence[str], name: str) -> list[str]:

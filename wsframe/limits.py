@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypeAlias
 
+from wsframe._checks import check_count, check_max_size, check_type
+
 __all__ = [
     "ANSWER_GRACE_S",
     "CLOSE_TIMEOUT_S",
@@ -101,6 +103,7 @@ class Limits:
             read. 64 KiB: enough for any error page that a person would read.
 
     Raises:
+        TypeError: If a number is no int.
         ValueError: If a number is negative or above 2**62, or the policy is another one.
     """
 
@@ -120,11 +123,22 @@ class Limits:
             if field.name == "send_buffer_policy":
                 if value not in ("wait", "drop", "close"):
                     raise ValueError(f"send_buffer_policy must be wait, drop or close, not {value!r}")
-            elif value is None:
-                if field.name in ("max_head_size", "max_headers", "max_body_size"):
-                    raise ValueError(f"{field.name} must be a number")
-            elif not 0 <= value <= MAX_LENGTH:
-                raise ValueError(f"{field.name} must be between 0 and 2**62, not {value}")
+            elif value is None and field.name in ("max_head_size", "max_headers", "max_body_size"):
+                raise ValueError(f"{field.name} must be a number, not None")
+            else:
+                check_count(field.name, value)
+
+    @classmethod
+    def checked(cls, limits: Limits | None) -> Limits:
+        """Return an option ``limits``, the defaults for None.
+
+        Raises:
+            TypeError: If it is something else.
+        """
+        if limits is None:
+            return cls()
+        check_type("limits", limits, Limits, "a Limits or None")
+        return limits
 
     @classmethod
     def for_max_size(cls, max_size: int | tuple[int | None, int | None] | None, limits: Limits | None = None) -> Limits:
@@ -136,10 +150,13 @@ class Limits:
             limits: The other limits; the defaults if None.
 
         Raises:
+            TypeError: If ``limits`` is something else, or a number is no int.
             ValueError: If a number is negative or above 2**62.
         """
-        if limits is not None and max_size == MAX_SIZE:
+        limits = cls.checked(limits)
+        check_max_size(max_size)
+        if max_size == MAX_SIZE:
             return limits
-        if max_size is None or isinstance(max_size, int):
+        if not isinstance(max_size, tuple):
             max_size = max_size, None
-        return dataclasses.replace(limits or cls(), max_message_size=max_size[0], max_fragment_size=max_size[1])
+        return dataclasses.replace(limits, max_message_size=max_size[0], max_fragment_size=max_size[1])

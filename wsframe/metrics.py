@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from wsframe._checks import check_callable, check_type
 from wsframe.asyncio.server import ProcessRequest, Server, ServerConnection
 from wsframe.http11 import Request, Response
 
@@ -43,7 +45,13 @@ def openmetrics(server: Server, prefix: str = "wsframe") -> str:
     Args:
         server: The server.
         prefix: What the names of the metrics begin with.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If no name can begin with ``prefix``.
     """
+    check_type("server", server, Server, "a Server, as serve returns it")
+    _check_prefix(prefix)
     stats = server.stats
     lines: list[str] = []
 
@@ -73,7 +81,16 @@ def metrics_endpoint(
         path: Where the metrics are.
         process_request: What to ask about other requests.
         prefix: What the names of the metrics begin with.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If ``path`` is none, or no name can begin with ``prefix``.
     """
+    check_type("path", path, str, "a str")
+    if not path.startswith("/"):
+        raise ValueError(f"path must begin with a slash, not {path!r}")
+    check_callable("process_request", process_request, "connection", "request", legacy="path")
+    _check_prefix(prefix)
 
     async def process(connection: ServerConnection, request: Request) -> Response | None:
         if request.path.partition("?")[0] == path:
@@ -87,3 +104,9 @@ def metrics_endpoint(
         return result  # type: ignore[no-any-return]
 
     return process
+
+
+def _check_prefix(prefix: str) -> None:
+    check_type("prefix", prefix, str, "a str")
+    if re.fullmatch("[a-zA-Z_:][a-zA-Z0-9_:]*", prefix) is None:
+        raise ValueError(f"prefix must be letters, digits and underscores, not {prefix!r}")

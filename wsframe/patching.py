@@ -27,6 +27,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from wsframe._checks import check_type
+from wsframe._escape import escape
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -194,15 +197,16 @@ def patch(*names: str) -> Patch:
         A handle that takes it back.
 
     Raises:
-        TypeError: If a name is not a string.
-        ValueError: If a name is not known.
+        TypeError: If a name is no str: several are given one by one, and not as a list.
+        ValueError: If a name is not known, or there is none.
         PatchError: If a host is not installed, or has not what the patch hooks into; then nothing is patched.
     """
+    if not names:
+        raise ValueError(f"there is nothing to patch: known are {', '.join(HOSTS)}")
     for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a host must be a str, not {type(name).__name__}")
+        check_type("each name", name, str, "a str")
         if name not in HOSTS:
-            raise ValueError(f"cannot patch {name!r}: known are {', '.join(HOSTS)}")
+            raise ValueError(f"cannot patch {escape(name)!r}: known are {', '.join(HOSTS)}")
     unique = list(dict.fromkeys(names))
     found = {}
     for name in unique:

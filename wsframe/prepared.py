@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsframe._checks import check_bool, describe
 from wsframe.constants import Opcode, Role
 from wsframe.extensions import Extension
 from wsframe.framing import serialize_frame
@@ -33,14 +34,15 @@ class PreparedMessage:
         plain_frame: The frame that servers send without extensions, once one has; None before.
 
     Raises:
-        TypeError: If ``data`` is neither.
+        TypeError: If ``data`` is neither, or ``text`` no bool.
     """
 
     __slots__ = ("_frames", "_payloads", "opcode", "payload", "plain_frame")
 
     def __init__(self, data: str | Buffer, text: bool | None = None) -> None:
         if not isinstance(data, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"data must be str or bytes-like, not {type(data).__name__}")
+            raise TypeError(f"data must be str or bytes-like, not {describe(data)}")
+        check_bool("text", text, optional=True)
         if text is None:
             text = isinstance(data, str)
         self.opcode = Opcode.TEXT if text else Opcode.BINARY

@@ -7,6 +7,7 @@ import urllib.parse
 
 import h11
 
+from wsframe._checks import check_type
 from wsframe.datastructures import Headers
 from wsframe.exceptions import InvalidHandshake, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
 from wsframe.headers import bracket_host, build_basic_authorization, build_host
@@ -74,9 +75,11 @@ def parse_proxy(proxy: str) -> Proxy:
     """Parse the address of a proxy, such as ``http://user:password@host:port``.
 
     Raises:
+        TypeError: If it is no str.
         InvalidProxy: If the scheme is not supported, there is no host, or there is a path, a query, a
             fragment, a user name without a password, or a port out of range.
     """
+    check_type("proxy", proxy, str, "a str")
     try:
         parsed = urllib.parse.urlsplit(proxy)
         host, port = parsed.hostname, parsed.port
@@ -161,7 +164,7 @@ class ProxyHandshake:
         self._proxy = proxy
         self._uri = uri
         self._user_agent = user_agent_header
-        self._reader = ResponseReader(_CONNECT_REQUEST, limits or Limits(), allow_http_1_0=True)
+        self._reader = ResponseReader(_CONNECT_REQUEST, Limits.checked(limits), allow_http_1_0=True)
 
     def build_request(self) -> Request:
         """Make the request."""

@@ -29,6 +29,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from wsframe._checks import check_seconds, check_type
 from wsframe.asyncio.base import BaseProtocol
 from wsframe.asyncio.client import ClientConnection, connect
 from wsframe.asyncio.server import Server, ServerConnection, serve
@@ -44,9 +45,14 @@ class Clock:
 
     Args:
         now: The time at the beginning, in seconds.
+
+    Raises:
+        TypeError: If ``now`` is no number.
+        ValueError: If it is negative or not finite.
     """
 
     def __init__(self, now: float = 0.0) -> None:
+        check_seconds("now", now, optional=False)
         self._now = now
         self._timers: list[tuple[float, int, _Timer]] = []
         self._count = itertools.count()
@@ -66,7 +72,12 @@ class Clock:
 
         Args:
             seconds: How much.
+
+        Raises:
+            TypeError: If it is no number.
+            ValueError: If it is negative or not finite.
         """
+        check_seconds("seconds", seconds, optional=False)
         end = self._now + seconds
         await settle()
         while self._timers and self._timers[0][0] <= end:
@@ -312,8 +323,12 @@ async def connect_pair(
         options: Options for both: ``ping_interval``, ``max_size``, ``subprotocols`` and so on.
 
     Raises:
+        TypeError: If an option is of another type, or not known; as for ``serve`` and ``connect``.
         InvalidHandshake: If the opening handshake fails.
     """
+    for name, given in (("server_options", server_options), ("client_options", client_options)):
+        if given is not None:
+            check_type(name, given, dict, "a dict or None")
     opened: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
     def handler(websocket: ServerConnection) -> Awaitable[None]:

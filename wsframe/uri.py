@@ -6,6 +6,7 @@ import dataclasses
 import re
 import urllib.parse
 
+from wsframe._checks import check_type
 from wsframe.exceptions import InvalidURI
 from wsframe.headers import is_host
 
@@ -51,9 +52,11 @@ def parse_uri(uri: str) -> WebSocketURI:
     """Parse a WebSocket URI; one with characters beyond ASCII is taken as an IRI (RFC 3987).
 
     Raises:
+        TypeError: If it is not a str.
         InvalidURI: If the scheme is not ws or wss, there is no host, or there is a fragment, a user name
             without a password, a space, a control character or a port out of range.
     """
+    check_type("uri", uri, str, "a str")
     if any(char <= " " or char == "\x7f" for char in uri):
         raise InvalidURI(uri, "there are spaces or control characters")
     try:

@@ -651,3 +651,11 @@ async def test_attributes_of_connections_are_free_to_set():
             assert end.user == "me"
             assert weakref.ref(end)() is end
             assert vars(end) == {"user": "me"}
+
+
+async def test_a_handler_that_returns_nothing_to_await_is_told(caplog):
+    async with serve(lambda websocket: [websocket], HERE, 0) as server:
+        async with connect(uri_of(server)) as websocket:
+            await websocket.wait_closed()
+        assert websocket.close_code == 1011
+    assert "handler must be a coroutine function: it returned list" in caplog.text

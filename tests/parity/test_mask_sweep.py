@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from wsframe import Role
+
 ALIGNMENTS = range(64)
 LENGTHS = range(201)
 KEY = bytes.fromhex("37fa213d")
@@ -50,6 +52,6 @@ def test_through_a_parser(impl, each_kernel):
     wire = impl.framing.serialize_frame(2, payload, mask=KEY)
     for kernel in each_kernel:
         for cut in range(len(wire)):
-            parser = impl.framing.FrameParser(0)
+            parser = impl.framing.FrameParser(Role.SERVER)
             frames = parser.feed(wire[:cut]) + parser.feed(wire[cut:])
             assert [frame.payload for frame in frames] == [payload], (kernel, cut)

@@ -6,6 +6,8 @@ import inspect
 
 import pytest
 
+from wsframe import Role
+
 NAMES = {
     "masking": ["apply_mask", "apply_mask_inplace", "new_masking_key"],
     "utf8": ["Utf8Validator"],
@@ -60,7 +62,7 @@ def test_signatures_are_the_same(twins, module, name):
 
 @pytest.mark.parametrize(
     ("module", "name", "arguments"),
-    [("utf8", "Utf8Validator", ()), ("framing", "Frame", (1,)), ("framing", "FrameParser", (0,))],
+    [("utf8", "Utf8Validator", ()), ("framing", "Frame", (1,)), ("framing", "FrameParser", (Role.SERVER,))],
 )
 def test_objects_have_the_same_attributes(twins, module, name, arguments):
     compiled, pure = (getattr(getattr(twin, module), name)(*arguments) for twin in (twins.c, twins.py))

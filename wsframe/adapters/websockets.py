@@ -23,6 +23,7 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 import wsframe
 from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
+from wsframe._escape import escape
 from wsframe.asyncio.memory import read_moderately
 from wsframe.asyncio.queue import Waiter
 
@@ -117,7 +118,7 @@ def _receive(self: Any, frame: Any) -> None:
     for extension in self.extensions:
         received = extension.decode(received, max_size=_room(self))
     if self.debug:
-        self.logger.debug("< %s", received)
+        self.logger.debug("< %s", escape(str(received)))
     if received.fin and (opcode is TEXT or opcode is BINARY):
         self.events.append(received)
     else:
@@ -171,7 +172,7 @@ def _send_whole(self: Any, opcode: int, data: Any, fin: bool) -> bool:
 def send_frame(self: Any, frame: Any) -> None:
     """Stand in for ``Protocol.send_frame``."""
     if self.debug:
-        self.logger.debug("> %s", frame)
+        self.logger.debug("> %s", escape(str(frame)))
     frame.check()
     for extension in self.extensions:
         frame = extension.encode(frame)

@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from wsframe._checks import check_callable, check_type
 from wsframe.exceptions import InvalidHeader
-from wsframe.headers import parse_basic_authorization
+from wsframe.headers import check_value, parse_basic_authorization
 from wsframe.http11 import Request, Response
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ def basic_auth(
             right; instead of ``credentials``.
 
     Raises:
-        TypeError: If ``credentials`` is something else.
-        ValueError: If both ``credentials`` and ``check_credentials`` are given, or neither.
+        TypeError: If an argument is something else.
+        ValueError: If both ``credentials`` and ``check_credentials`` are given, or neither, or the realm cannot stand
+            in a header.
     """
+    check_type("realm", realm, str, "a str")
+    check_value("realm", "WWW-Authenticate", realm)
+    check_callable("check_credentials", check_credentials, "username", "password")
     if (credentials is None) == (check_credentials is None):
         raise ValueError("provide either credentials or check_credentials")
     check = check_credentials or _password_check(credentials)

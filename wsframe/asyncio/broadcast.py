@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from wsframe._checks import check_bool, describe
 from wsframe.asyncio.connection import Connection
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError
@@ -40,23 +41,30 @@ def broadcast(
             connections; it is logged otherwise. Needs Python 3.11.
 
     Raises:
-        TypeError: If ``message`` is none of these.
+        TypeError: If ``message`` is none of these, or there is something else among the connections.
         RuntimeError: If the caller is in another thread than the event loop of the connections.
         ValueError: If ``raise_exceptions`` is True on Python 3.10.
     """
+    check_bool("raise_exceptions", raise_exceptions)
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
     prepared = message if isinstance(message, PreparedMessage) else PreparedMessage(message, text)
     errors: list[Exception] = []
+    if not isinstance(connections, Iterable):
+        raise TypeError(f"connections must be an iterable of connections, not {describe(connections)}")
     thread_is_checked = False
     for connection in connections:
-        if connection.state is not State.OPEN:
+        try:
+            state, push = connection.state, connection.push
+        except AttributeError:
+            raise TypeError(f"connections must have connections of asyncio, not {describe(connection)}") from None
+        if state is not State.OPEN:
             continue
         if not thread_is_checked:
             connection._check_thread()
             thread_is_checked = True
         try:
-            connection.push(prepared)
+            push(prepared)
         except ConcurrencyError as exc:
             if raise_exceptions:
                 errors.append(exc)

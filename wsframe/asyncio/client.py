@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import logging
 import ssl
 import traceback
@@ -15,6 +16,18 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from types import TracebackType
 from typing import Any, Literal
 
+from wsframe._checks import (
+    check_callable,
+    check_keywords,
+    check_logger,
+    check_max_queue,
+    check_path,
+    check_port,
+    check_timeouts,
+    check_tls,
+    check_write_limit,
+)
+from wsframe._escape import escape
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.asyncio.timeouts import within
@@ -22,7 +35,10 @@ from wsframe.asyncio.tls import tls_timeouts
 from wsframe.client import (
     MAX_REDIRECTS,
     REFUSAL_BODY_S,
+    RENAMED,
     backoff,
+    check_headers,
+    check_proxy,
     is_same_origin,
     log_request,
     log_response,
@@ -39,7 +55,7 @@ from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from wsframe.extensions import AnyExtensionFactory
 from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import ClientHandshake
-from wsframe.headers import check_subprotocols
+from wsframe.headers import check_subprotocols, check_value
 from wsframe.http11 import USER_AGENT
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
@@ -230,6 +246,8 @@ class connect:  # noqa: N801 - used like a function
             TLS to a server through TLS to a proxy needs Python 3.11 or uvloop.
 
     Raises:
+        TypeError: If an argument is of another type, or its name not known.
+        ValueError: If a value is out of range, a subprotocol is no token, or a header cannot be sent.
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
         ValueError: If ``additional_headers`` has a header of the opening handshake.
         InvalidProxy: If the address of the proxy is not valid.
@@ -263,19 +281,30 @@ class connect:  # noqa: N801 - used like a function
         create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_keywords("connect", kwargs, _LOOP_OPTIONS | {f"proxy_{name}" for name in _LOOP_OPTIONS}, RENAMED)
         self.uri = uri
         self.ws_uri: WebSocketURI = parse_uri(uri)
+        check_tls("ssl", kwargs.get("ssl"), True, False)
+        check_tls("proxy_ssl", kwargs.get("proxy_ssl"), True, False)
+        check_port("port", kwargs.get("port"))
+        check_path(kwargs.get("path"))
         if not self.ws_uri.secure and kwargs.get("ssl") is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
         _check_tls(self.ws_uri, kwargs.get("ssl", True))
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
+        check_value("origin", "Origin", origin)
+        subprotocols = check_subprotocols(subprotocols)
         factories = extension_factories(extensions, compression)
+        check_value("user_agent_header", "User-Agent", user_agent_header)
+        check_proxy(proxy)
+        check_callable("process_exception", process_exception, "exc", optional=False, never_async=True)
+        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        check_callable("reconnect_delays", reconnect_delays, optional=False, never_async=True)
         bounds = Limits.for_max_size(max_size, limits)
-        # Each attempt adds them again.
-        self.additional_headers = (
-            list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
-        )
+        check_max_queue(max_queue)
+        check_write_limit(write_limit)
+        check_logger(logger)
+        check_callable("create_connection", create_connection, "protocol", keywords=_OPTIONS, never_async=True)
+        self.additional_headers = check_headers(additional_headers)
         check_custom_headers(self.additional_headers or ())
         self.user_agent_header = user_agent_header
         self.proxy = proxy
@@ -481,7 +510,7 @@ class connect:  # noqa: N801 - used like a function
                     delays = iter(self.reconnect_delays())
                 delay = next(delays)
                 reason = traceback.format_exception_only(exc)[0].strip()
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, reason)
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, escape(reason))
                 await asyncio.sleep(delay)
             else:
                 delays = None
@@ -495,6 +524,17 @@ class connect:  # noqa: N801 - used like a function
             raise exc
         if error is not None:
             raise error from exc
+
+
+_OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue", "write_limit"
+"""Options that connections are made with."""
+
+# Event loops may know what asyncio learned after the running version of Python.
+_LOOP_OPTIONS = frozenset({"unix", "ssl_shutdown_timeout", "all_errors"}).union(
+    inspect.signature(asyncio.AbstractEventLoop.create_connection).parameters,
+    inspect.signature(asyncio.AbstractEventLoop.create_unix_connection).parameters,
+)
+"""Names of what may be passed on to an event loop."""
 
 
 def _abort(connection: ClientConnection) -> None:

@@ -13,6 +13,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from wsframe._checks import (
+    check_close,
+    check_logger,
+    check_max_queue,
+    check_timeouts,
+    check_type,
+    check_write_limit,
+    describe,
+)
 from wsframe.asyncio.base import SLOTS, BaseProtocol
 from wsframe.asyncio.queue import QueueStream
 from wsframe.connection import Connection as SansIOConnection
@@ -56,6 +65,10 @@ class Connection(QueueStream, BaseProtocol):
 
     Attributes:
         id: A unique identifier, for logs.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range.
     """
 
     __slots__ = (*SLOTS, "_lost", "_lost_exc", "_writers", "id")
@@ -72,8 +85,11 @@ class Connection(QueueStream, BaseProtocol):
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
-        write_high, write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
-        queue_high, queue_low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
+        check_type("protocol", protocol, SansIOConnection, "a wsframe.Connection")
+        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        check_logger(logger)
+        write_high, write_low = check_write_limit(write_limit)
+        queue_high, queue_low = check_max_queue(max_queue)
         if queue_low is None and queue_high is not None:
             queue_low = queue_high // 4
         QueueStream.__init__(self, protocol, write_high, queue_high, queue_low)
@@ -276,7 +292,7 @@ class Connection(QueueStream, BaseProtocol):
         """
         self._check_thread()
         if not isinstance(message, (str, bytes, bytearray, memoryview, PreparedMessage)):
-            raise TypeError("data must be str, bytes-like, or a prepared message")
+            raise TypeError(f"data must be str, bytes-like, or a prepared message, not {describe(message)}")
         if self.protocol.state is State.CLOSED:
             raise self.close_exc
         if self.protocol.state is State.OPEN:
@@ -394,8 +410,10 @@ class Connection(QueueStream, BaseProtocol):
             reason: At most 123 bytes of UTF-8.
 
         Raises:
+            TypeError: If ``code`` is no int, or ``reason`` no str.
             ProtocolError: If code or reason cannot be sent.
         """
+        check_close(code, reason)
         self._check_thread()
         self._release_failure()
         if self.protocol.state is State.OPEN:

@@ -7,8 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wsframe._checks import check_close, check_logger, check_timeouts, check_write_limit, describe
+from wsframe._escape import escape
 from wsframe.asyncio.base import SLOTS, BaseProtocol
 from wsframe.asyncio.stream import CallbackStream
+from wsframe.client import check_headers
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.custom_headers import add_custom_headers
@@ -16,6 +19,7 @@ from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
 from wsframe.handshake import ClientHandshake, ServerHandshake
+from wsframe.headers import check_value
 from wsframe.http11 import SERVER, USER_AGENT, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
@@ -76,8 +80,10 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         response: The handshake response, or None before it is there.
 
     Raises:
+        TypeError: If an argument is of another type.
         InvalidURI: If ``uri`` is not a WebSocket URI.
-        ValueError: If a subprotocol or a limit is not valid, or a header of the client's request.
+        ValueError: If a number is out of range, or a subprotocol or a limit is not valid, or a header of the client's
+            request.
     """
 
     __slots__ = (*SLOTS, "_additional_headers", "_agent", "_handshake")
@@ -103,10 +109,15 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
+        check_value("user_agent_header", "User-Agent", user_agent_header)
+        check_value("server_header", "Server", server_header)
+        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        check_logger(logger)
         limits = Limits.for_max_size(max_size, limits)
         extensions = compression_factories(compression)
         role = Role.SERVER if uri is None else Role.CLIENT
-        write_high, write_low = write_limit if isinstance(write_limit, tuple) else (write_limit, None)
+        write_high, write_low = check_write_limit(write_limit)
+        additional_headers = check_headers(additional_headers)
         CallbackStream.__init__(self, Connection(role, state=State.CONNECTING, limits=limits), write_high)
         BaseProtocol.__init__(
             self,
@@ -199,9 +210,11 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
             reason: At most 123 bytes of UTF-8.
 
         Raises:
+            TypeError: If ``code`` is no int, or ``reason`` no str.
             ProtocolError: If code or reason cannot be sent.
             RuntimeError: If the caller is in another thread than the event loop.
         """
+        check_close(code, reason)
         self._check_thread()
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(code, reason)
@@ -269,14 +282,14 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
 
     def _fail_handshake(self, exc: Exception) -> None:
         self._handshake = None
-        self.logger.info("opening handshake failed: %s", exc)
+        self.logger.info("opening handshake failed: %s", escape(str(exc)))
         self._call(self.handshake_failed, exc)
 
     # What happens
 
     def _send_other(self, data: object) -> None:
         if not isinstance(data, PreparedMessage):
-            raise TypeError(f"data must be str or bytes-like, not {type(data).__name__}")
+            raise TypeError(f"data must be str or bytes-like, not {describe(data)}")
         self.protocol.send_prepared(data)
 
     def _on_ping(self, payload: bytes) -> None:

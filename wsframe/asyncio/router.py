@@ -12,6 +12,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from wsframe._checks import check_callable, check_handler, check_optional_str, check_tls, check_type, describe
 from wsframe.asyncio.server import Server, ServerConnection, serve
 from wsframe.http11 import Request, Response
 from wsframe.typing import PathLike
@@ -29,14 +30,24 @@ class Router:
         url_map: Rules whose endpoints are handlers.
         server_name: Name of the server as clients see it; the Host header of each request if None.
         url_scheme: ``ws`` or ``wss``, for redirects.
+
+    Raises:
+        TypeError: If an argument is of another type, or an endpoint cannot handle a connection.
     """
 
     def __init__(self, url_map: Map, server_name: str | None = None, url_scheme: str = "ws") -> None:
+        if not hasattr(url_map, "iter_rules"):
+            raise TypeError(f"url_map must be a werkzeug.routing.Map, not {describe(url_map)}")
+        check_optional_str("server_name", server_name)
+        check_type("url_scheme", url_scheme, str, "a str")
         self.url_map = url_map
         self.server_name = server_name
         self.url_scheme = url_scheme
         for rule in url_map.iter_rules():
             rule.websocket = True
+            # A subclass may make something of its own of endpoints.
+            if type(self) is Router and rule.redirect_to is None and not rule.build_only:
+                check_handler(rule.endpoint, f"the endpoint of {rule.rule}", rule.arguments, with_path=False)
 
     def get_server_name(self, connection: ServerConnection, request: Request) -> str:
         """Return the name of the server as clients see it."""
@@ -120,15 +131,19 @@ def route(
 
     Raises:
         ImportError: If werkzeug is not installed.
+        TypeError: If an argument is of another type, or an endpoint cannot handle a connection; see ``serve`` too.
     """
     try:
         import werkzeug.routing  # noqa: F401, PLC0415
     except ImportError as exc:
         raise ImportError("route() requires werkzeug") from exc
+    check_tls("ssl", ssl, True)
     if ssl is not None and ssl is not True:
         kwargs["ssl"] = ssl
+    check_callable("create_router", create_router, "url_map", "server_name", "url_scheme", never_async=True)
     router = (create_router or Router)(url_map, server_name, "ws" if ssl is None else "wss")
     first = kwargs.pop("process_request", None)
+    check_callable("process_request", first, "connection", "request", legacy="path")
 
     async def process_request(connection: ServerConnection, request: Request) -> Response | None:
         response = first(connection, request)

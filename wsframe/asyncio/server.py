@@ -13,12 +13,30 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wsframe._checks import (
+    check_callable,
+    check_close,
+    check_handler,
+    check_keywords,
+    check_logger,
+    check_max_queue,
+    check_origins,
+    check_path,
+    check_port,
+    check_timeouts,
+    check_tls,
+    check_write_limit,
+    describe,
+    listed,
+)
+from wsframe._escape import escape
 from wsframe.asyncio.auth import basic_auth
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.keepalive import Timer
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.connection import Connection as SansIOConnection
+from wsframe.connection import check_can_close
 from wsframe.constants import CloseCode, Role, State
 from wsframe.datastructures import Headers
 from wsframe.deflate import PerMessageDeflateFactory
@@ -26,7 +44,7 @@ from wsframe.exceptions import ConnectionClosed, InvalidHandshake
 from wsframe.extensions import AnyExtensionFactory
 from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import NotHTTPError, ServerHandshake, reject
-from wsframe.headers import check_subprotocols
+from wsframe.headers import check_subprotocols, check_value
 from wsframe.http11 import SERVER, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
@@ -119,7 +137,7 @@ class ServerConnection(Connection):
         if self.request is None:
             return
         if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug("< %s %s %s", self.request.method, self.request.path, self.request.protocol)
+            self.logger.debug("< %s %s %s", self.request.method, escape(self.request.path), self.request.protocol)
             self._log_headers("<", self.request.headers)
         if self.server.process_request is None and self.server.process_response is None:
             self._respond(handshake, self._with_server_header(self._accept(handshake, self.request)))
@@ -199,8 +217,8 @@ class ServerConnection(Connection):
         self.response = response
         if self.logger.isEnabledFor(logging.DEBUG):
             if handshake.error is not None:
-                self.logger.debug("! %s", handshake.error)
-            self.logger.debug("> HTTP/1.1 %d %s", response.status_code, response.reason_phrase)
+                self.logger.debug("! %s", escape(str(handshake.error)))
+            self.logger.debug("> HTTP/1.1 %d %s", response.status_code, escape(response.reason_phrase))
             self._log_headers(">", response.headers)
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self.transport.write(response.serialize())
@@ -210,7 +228,7 @@ class ServerConnection(Connection):
             return
         # The application may as well have answered plain HTTP, as health checks do.
         what = "connection rejected" if handshake.judged else "HTTP response sent"
-        self.logger.info("%s (%d %s)", what, response.status_code, response.reason_phrase)
+        self.logger.info("%s (%d %s)", what, response.status_code, escape(response.reason_phrase))
         if self.request is not None and self.request.method == "HEAD":
             # RFC 9110 §9.3.2: the head is that of the response to GET.
             response = dataclasses.replace(response, body=b"")
@@ -218,12 +236,15 @@ class ServerConnection(Connection):
 
     def _log_headers(self, direction: str, headers: Headers) -> None:
         for name, value in headers.raw_items():
-            self.logger.debug("%s %s: %s", direction, name, value)
+            self.logger.debug("%s %s: %s", direction, name, escape(value))
 
     async def _handle(self) -> None:
         try:
             async with self:
-                await self.server.handler(self)
+                result = self.server.handler(self)
+                if not inspect.isawaitable(result):
+                    raise TypeError(f"handler must be a coroutine function: it returned {describe(result)}")
+                await result
         except ConnectionClosed as exc:
             self.logger.info("connection handler ended: %s", exc)
         except Exception:
@@ -392,7 +413,13 @@ class Server:
             close_connections: False to let open connections live until their clients or handlers end them.
             code: Close code for the open connections.
             reason: Close reason for the open connections.
+
+        Raises:
+            TypeError: If ``code`` is no int, or ``reason`` no str.
+            ProtocolError: If code or reason cannot be sent.
         """
+        check_close(code, reason)
+        check_can_close(code, reason)
         if self._close_task is None:
             self._close_task = self.get_loop().create_task(self._close(close_connections, code, reason))
 
@@ -539,13 +566,36 @@ def serve(
         The server, to be awaited or used with ``async with``.
 
     Raises:
-        TypeError: If ``subprotocols`` is a string.
-        ValueError: If a subprotocol, a limit or ``compression`` is not valid.
+        TypeError: If an argument is of another type, or its name not known: a handler that does not take the connection
+            or is not ``async``, ``origins`` or ``subprotocols`` as one string, and so on.
+        ValueError: If a value is out of range, a subprotocol is no token, or ``compression`` is something else.
     """
-    if subprotocols is not None:
-        check_subprotocols(subprotocols)
+    check_keywords("serve", kwargs, _LOOP_OPTIONS, _RENAMED)
+    check_handler(handler)
+    _check_host(host)
+    check_port("port", port)
+    check_path(kwargs.get("path"))
+    origins = check_origins(origins)
+    subprotocols = check_subprotocols(subprotocols)
     factories = extension_factories(extensions, compression)
+    check_callable(
+        "select_subprotocol",
+        select_subprotocol,
+        "connection",
+        "subprotocols",
+        never_async=True,
+        legacy="client_subprotocols",
+    )
+    check_callable("process_request", process_request, "connection", "request", legacy="path")
+    check_callable("process_response", process_response, "connection", "request", "response")
+    check_value("server_header", "Server", server_header)
+    check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
     bounds = Limits.for_max_size(max_size, limits)
+    check_max_queue(max_queue)
+    check_write_limit(write_limit)
+    check_logger(logger)
+    check_callable("create_connection", create_connection, "protocol", "server", keywords=_OPTIONS, never_async=True)
+    check_tls("ssl", kwargs.get("ssl"))
     if logger is None:
         logger = logging.getLogger("wsframe.server")
     if kwargs.get("ssl") is not None:
@@ -611,6 +661,36 @@ def unix_serve(handler: Callable[..., Awaitable[Any]], path: str | None = None, 
         kwargs: As in ``serve``, but for ``host`` and ``port``.
     """
     return serve(handler, unix=True, path=path, **kwargs)
+
+
+_OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue", "write_limit"
+"""Options that connections are made with."""
+
+# Event loops may know what asyncio learned after the running version of Python.
+_LOOP_OPTIONS = frozenset({"unix", "ssl_shutdown_timeout", "keep_alive", "cleanup_socket"}).union(
+    inspect.signature(asyncio.AbstractEventLoop.create_server).parameters,
+    inspect.signature(asyncio.AbstractEventLoop.create_unix_server).parameters,
+)
+"""Names of what may be passed on to an event loop."""
+
+_RENAMED = {
+    "create_protocol": "use create_connection",
+    "extra_headers": "use process_response, which may add headers to the response",
+    "klass": "use create_connection",
+    "origin": "use origins",
+    "loop": "the server runs on the event loop that is running",
+    "read_limit": "max_queue bounds what waits to be received",
+    "timeout": "use open_timeout and close_timeout",
+    "ws_handler": "use handler",
+}
+"""Arguments of early versions of ``websockets``, or of clients, and what to do instead."""
+
+
+def _check_host(host: Any) -> None:
+    hosts = [host] if host is None or isinstance(host, (str, bytes)) else listed("host", host, "a str, a list or None")
+    for name in hosts:
+        if name is not None and not isinstance(name, (str, bytes)):
+            raise TypeError(f"host must be a str, a list of them or None, not {describe(name)}")
 
 
 def _one_argument(handler: Callable[..., Awaitable[Any]]) -> Callable[[ServerConnection], Awaitable[Any]]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from wsframe._build import IMPLEMENTATION
+from wsframe._escape import escape
 from wsframe._version import VERSION
 from wsframe.cli import connect, demo, echo, patch, run
 from wsframe.cli.common import CommandError
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command(options)
         sys.stdout.flush()
     except CommandError as exc:
-        print(f"wsframe {options.command}: {exc}", file=sys.stderr)
+        print(f"wsframe {options.command}: {escape(str(exc), limit=None)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

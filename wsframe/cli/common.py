@@ -31,6 +31,7 @@ __all__ = [
     "log_to_stderr",
     "on_stop_signal",
     "parse_seconds",
+    "parse_wait",
     "run_loop",
     "supports_ansi",
 ]
@@ -87,6 +88,15 @@ def parse_seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
     return seconds
+
+
+def parse_wait(text: str) -> float:
+    """Parse an option that is a number of seconds to wait, which may be 0.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    return 0.0 if text.strip("0.") == "" and "0" in text else parse_seconds(text)
 
 
 def load_certificate(context: ssl.SSLContext, cert: str | None, key: str | None) -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from typing import Any, BinaryIO, Literal, TextIO
 
 import wsframe.asyncio.client
+from wsframe._escape import escape
 from wsframe.asyncio.client import ClientConnection
 from wsframe.asyncio.timeouts import within
 from wsframe.cli.common import (
@@ -30,6 +31,7 @@ from wsframe.cli.common import (
     log_to_stderr,
     on_stop_signal,
     parse_seconds,
+    parse_wait,
     run_loop,
     supports_ansi,
 )
@@ -89,7 +91,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     messages.add_argument(
         "--wait",
-        type=float,
+        type=parse_wait,
         default=1.0,
         metavar="SECONDS",
         help="in a pipe: how long to wait for one more answer (%(default)s)",
@@ -111,9 +113,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 class Console:
     """What the user sees.
 
-    Messages go to stdout. At a terminal they are marked, made harmless and shown above the line that is being
-    typed, and words about the connection go to stderr; in a pipe they are printed as they are, and there are
-    no words.
+    Messages go to stdout: to a terminal with what it would obey spelled out, and to a pipe as they are. Where somebody
+    types, words about the connection go to stderr, and on a terminal messages are marked and shown above the line that
+    is being typed.
 
     Args:
         as_json: Whether to indent JSON.
@@ -127,6 +129,7 @@ class Console:
         self._as_json = as_json
         self._as_hex = as_hex
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        self._to_terminal = sys.stdout.isatty()
         # Whether the line that is being typed can be kept from being mixed up with what is printed.
         self._keep_line = self.interactive and supports_ansi(sys.stdout)
         self._prompting = False
@@ -135,22 +138,21 @@ class Console:
         """Print a message from the server."""
         if self._as_json:
             data = _indented(data)
-        if not self.interactive:
+        if not self._to_terminal:
             if self._as_hex and isinstance(data, bytes):
                 data = data.hex()
             # The bytes that came, whatever the encoding of stdout is.
             sys.stdout.flush()
             sys.stdout.buffer.write((data.encode() if isinstance(data, str) else data) + b"\n")
             sys.stdout.buffer.flush()
-        elif isinstance(data, str):
-            self._print(sys.stdout, f"< {_harmless(data)}")
-        else:
-            self._print(sys.stdout, f"< {data.hex(' ')} ({len(data)} bytes)")
+            return
+        text = escape(data, limit=None, keep="\n") if isinstance(data, str) else f"{data.hex(' ')} ({len(data)} bytes)"
+        self._print(sys.stdout, f"< {text}" if self.interactive else text)
 
     def show_status(self, text: str) -> None:
         """Print words about the connection."""
         if self.interactive:
-            self._print(sys.stderr, f"* {_harmless(text)}")
+            self._print(sys.stderr, f"* {escape(text)}")
 
     def show_ping(self, latency: float) -> None:
         """Tell how long the answer to a ping took, on stderr in a pipe too."""
@@ -162,7 +164,7 @@ class Console:
 
     def prompt(self) -> None:
         """Ask for a line."""
-        if self.interactive:
+        if self.interactive and self._to_terminal:
             self._prompting = True
             sys.stdout.write(PROMPT)
             sys.stdout.flush()
@@ -191,13 +193,6 @@ def _indented(data: str | bytes) -> str | bytes:
         return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return data
-
-
-def _harmless(text: str) -> str:
-    """Spell out what a terminal would not print but obey."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def _rows(text: str, columns: int) -> int:
@@ -415,10 +410,10 @@ async def _open(options: argparse.Namespace, console: Console) -> ClientConnecti
         response = exc.response
         why = bytes(response.body).decode("utf-8", "replace").partition("\n")[0]
         status = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
-        raise CommandError(_harmless(f"the server refused the connection: {status}{why and f' ({why:.200})'}")) from exc
+        raise CommandError(f"the server refused the connection: {status}{why and f' ({why:.200})'}") from exc
     except InvalidHandshake as exc:
         why = f" ({exc.__cause__})" if exc.__cause__ is not None else ""
-        raise CommandError(_harmless(f"the opening handshake failed: {exc}{why}")) from exc
+        raise CommandError(f"the opening handshake failed: {exc}{why}") from exc
     except ssl.SSLCertVerificationError as exc:
         why = f"the certificate is not valid: {exc.verify_message} (--insecure skips the check)"
         raise CommandError(f"cannot connect to {options.uri}: {why}") from exc

@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable
 
+from wsframe._escape import escape
 from wsframe.asyncio.server import ServerConnection, serve
 from wsframe.cli.common import (
     CommandError,
@@ -26,6 +27,7 @@ from wsframe.cli.common import (
     parse_seconds,
     run_loop,
 )
+from wsframe.datastructures import Headers
 from wsframe.http11 import Request, Response
 from wsframe.limits import PING_INTERVAL_S
 
@@ -91,7 +93,7 @@ class EchoConnection(ServerConnection):
             logger.info("%s  gone without an opening handshake", self.peer)
         else:
             why = bytes(self.response.body).decode().partition("\n")[0]
-            logger.info("%s  refused with HTTP %d: %s", self.peer, self.response.status_code, why)
+            logger.info("%s  refused with HTTP %d: %s", self.peer, self.response.status_code, escape(why))
 
 
 class PingedEchoConnection(EchoConnection):
@@ -105,8 +107,8 @@ async def echo(websocket: ServerConnection) -> None:
     """Send back each message."""
     assert isinstance(websocket, EchoConnection)
     assert websocket.request is not None
-    subprotocol = "" if websocket.subprotocol is None else f", subprotocol {websocket.subprotocol}"
-    logger.info("%s  open, path %s%s", websocket.peer, websocket.request.path, subprotocol)
+    subprotocol = "" if websocket.subprotocol is None else f", subprotocol {escape(websocket.subprotocol)}"
+    logger.info("%s  open, path %s%s", websocket.peer, escape(websocket.request.path), subprotocol)
     async for message in websocket:
         websocket.messages += 1
         if logger.isEnabledFor(logging.DEBUG):
@@ -127,10 +129,14 @@ def run(options: argparse.Namespace) -> int:
 
 async def _serve(options: argparse.Namespace) -> int:
     tls = _tls_context(options)
+    try:
+        headers = Headers(options.header or ())
+    except ValueError as exc:
+        raise CommandError(str(exc)) from exc
     origins = options.origin and [None if origin == "none" else origin for origin in options.origin]
 
     def process_response(_connection: ServerConnection, _request: Request, response: Response) -> None:
-        response.headers.update(options.header or ())
+        response.headers.update(headers)
 
     try:
         server = await serve(

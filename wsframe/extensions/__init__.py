@@ -12,9 +12,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
+from wsframe._checks import describe, listed
 from wsframe.constants import Opcode
 from wsframe.exceptions import NegotiationError
 from wsframe.framing import Frame
@@ -30,6 +31,7 @@ __all__ = [
     "ServerExtensionFactory",
     "adapt_factory",
     "check_agreed",
+    "check_factories",
     "choose_extensions",
 ]
 
@@ -200,9 +202,31 @@ AnyExtensionFactory: TypeAlias = ExtensionFactory | ServerExtensionFactory | Cli
 """What servers and clients take in ``extensions``."""
 
 
+def check_factories(factories: Iterable[ExtensionFactory]) -> list[ExtensionFactory]:
+    """Return the extensions that a handshake may use as a list.
+
+    Raises:
+        TypeError: If there is something else among them: an extension that is agreed on already, say.
+    """
+    factories = listed("extensions", factories, "a list of factories")
+    for factory in factories:
+        if not isinstance(factory, ExtensionFactory):
+            raise TypeError(f"extensions must have factories of extensions, not {describe(factory)}")
+    return factories
+
+
 def adapt_factory(factory: AnyExtensionFactory) -> ExtensionFactory:
-    """Return a factory with the interface that handshakes use."""
-    return factory if isinstance(factory, ExtensionFactory) else _AdaptedFactory(factory)
+    """Return a factory with the interface that handshakes use.
+
+    Raises:
+        TypeError: If it is none, neither ours nor of ``websockets``'s kind.
+    """
+    if isinstance(factory, ExtensionFactory):
+        return factory
+    is_adaptable = hasattr(factory, "process_request_params") or hasattr(factory, "get_request_params")
+    if isinstance(factory, type) or not (is_adaptable and hasattr(factory, "name")):
+        raise TypeError(f"extensions must have factories of extensions, not {describe(factory)}")
+    return _AdaptedFactory(factory)
 
 
 class _AdaptedFactory(ExtensionFactory):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsframe._checks import check_bool, check_type, listed
 from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import NegotiationError
 from wsframe.extensions import AnyExtensionFactory, Extension, ExtensionFactory, Parameters, adapt_factory
@@ -33,6 +34,7 @@ class ServerPerMessageDeflateFactory(PerMessageDeflateFactory):
         require_client_max_window_bits: Whether to decline compression if the client does not let us choose.
 
     Raises:
+        TypeError: If an option is of another type.
         ValueError: If an option is out of range.
     """
 
@@ -47,6 +49,7 @@ class ServerPerMessageDeflateFactory(PerMessageDeflateFactory):
         compress_settings: Mapping[str, Any] | None = None,
         require_client_max_window_bits: bool = False,
     ) -> None:
+        check_bool("require_client_max_window_bits", require_client_max_window_bits)
         if server_max_window_bits == 8:
             raise ValueError("server_max_window_bits must be between 9 and 15: zlib cannot compress with 8")
         if require_client_max_window_bits and client_max_window_bits is None:
@@ -80,6 +83,7 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
         compress_settings: ``level`` and ``memLevel`` of ``zlib.compressobj``.
 
     Raises:
+        TypeError: If an option is of another type.
         ValueError: If an option is out of range.
     """
 
@@ -93,7 +97,9 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
         client_max_window_bits: int | bool | None = True,
         compress_settings: Mapping[str, Any] | None = None,
     ) -> None:
-        chosen = None if client_max_window_bits in (True, None) else int(client_max_window_bits or 0)
+        chosen = None if client_max_window_bits is True else client_max_window_bits
+        if chosen is False:
+            raise ValueError("client_max_window_bits must be between 9 and 15, True or None, not False")
         if chosen == 8:
             raise ValueError("client_max_window_bits must be between 9 and 15: zlib cannot compress with 8")
         super().__init__(
@@ -121,6 +127,8 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
 
 def _zlib_options(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """Turn arguments of ``zlib.compressobj``, whose defaults hold, into options of ours; no message is too short."""
+    if settings is not None:
+        check_type("compress_settings", settings, Mapping, "a mapping or None")
     options = {"level": -1, "memLevel": 8, **(settings or {})}
     if set(options) != {"level", "memLevel"}:
         raise ValueError("compress_settings may have level and memLevel, and windows are arguments of their own")
@@ -137,8 +145,10 @@ def extension_factories(
         compression: As for ``compression_factories``; permessage-deflate among ``extensions`` comes first.
 
     Raises:
+        TypeError: If ``extensions`` is something else.
         ValueError: If ``compression`` is something else.
     """
-    factories = [adapt_factory(factory) for factory in extensions or ()]
+    given = () if extensions is None else listed("extensions", extensions, "a list of factories or None")
+    factories = [adapt_factory(factory) for factory in given]
     names = {factory.name for factory in factories}
     return factories + [factory for factory in compression_factories(compression) if factory.name not in names]

@@ -6,6 +6,7 @@ Names and behaviour are those of the ``websockets`` library's ``sync`` API.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import os
 import socket
@@ -17,10 +18,25 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, overload
 
+from wsframe._checks import (
+    check_callable,
+    check_keywords,
+    check_logger,
+    check_max_queue,
+    check_optional_str,
+    check_path,
+    check_timeouts,
+    check_tls,
+    describe,
+)
+from wsframe._escape import escape
 from wsframe.client import (
     MAX_REDIRECTS,
     REFUSAL_BODY_S,
+    RENAMED,
     backoff,
+    check_headers,
+    check_proxy,
     is_same_origin,
     log_request,
     log_response,
@@ -37,7 +53,7 @@ from wsframe.exceptions import SecurityError
 from wsframe.extensions import AnyExtensionFactory
 from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import ClientHandshake
-from wsframe.headers import check_subprotocols
+from wsframe.headers import check_subprotocols, check_value
 from wsframe.http11 import USER_AGENT
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
 from wsframe.proxy import get_proxy, parse_proxy
@@ -169,6 +185,8 @@ class reconnect:  # noqa: N801 - used like a function
         kwargs: As for ``connect``.
 
     Raises:
+        TypeError: If an argument is of another type, or its name not known.
+        ValueError: If a value is out of range, a subprotocol is no token, or a header cannot be sent.
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
         ValueError: If ``additional_headers`` has a header of the opening handshake.
     """
@@ -205,19 +223,32 @@ class reconnect:  # noqa: N801 - used like a function
         if ssl is None and "ssl_context" in kwargs:
             warnings.warn("ssl_context was renamed to ssl", DeprecationWarning, stacklevel=3)
             ssl = kwargs.pop("ssl_context")
+        check_keywords("connect", kwargs, _SOCKET_OPTIONS, _RENAMED)
         self.uri = uri
         self.ws_uri: WebSocketURI = parse_uri(uri)
+        check_tls("ssl", ssl)
         if not self.ws_uri.secure and ssl is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
-        if subprotocols is not None:
-            check_subprotocols(subprotocols)
+        if sock is not None and not hasattr(sock, "recv"):
+            raise TypeError(f"sock must be a socket.socket or None, not {describe(sock)}")
+        check_path(kwargs.get("path"))
+        check_optional_str("server_hostname", server_hostname)
+        check_value("origin", "Origin", origin)
+        subprotocols = check_subprotocols(subprotocols)
+        check_value("user_agent_header", "User-Agent", user_agent_header)
+        check_proxy(proxy)
+        check_tls("proxy_ssl", proxy_ssl)
+        check_optional_str("proxy_server_hostname", proxy_server_hostname)
+        check_callable("process_exception", process_exception, "exc", optional=False, never_async=True)
+        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        check_callable("reconnect_delays", reconnect_delays, optional=False, never_async=True)
+        check_max_queue(max_queue)
+        check_logger(logger)
+        check_callable("create_connection", create_connection, "sock", "protocol", keywords=_OPTIONS, never_async=True)
         self.sock = sock
         self.ssl = ssl
         self.server_hostname = server_hostname
-        # Each attempt adds them again.
-        self.additional_headers = (
-            list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
-        )
+        self.additional_headers = check_headers(additional_headers)
         check_custom_headers(self.additional_headers or ())
         self.user_agent_header = user_agent_header
         self.proxy = proxy
@@ -385,7 +416,7 @@ class reconnect:  # noqa: N801 - used like a function
                     delays = iter(self.reconnect_delays())
                 delay = next(delays)
                 reason = traceback.format_exception_only(exc)[0].strip()
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, reason)
+                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, escape(reason))
                 time.sleep(delay)
             else:
                 delays = None
@@ -533,6 +564,17 @@ def unix_connect(
     """
     connecting = unix_reconnect(path, uri, **kwargs)
     return connecting if legacy is False else connecting.connect()
+
+
+_OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue"
+"""Options that connections are made with."""
+
+_SOCKET_OPTIONS = frozenset({"unix", "path", "all_errors"}).union(
+    inspect.signature(socket.create_connection).parameters
+)
+"""Names of what may be passed on to ``socket.create_connection``, ``timeout`` among them."""
+
+_RENAMED = {name: hint for name, hint in RENAMED.items() if name not in _SOCKET_OPTIONS}
 
 
 def _connect_unix(path: str | os.PathLike[str], deadline: Deadline) -> socket.socket:

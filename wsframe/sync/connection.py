@@ -21,6 +21,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from wsframe._checks import (
+    check_bool,
+    check_close,
+    check_max_queue,
+    check_timeouts,
+    check_type,
+    check_wait,
+)
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
 from wsframe.events import Event, Failed, Message, PongReceived
@@ -72,6 +80,10 @@ class Connection:
         response: The handshake response, or None before it is there.
         latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
         recv_events_thread: The thread that reads.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -84,6 +96,9 @@ class Connection:
         close_timeout: float | None = CLOSE_TIMEOUT_S,
         max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
     ) -> None:
+        check_type("protocol", protocol, SansIOConnection, "a wsframe.Connection")
+        check_timeouts(None, ping_interval, ping_timeout, close_timeout)
+        high, low = check_max_queue(max_queue)
         self.protocol = protocol
         self.ping_interval = ping_interval
         self.ping_timeout = ping_timeout
@@ -94,7 +109,6 @@ class Connection:
         self.response: Response | None = None
         self.latency = 0.0
         self._wire = sock if isinstance(sock, Wire) else Wire(sock)
-        high, low = max_queue if isinstance(max_queue, tuple) else (max_queue, None)
         self._queue_high = high
         self._queue_low = high // 4 if low is None and high is not None else low
         self._queue: collections.deque[Message] = collections.deque()
@@ -225,7 +239,11 @@ class Connection:
             ConnectionClosed: When the connection is closed and all its messages have been received, or fails
                 because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
+            TypeError: If ``timeout`` is no number, or ``decode`` no bool.
+            ValueError: If ``timeout`` is not finite.
         """
+        check_wait("timeout", timeout)
+        check_bool("decode", decode, optional=True)
         self._check_reader()
         with self._changed:
             self._start_receiving("recv")
@@ -495,8 +513,10 @@ class Connection:
             reason: At most 123 bytes of UTF-8.
 
         Raises:
+            TypeError: If ``code`` is no int, or ``reason`` no str.
             ProtocolError: If code or reason cannot be sent.
         """
+        check_close(code, reason)
         if is_held(self._lock, *self._wire.locks):
             self._wire.cut()
             return
@@ -526,7 +546,12 @@ class Connection:
 
         Returns:
             Whether it is.
+
+        Raises:
+            TypeError: If ``timeout`` is no number.
+            ValueError: If it is not finite.
         """
+        check_wait("timeout", timeout)
         self._check_reader()
         return self._wait_for_end(Deadline(timeout))
 

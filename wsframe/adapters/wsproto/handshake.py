@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import h11
 
+from wsframe._escape import escape
 from wsframe.adapters.wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsframe.adapters.wsproto.events import AcceptConnection, Event, RejectConnection, RejectData, Request
 from wsframe.adapters.wsproto.extensions import Extension
@@ -406,4 +407,4 @@ def _build_extensions(parameters: Mapping[str, bool | str]) -> bytes:
 
 
 def _refusal(message: str) -> RemoteProtocolError:
-    return RemoteProtocolError(message, RejectConnection())
+    return RemoteProtocolError(escape(message), RejectConnection())
