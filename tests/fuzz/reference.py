@@ -59,6 +59,7 @@ class Rules:
     max_fragment: int | None = None
     rsv1: bool = False
     slack: tuple[int, int] = (8, 64)
+    max_fragments: int | None = None
 
 
 def unmask(payload: bytes, key: bytes) -> bytes:
@@ -229,8 +230,8 @@ def _judge_size(length: int, opcode: int, rsv1: bool, rules: Rules, message: _Me
     before = message.size if opcode == CONTINUATION else 0
     if rules.max_message is not None and before + length > bound(rules.max_message):
         kinds.add("message too big")
-    # No endpoint has a limit above 2**62.
-    if not kinds and before + length > bound(1 << 62):
+    # No endpoint has a limit above 2**62, of neither kind.
+    if before + length > bound(1 << 62):
         kinds = {"fragment too big", "message too big"}
     if kinds:
         result.refused_length = length
@@ -289,17 +290,19 @@ class Inflater:
             self._history = b""
             self._stream = zlib.decompressobj(-15)
 
-    def inflate(self, data: bytes) -> bytes:
-        """Decompress a part of a message as far as it goes."""
+    def inflate(self, data: bytes, room: int | None = None) -> bytes:
+        """Decompress a part of a message as far as it goes, and no further than what there is room for."""
         output = b""
         if data:
             self._at_final = False
         while True:
             try:
-                piece = self._stream.decompress(data)
+                piece = self._stream.decompress(data, 0 if room is None else room + 1 - len(output))
             except zlib.error:
                 raise Bad(1007, "deflate") from None
             output += piece
+            if room is not None and len(output) > room:
+                raise Bad(1009, "fragment too big", "message too big")
             self._history = (self._history + piece)[-(1 << 15) :]
             if not self._stream.eof:
                 return output
@@ -313,15 +316,16 @@ class Inflater:
                 self._at_final = True
                 return output
 
-    def finish(self) -> bytes:
+    def finish(self) -> None:
         """Append the 4 bytes that the sender has left out; the message must end with a whole block."""
         # RFC 7692 §7.2.3.4 has the sender append an empty block to a final one. Without it, nothing is missing.
         if self._at_final:
-            return b""
+            return
+        before = self._final_blocks
         output = self.inflate(b"\x00\x00\xff\xff")
-        if self._at_final or not self._ends_block(self._stream.copy()):
+        # They are the rest of an empty block, or their first bits are the end of a final one, where nothing is missing.
+        if output or not (self._final_blocks > before or self._ends_block(self._stream.copy())):
             raise Bad(1007, "deflate")
-        return output
 
     @staticmethod
     def _ends_block(stream: object) -> bool:
@@ -338,7 +342,7 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
     decoded = decode(stream, rules)
     outcome = Outcome(bad=decoded.bad)
     inflater = Inflater(takeover, max_final_blocks)
-    opcode, encoded, payload = 0, False, b""
+    opcode, encoded, payload, fragments = 0, False, b"", 0
     text: codecs.IncrementalDecoder | None = None
     for frame in decoded.frames:
         if frame.opcode == PING:
@@ -354,22 +358,26 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
         else:
             if frame.opcode != CONTINUATION:
                 opcode, encoded, payload = frame.opcode, frame.rsv1, b""
+                fragments = 0
                 text = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
                 if encoded:
                     inflater.begin()
             piece = frame.payload
             try:
                 if encoded:
-                    piece = inflater.inflate(piece)
-                    _judge_decoded(len(payload), len(piece), rules)
+                    rooms = [rules.max_fragment, None if rules.max_message is None else rules.max_message - len(payload)]
+                    piece = inflater.inflate(piece, min((room for room in rooms if room is not None), default=None))
                     if frame.fin:
-                        piece += inflater.finish()
-                        _judge_decoded(len(payload), len(piece), rules)
+                        inflater.finish()
                 if text is not None:
                     try:
                         text.decode(piece, frame.fin)
                     except UnicodeDecodeError:
                         raise Bad(1007, "text not UTF-8") from None
+                fragments += 1
+                whole = frame.fin and frame.opcode != CONTINUATION
+                if not whole and rules.max_fragments is not None and fragments > rules.max_fragments:
+                    raise Bad(1009, "too many fragments")
             except Bad as bad:
                 outcome.bad = bad
                 break
@@ -379,13 +387,3 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
     if outcome.bad is not None:
         outcome.events.append(Event("failed", outcome.bad.close_code))
     return outcome
-
-
-def _judge_decoded(before: int, size: int, rules: Rules) -> None:
-    kinds = set()
-    if rules.max_fragment is not None and size > rules.max_fragment:
-        kinds.add("fragment too big")
-    if rules.max_message is not None and before + size > rules.max_message:
-        kinds.add("message too big")
-    if kinds:
-        raise Bad(1009, *kinds)

@@ -29,6 +29,7 @@ KINDS = {
     "LENGTH_TOP_BIT_SET": "length with top bit",
     "FRAGMENT_TOO_BIG": "fragment too big",
     "MESSAGE_TOO_BIG": "message too big",
+    "TOO_MANY_FRAGMENTS": "too many fragments",
     "BAD_CLOSE_CODE": "close code",
     "INVALID_UTF8_REASON": "reason not UTF-8",
     "INVALID_UTF8_TEXT": "text not UTF-8",
@@ -186,6 +187,7 @@ def check_message(implementation: SimpleNamespace, data: bytes, where: object) -
     except UnicodeDecodeError:
         assert not is_utf8(data), where
     else:
+        assert is_utf8(data), (where, text)
         assert same_str(text, canonical(data)), where
 
 
