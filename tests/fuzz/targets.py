@@ -28,6 +28,6 @@ def target(name: str) -> Callable[[Target], Target]:
 
 def load_targets() -> dict[str, Target]:
     """Import the modules that have targets, and return all of them."""
-    from . import targets_codec, targets_connection, targets_handshake, targets_streams  # noqa: F401
+    from . import targets_codec, targets_connection, targets_handshake, targets_pipe, targets_streams  # noqa: F401
 
     return TARGETS

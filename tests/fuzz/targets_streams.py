@@ -15,7 +15,7 @@ from .reference import Event
 from .source import Source
 from .targets import target
 from .targets_connection import deflate_extension, deflate_options
-from .transport import Planned, ScriptedTransport, event_loop, outside_of_tasks, turns
+from .transport import Planned, ScriptedTransport, event_loop, is_planned, outside_of_tasks, turns
 
 LOGGER = logging.getLogger("tests.fuzz.streams")
 LOGGER.disabled = True
@@ -138,10 +138,8 @@ class Play:
         for name, *arguments in self._plan.steps:
             try:
                 await getattr(self, f"_do_{name}")(*arguments)
-            except Planned:
-                self._raised = True
-            except MemoryError as exc:
-                assert str(exc) == "planned"
+            except (Planned, MemoryError) as exc:
+                assert is_planned(exc), exc
                 self._raised = True
         return await self._finish()
 
@@ -362,7 +360,7 @@ class Play:
         exc = task.exception()
         if exc is None:
             return task.result() if isinstance(task.result(), (str, bytes)) else None
-        if isinstance(exc, Planned) or (isinstance(exc, MemoryError) and str(exc) == "planned"):
+        if is_planned(exc):
             return "planned"
         if not isinstance(exc, self._refusals):
             raise exc
@@ -423,6 +421,7 @@ def streams(source: Source) -> Iterable[str]:
     results = []
     for implementation in implementations():
         results.append(event_loop().run_until_complete(play(implementation, plan)))
+        assert not event_loop().take_problems(), implementation.name
     if plan.calm:
         assert results == results[:1] * len(results), results
     code, outcomes, wire, received = results[0]
@@ -456,6 +455,7 @@ def callbacks(source: Source) -> Iterable[str]:
     results = []
     for implementation in implementations():
         results.append(event_loop().run_until_complete(play_callbacks(implementation, plan, hooks)))
+        assert not event_loop().take_problems(), implementation.name
     if plan.calm:
         assert results == results[:1] * len(results), results
     return [f"{name} {actions}" for name, actions in hooks.items()] + [f"{results[0][0]} {len(results[0][1])}"]

@@ -12,6 +12,10 @@ class Planned(Exception):
     """What a script raises in the middle of something."""
 
 
+def is_planned(exc: BaseException | None) -> bool:
+    return isinstance(exc, Planned) or (isinstance(exc, MemoryError) and str(exc) == "planned")
+
+
 class ScriptedTransport:
     """Holds what is written until it is drained, and runs the script's surprises in the middle of a write.
 
@@ -109,9 +113,27 @@ class ScriptedTransport:
 
 
 class ScriptedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose ``call_soon`` fails when a script says so."""
+    """An event loop whose ``call_soon`` fails when a script says so.
+
+    Attributes:
+        problems: What an event loop logs, but for what was planned.
+    """
 
     failing = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: list[dict[str, Any]] = []
+        self.set_exception_handler(ScriptedLoop._note)
+
+    def _note(self, context: dict[str, Any]) -> None:
+        exc = context.get("exception")
+        if not is_planned(exc):
+            self.problems.append(context)
+
+    def take_problems(self) -> list[dict[str, Any]]:
+        problems, self.problems = self.problems, []
+        return problems
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
         if self.failing:
