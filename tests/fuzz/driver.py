@@ -72,12 +72,18 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the targets")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each target runs (default: 60)")
     parser.add_argument("--seed", type=int, help="seed of the random numbers (default: a new one, which is shown)")
-    parser.add_argument("--corpus", type=Path, help="directory of inputs: read at first, and those that show new are added")
-    parser.add_argument("--findings", type=Path, help="directory for failing inputs (default: one in the temporary directory)")
+    parser.add_argument(
+        "--corpus", type=Path, help="directory of inputs: read at first, and those that show new are added"
+    )
+    parser.add_argument(
+        "--findings", type=Path, help="directory for failing inputs (default: one in the temporary directory)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument("--keep-going", action="store_true", help="go on after a finding; each kind is shown once")
     parser.add_argument("--input", type=Path, help="run the target once, on the input in this file")
-    parser.add_argument("--engine", choices=("own", "atheris"), default="own", help="what makes the inputs (default: own)")
+    parser.add_argument(
+        "--engine", choices=("own", "atheris"), default="own", help="what makes the inputs (default: own)"
+    )
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.target is None and not options.list:
@@ -135,10 +141,7 @@ class Job:
                 return code
             content = self.current.read_bytes()
             data = content[8 : 8 + int.from_bytes(content[:8], "big")]
-            if code < 0:
-                how = f"signal {signal.Signals(-code).name}"
-            else:
-                how = f"exit code {code}"
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             report(self.name, data, f"the process ended with {how}", options.findings)
         return FINDING
 
@@ -260,7 +263,9 @@ class Engine:
 
     def run(self) -> int:
         options = self._options
-        engine = "own engine, guided by lines and words" if hasattr(sys, "monitoring") else "own engine, guided by words"
+        engine = (
+            "own engine, guided by lines and words" if hasattr(sys, "monitoring") else "own engine, guided by words"
+        )
         print(f"{options.target}: {engine}; seed {options.seed}, {options.seconds:g} s", flush=True)
         stored = sorted(options.corpus.iterdir()) if options.corpus is not None else []
         shown = self._started
@@ -376,7 +381,9 @@ def shrink(data: bytes, attempt: Attempt, kind: str) -> bytes:
 
     while time.monotonic() < end:
         changed = passes(lambda whole, pos, size: whole[:pos] + whole[pos + size :])
-        changed |= passes(lambda whole, pos, size: whole[:pos] + bytes(len(whole[pos : pos + size])) + whole[pos + size :])
+        changed |= passes(
+            lambda whole, pos, size: whole[:pos] + bytes(len(whole[pos : pos + size])) + whole[pos + size :]
+        )
         if not changed:
             break
     return data

@@ -20,7 +20,20 @@ LARGE_SIZES = (8192, 16_383, 65_534, 65_535, 65_536, 65_537, 70_000)
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536, 2**31, 2**32, 2**62, 2**62 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 """Lengths that a header may announce, whatever follows."""
 
-CHARACTERS = ("a", "\x7f", "\x80", "é", "\u07ff", "\u0800", "€", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff")
+CHARACTERS = (
+    "a",
+    "\x7f",
+    "\x80",
+    "é",
+    "\u07ff",
+    "\u0800",
+    "€",
+    "\ud7ff",
+    "\ue000",
+    "\uffff",
+    "\U00010000",
+    "\U0010ffff",
+)
 """At the borders of the encoding's sizes and of the surrogates, from the shortest on."""
 
 LEADS = (0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF8, 0xFF)
@@ -63,7 +76,10 @@ def nearly_utf8(source: Source, large: bool = False) -> bytes:
     """Draw bytes that are UTF-8 but for what is wrong with a few of them, at any distance from a block's border."""
     data = bytearray(text(source, large).encode())
     for _ in range(source.integer(0, 2)):
-        kind = source.integer(0, 3)
+        kind = source.integer(0, 4)
+        if kind == 4:
+            data += byte_classes(source)
+            continue
         place = source.integer(0, len(data))
         if kind == 0:
             data[place:place] = byte_classes(source)
@@ -86,7 +102,7 @@ def byte_classes(source: Source) -> bytes:
 
 def cuts(source: Source, total: int, most: int = 12) -> list[int]:
     """Draw the places where a stream is cut into reads, in order; the last one is its end."""
-    kind = source.integer(0, 3)
+    kind = source.integer(0, 4)
     if kind == 0:
         places = []
     elif kind == 1:
@@ -94,6 +110,9 @@ def cuts(source: Source, total: int, most: int = 12) -> list[int]:
     elif kind == 2:
         # Within the first headers.
         places = list(range(1, min(total, 40)))
+    elif kind == 3:
+        # Within the last character.
+        places = [max(0, total - source.integer(1, 7)) for _ in range(source.integer(1, 2))]
     else:
         step = source.integer(1, 200)
         places = [step * i for i in range(1, min(most, total // step) + 1)]
@@ -117,7 +136,9 @@ def close_payload(source: Source) -> bytes:
         return b""
     if kind == 1:
         return source.bytes(1, 1)
-    code = source.choice((1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535))
+    code = source.choice(
+        (1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+    )
     reason = text(source).encode()[:123] if kind < 4 else nearly_utf8(source)[:123]
     return code.to_bytes(2, "big") + reason
 
@@ -247,7 +268,7 @@ class Bytes(bytes):
 
 
 def odd_buffer(source: Source, data: bytes) -> tuple[Any, bytes]:
-    """Draw an object that has the bytes, or some of them, by the buffer protocol; return it with its bytes in C order."""
+    """Draw an object that has the bytes, or some of them; return it, and what it has in C order."""
     kind = source.integer(0, 11)
     if kind == 0:
         return data, data

@@ -63,7 +63,8 @@ def _load(name: str) -> SimpleNamespace:
         raise ImportError(f"the implementation {wanted!r} is to be tested, but {reason}")
     modules = {module.replace(".", "_"): importlib.import_module(f"wsframe.{module}") for module in MODULES}
     twins = {
-        twin: importlib.import_module(f"wsframe.{path}_{name}") for twin, path in [("masking", "_masking"), ("utf8", "_utf8")]
+        twin: importlib.import_module(f"wsframe.{path}_{name}")
+        for twin, path in [("masking", "_masking"), ("utf8", "_utf8")]
     }
     kernels = [module for module in twins.values() if hasattr(module, "_kernels")]
     return SimpleNamespace(name=name, package=package, kernel_modules=kernels, utf8_twin=twins["utf8"], **modules)

@@ -43,9 +43,7 @@ class End:
 class Pipe:
     """A client and a server, with a byte stream of its own for each direction."""
 
-    def __init__(
-        self, client: SimpleNamespace, server: SimpleNamespace, deflate: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, client: SimpleNamespace, server: SimpleNamespace, deflate: dict[str, Any] | None = None) -> None:
         self.ends = {"client": End(client, "client", deflate), "server": End(server, "server", deflate)}
         self._count = 0
 

@@ -24,7 +24,12 @@ class AsyncEnd:
     """One end: the connection, its transport, its tasks."""
 
     def __init__(
-        self, implementation: SimpleNamespace, name: str, deflate: dict[str, Any] | None, write_limit: int, max_queue: Any
+        self,
+        implementation: SimpleNamespace,
+        name: str,
+        deflate: dict[str, Any] | None,
+        write_limit: int,
+        max_queue: Any,
     ) -> None:
         constants = implementation.constants
         self.name = name

@@ -365,7 +365,10 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
             piece = frame.payload
             try:
                 if encoded:
-                    rooms = [rules.max_fragment, None if rules.max_message is None else rules.max_message - len(payload)]
+                    rooms = [
+                        rules.max_fragment,
+                        None if rules.max_message is None else rules.max_message - len(payload),
+                    ]
                     piece = inflater.inflate(piece, min((room for room in rooms if room is not None), default=None))
                     if frame.fin:
                         inflater.finish()

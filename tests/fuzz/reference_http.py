@@ -15,7 +15,9 @@ from collections.abc import Iterable
 
 TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TOKEN = re.compile(TCHAR + "+")
-FIELD_LINE = re.compile(rf"({TCHAR}+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*")
+FIELD_LINE = re.compile(
+    rf"({TCHAR}+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*"
+)
 """RFC 9112 §5, RFC 9110 §5.5: no whitespace before the colon, no control characters, no folding."""
 
 Fields = list[tuple[str, str]]
@@ -124,9 +126,7 @@ def _check_host(lines: list[str]) -> None:
         except ValueError:
             raise Refused(400) from None
     # RFC 3986 §3.2.2: reg-name; an empty one names nobody.
-    elif not re.fullmatch(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", host):
-        raise Refused(400)
-    elif "," in host:
+    elif not re.fullmatch(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", host) or "," in host:
         raise Refused(400)
 
 
@@ -211,7 +211,9 @@ def _accepts(fields: Fields, key: str, subprotocols: list[str]) -> bool:
     # Only permessage-deflate was offered, once, with client_max_window_bits.
     if len(extensions) > 1:
         return False
-    return all(name == "permessage-deflate" and parameters_are_valid(parameters, False) for name, parameters in extensions)
+    return all(
+        name == "permessage-deflate" and parameters_are_valid(parameters, False) for name, parameters in extensions
+    )
 
 
 # Sec-WebSocket-Extensions
@@ -297,9 +299,9 @@ def answer_fits(
         return False
     if "server_no_context_takeover" in offered and "server_no_context_takeover" not in answered:
         return False
-    if "server_max_window_bits" in offered:
-        if int(answered.get("server_max_window_bits") or (15 if lenient else 16)) > int(offered["server_max_window_bits"] or 0):
-            return False
+    unsaid = 15 if lenient else 16
+    if int(answered.get("server_max_window_bits") or unsaid) > int(offered.get("server_max_window_bits") or 16):
+        return False
     if "client_max_window_bits" in answered:
         if "client_max_window_bits" not in offered:
             return False

@@ -134,7 +134,7 @@ def is_utf8(data: bytes) -> bool:
 
 @target("utf8")
 def validate(source: Source) -> Iterable[str]:
-    """The validator of each kernel, cut anywhere; str and bytes out of one another; a message's text."""
+    """The validator of each kernel, cut anywhere; str and bytes out of one another."""
     data = generate.nearly_utf8(source, large=source.chance(8))
     padding = source.choice((0, 0, *range(1, 130)))
     data = b"x" * padding + data + (b"y" * source.choice((0, 0, 1, 15, 63, 130)))
@@ -154,7 +154,6 @@ def validate(source: Source) -> Iterable[str]:
             # Ready for the next one.
             assert validator.feed(data) is verdicts[-1], where
             assert validator.finish() is whole, where
-            check_message(implementation, data, where)
             if whole:
                 check_transcoding(implementation, data, where)
         select_kernel(implementation, None)
@@ -179,16 +178,29 @@ def canonical(data: bytes) -> str:
     return data.decode("utf-8")
 
 
-def check_message(implementation: SimpleNamespace, data: bytes, where: object) -> None:
-    """The text of a message, by the property that applications use."""
-    message = implementation.events.Message(implementation.constants.Opcode.TEXT, data)
-    try:
-        text = message.data
-    except UnicodeDecodeError:
-        assert not is_utf8(data), where
-    else:
-        assert is_utf8(data), (where, text)
-        assert same_str(text, canonical(data)), where
+@target("message-data")
+def read_data(source: Source) -> Iterable[str]:
+    """The text of a message by the property that applications use, UTF-8 or not."""
+    data = generate.nearly_utf8(source, large=source.chance(8))
+    whole = is_utf8(data)
+    fin = source.boolean()
+    for implementation in implementations():
+        opcode = implementation.constants.Opcode
+        for kernel in kernels(implementation) or [None]:
+            if kernel is not None:
+                select_kernel(implementation, kernel)
+            where = (implementation.name, kernel)
+            message = implementation.events.Message(opcode.TEXT, data, fin=fin)
+            try:
+                text = message.data
+            except UnicodeDecodeError:
+                assert not whole, where
+            else:
+                assert whole, (where, text)
+                assert same_str(text, canonical(data)), where
+            assert implementation.events.Message(opcode.BINARY, data).data is data, where
+        select_kernel(implementation, None)
+    return [f"{whole} {len(data).bit_length()}"]
 
 
 def check_transcoding(implementation: SimpleNamespace, data: bytes, where: object) -> None:

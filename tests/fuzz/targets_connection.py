@@ -57,7 +57,8 @@ def seen(event: Any) -> Event:
     kind = type(event).__name__
     if kind == "Message":
         data = event.data
-        assert event.fin and event.payload == (data.encode() if isinstance(data, str) else data)
+        assert event.fin
+        assert event.payload == (data.encode() if isinstance(data, str) else data)
         if event.lengths is not None:
             assert sum(event.lengths) == len(event.payload), event.lengths
         return Event("text" if isinstance(data, str) else "binary", data)
@@ -75,7 +76,9 @@ class Script:
     """What an application does between reads, drawn once and done to each implementation."""
 
     def __init__(self, source: Source) -> None:
-        self.name = source.choice(("flush", "text", "binary", "fragments", "ping", "pong", "prepared", "utf8", "close", "log"))
+        self.name = source.choice(
+            ("flush", "text", "binary", "fragments", "ping", "pong", "prepared", "utf8", "close", "log")
+        )
         self.compress = source.choice((None, True, False))
         self.items: list[Any] = []
         if self.name == "text":
@@ -342,7 +345,9 @@ def receiving(source: Source, deflater: generate.Deflater, damage: bool) -> tupl
     if damage:
         data = generate.flipped(source, data)
     ends = sorted(source.integer(0, len(data)) for _ in range(source.integer(0, 3))) + [len(data)]
-    return generate.pieces(data, ends), source.choice((None, None, 2**20, len(payload), max(0, len(payload) - 1), 0, 10))
+    return generate.pieces(data, ends), source.choice(
+        (None, None, 2**20, len(payload), max(0, len(payload) - 1), 0, 10)
+    )
 
 
 def expect(inflater: reference.Inflater, fragments: list[bytes], limit: int | None) -> list[bytes | reference.Bad]:

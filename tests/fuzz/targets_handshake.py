@@ -22,13 +22,47 @@ REQUEST = [
 ]
 
 OTHER_VALUES = {
-    "Host": ["example.com", "[::1]:80", "127.0.0.1", "a b", "a,b", "u@h", "a/b", "[::1", "[::g]", "h:x", "h:70000", "h:", "%41.b", "h:80:80", "é"],
+    "Host": [
+        "example.com",
+        "[::1]:80",
+        "127.0.0.1",
+        "a b",
+        "a,b",
+        "u@h",
+        "a/b",
+        "[::1",
+        "[::g]",
+        "h:x",
+        "h:70000",
+        "h:",
+        "%41.b",
+        "h:80:80",
+        "é",
+    ],
     "Upgrade": ["WebSocket", "h2c, websocket", "websocket/13", "h2c", "web socket", ",websocket,", "websocketx"],
     "Connection": ["keep-alive, Upgrade", "upgrade", "UPGRADE", "close", "Upgrade;x", "keep-alive,,upgrade", "upgrad"],
-    "Sec-WebSocket-Key": ["", "AAAA", KEY[:-1], KEY + "=", " " + KEY + " ", KEY.replace("A", "*", 1), base64.b64encode(bytes(17)).decode()],
+    "Sec-WebSocket-Key": [
+        "",
+        "AAAA",
+        KEY[:-1],
+        KEY + "=",
+        " " + KEY + " ",
+        KEY.replace("A", "*", 1),
+        base64.b64encode(bytes(17)).decode(),
+    ],
     "Sec-WebSocket-Version": ["8", "13, 8", "013", "+13", "", "13 ", "14"],
     "Sec-WebSocket-Protocol": ["chat", "chat, superchat", "a b", ",,chat,", "cha(t"],
-    "Sec-WebSocket-Extensions": ["permessage-deflate", "permessage-deflate; client_max_window_bits", 'x; y="z"', "a b", "x;", ";x", 'x; y="', "x=1", ","],
+    "Sec-WebSocket-Extensions": [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        'x; y="z"',
+        "a b",
+        "x;",
+        ";x",
+        'x; y="',
+        "x=1",
+        ",",
+    ],
     "Sec-WebSocket-Accept": ["", "x"],
     "Origin": ["http://example.com", "null"],
     "Content-Length": ["0", "5", "x"],
@@ -103,7 +137,10 @@ def mutate_fields(source: Source, fields: list[tuple[str, str]], times: int) -> 
         elif kind == 3 and fields:
             place = source.integer(0, len(fields) - 1)
             name, _ = fields[place]
-            fields[place] = (name, source.choice(OTHER_VALUES.get(name.title().replace("Websocket", "WebSocket"), ["x"])))
+            fields[place] = (
+                name,
+                source.choice(OTHER_VALUES.get(name.title().replace("Websocket", "WebSocket"), ["x"])),
+            )
         else:
             name = source.choice(names)
             fields.insert(source.integer(0, len(fields)), (name, source.choice(OTHER_VALUES[name])))
@@ -112,7 +149,9 @@ def mutate_fields(source: Source, fields: list[tuple[str, str]], times: int) -> 
 
 def write_head(source: Source, start_line: str, fields: list[tuple[str, str]]) -> bytes:
     """Write a head, at times with a line end or a character that must not be there."""
-    text = start_line + "\r\n" + "".join(f"{name}:{source.choice((' ', '', chr(9)))}{value}\r\n" for name, value in fields)
+    text = (
+        start_line + "\r\n" + "".join(f"{name}:{source.choice((' ', '', chr(9)))}{value}\r\n" for name, value in fields)
+    )
     head = text.encode("latin-1") + b"\r\n"
     if source.chance(6):
         place = source.integer(0, len(head) - 4)
@@ -319,7 +358,7 @@ def check_offer(implementation: Any, factory: Any, offer: list[tuple[str, str | 
     agreed = dict(answer)
     # Both ends must come to the same parameters.
     assert extension.remote_no_context_takeover is ("client_no_context_takeover" in agreed), (offer, answer)
-    assert not ("server_no_context_takeover" in agreed) or extension.local_no_context_takeover, (offer, answer)
+    assert "server_no_context_takeover" not in agreed or extension.local_no_context_takeover, (offer, answer)
     assert extension.remote_max_window_bits >= int(agreed.get("client_max_window_bits") or 15), (offer, answer)
     assert extension.local_max_window_bits <= int(agreed.get("server_max_window_bits") or 15), (offer, answer)
 
@@ -336,6 +375,6 @@ def check_answer(implementation: Any, factory: Any, answer: list[tuple[str, str 
     assert fits, (offer, answer)
     agreed = dict(answer)
     assert extension.remote_no_context_takeover is ("server_no_context_takeover" in agreed), (offer, answer)
-    assert not ("client_no_context_takeover" in agreed) or extension.local_no_context_takeover, (offer, answer)
+    assert "client_no_context_takeover" not in agreed or extension.local_no_context_takeover, (offer, answer)
     assert extension.remote_max_window_bits >= int(agreed.get("server_max_window_bits") or 15), (offer, answer)
     assert extension.local_max_window_bits <= int(agreed.get("client_max_window_bits") or 15), (offer, answer)

@@ -383,7 +383,10 @@ class Play:
         """Everything that was sent is on the wire, once and in order; nothing else but what may be."""
         events = self._wire()
         texts = [event.value for event in events if event.kind == "text"]
-        assert all(event.kind in ("text", "ping", "pong", "close") for event in events), (self._implementation.name, events)
+        assert all(event.kind in ("text", "ping", "pong", "close") for event in events), (
+            self._implementation.name,
+            events,
+        )
         assert len(set(texts)) == len(texts), (self._implementation.name, "doubled", texts)
         known = set(self._sent) | self._unsure
         assert set(texts) <= known, (self._implementation.name, "of nobody", texts)
@@ -426,7 +429,11 @@ def streams(source: Source) -> Iterable[str]:
         assert results == results[:1] * len(results), results
     code, outcomes, wire, received = results[0]
     words = [f"{step[0]} {step[1] if step[0] == 'surprise' else ''}" for step in plan.steps]
-    return [*words, f"{plan.calm} {code} {plan.deflate is None}", *(f"ends {one if one is None else str(one)[:9]}" for one in outcomes)]
+    return [
+        *words,
+        f"{plan.calm} {code} {plan.deflate is None}",
+        *(f"ends {one if one is None else str(one)[:9]}" for one in outcomes),
+    ]
 
 
 async def play(implementation: SimpleNamespace, plan: Plan) -> Any:
@@ -570,7 +577,10 @@ async def play_callbacks(implementation: SimpleNamespace, plan: Plan, hooks: dic
     delivered = plan.stream[: len(plan.stream) - sum(map(len, reads))]
     takeover = plan.deflate is None or not plan.deflate[f"{'client' if plan.server else 'server'}_no_context_takeover"]
     known = reference.receive(
-        delivered, reference.Rules(plan.server, 2**20, rsv1=plan.deflate is not None), takeover=takeover, max_final_blocks=256
+        delivered,
+        reference.Rules(plan.server, 2**20, rsv1=plan.deflate is not None),
+        takeover=takeover,
+        max_final_blocks=256,
     )
     expected = [event.value for event in known.events if event.kind in ("text", "binary")]
     messages = [one[1] for one in noted if one[0] == "message_received"]

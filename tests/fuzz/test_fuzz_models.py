@@ -150,9 +150,7 @@ class AsyncPipeMachine(RuleBasedStateMachine):
             self.pipe.finish()
 
 
-OPTIONS = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+OPTIONS = settings(max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TestPipe = PipeMachine.TestCase
 TestPipe.settings = OPTIONS
