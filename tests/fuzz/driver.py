@@ -33,11 +33,20 @@ MAX_INPUT = 4096
 HANG_S = 120
 """Seconds that one input may take, on a busy machine, with sanitizers: what takes longer hangs."""
 
+SHOWN_BYTES = 1024
+"""Bytes of a failing input that are shown; all of them are in a file."""
+
 SHRINK_S = 20
 """Seconds for making a failing input smaller."""
 
 FINDING, TROUBLE = 1, 2
 """Exit codes: something is wrong with wsframe, or with the run itself."""
+
+REPORTED = 101
+"""Exit code of a worker that has shown what it has found; sanitizers and faulthandler end a process with 1."""
+
+NOTHING = 2**64 - 1
+"""Stands for the size of the current input before there is one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +112,7 @@ def reproduce(target: Target, options: argparse.Namespace) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return TROUBLE
     faulthandler.enable()
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
     try:
         words = target(ByteSource(data))
     except Exception:
@@ -122,7 +132,7 @@ class Job:
         self.name = name
         self.folder = tempfile.TemporaryDirectory(prefix="wsframe-fuzz-")
         self.current = Path(self.folder.name) / "current"
-        self.current.write_bytes(bytes(MAX_INPUT + 8))
+        self.current.write_bytes(NOTHING.to_bytes(8, "big") + bytes(MAX_INPUT))
         self.corpus = options.corpus / name if options.corpus is not None else None
         if self.corpus is not None:
             self.corpus.mkdir(parents=True, exist_ok=True)
@@ -134,16 +144,40 @@ class Job:
         self.process = subprocess.Popen(command)
 
     def finish(self, options: argparse.Namespace) -> int:
-        """Say how it ended, its process being over; return its exit code, or that of a finding."""
+        """Say how it ended, its process being over; return the exit code for it."""
         code = self.process.wait()
         with self.folder:
-            if code in (0, FINDING, TROUBLE):
-                return code
             content = self.current.read_bytes()
-            data = content[8 : 8 + int.from_bytes(content[:8], "big")]
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            report(self.name, data, f"the process ended with {how}", options.findings)
+        size = int.from_bytes(content[:8], "big")
+        if code in (0, REPORTED):
+            return FINDING if code else 0
+        if size == NOTHING:
+            print(f"error: {self.name} did not begin", file=sys.stderr)
+            return TROUBLE
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        data = shorten(self.name, content[8 : 8 + size], code)
+        report(self.name, data, f"the process ended with {how}; its words are above", options.findings)
         return FINDING
+
+
+def shorten(name: str, data: bytes, code: int) -> bytes:
+    """Find the shortest beginning of an input that ends a process in the same way."""
+    low, high = 0, len(data)
+    with tempfile.TemporaryDirectory(prefix="wsframe-fuzz-") as folder:
+        path = Path(folder) / "input"
+        command = [sys.executable, "-m", __package__, name, "--input", str(path)]
+        while low < high:
+            middle = (low + high) // 2
+            path.write_bytes(data[:middle])
+            try:
+                result = subprocess.run(command, capture_output=True, check=False, timeout=HANG_S)
+            except subprocess.TimeoutExpired:
+                return data[:high]
+            if result.returncode == code and b"AssertionError" not in result.stderr:
+                high = middle
+            else:
+                low = middle + 1
+    return data[:high]
 
 
 def supervise(names: list[str], options: argparse.Namespace) -> int:
@@ -180,9 +214,10 @@ def report(name: str, data: bytes, what: str, findings: Path) -> None:
     findings.mkdir(parents=True, exist_ok=True)
     path = findings / f"{name}-{hashlib.sha256(data).hexdigest()[:12]}"
     path.write_bytes(data)
+    shown = data.hex() if len(data) <= SHOWN_BYTES else f"{data[:SHOWN_BYTES].hex()} and so on"
     print(
         f"\nFINDING in {name}: {what}\n"
-        f"  input, {len(data)} bytes: {data.hex()}\n"
+        f"  input, {len(data)} bytes: {shown}\n"
         f"  again: python -m tests.fuzz {name} --input {path}\n",
         flush=True,
     )
@@ -271,15 +306,15 @@ class Engine:
         shown = self._started
         for data in [b"", *(path.read_bytes()[:MAX_INPUT] for path in stored)]:
             if not self._try(data):
-                return FINDING
+                return REPORTED
         while time.monotonic() < self._started + options.seconds:
             if not self._try(self._make()):
-                return FINDING
+                return REPORTED
             if time.monotonic() > shown + 10:
                 shown = time.monotonic()
                 self._show()
         self._show()
-        return FINDING if self._found else 0
+        return REPORTED if self._found else 0
 
     def _show(self) -> None:
         spent = time.monotonic() - self._started
