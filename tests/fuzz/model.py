@@ -29,7 +29,8 @@ class End:
         self.pipe = bytearray()
         self.sent: list[Event] = []
         self.received: list[Event] = []
-        self.closed = False
+        # Whether it has sent a Close frame, and whether that is in the pipe.
+        self.closed = self.silent = False
         # The Close frame that leaves with the next write.
         self.answer: Event | None = None
         # What has been sent of a fragmented message.
@@ -139,11 +140,20 @@ class Pipe:
 
     def flush(self, name: str) -> None:
         end = self.ends[name]
-        end.pipe += end.connection.data_to_send()
+        data = end.connection.data_to_send()
+        # RFC 6455 §5.5.1: an endpoint sends nothing after its Close frame.
+        assert not (data and end.silent), (name, data)
+        end.pipe += data
         if end.answer is not None:
             end.sent.append(end.answer)
             end.answer = None
             end.closed = True
+        end.silent = end.closed
+
+    def exchange(self, name: str) -> None:
+        """Have everything that an end has sent arrive."""
+        self.flush(name)
+        self.deliver(ENDS[1 - ENDS.index(name)], 1 << 30)
 
     # Receiving
 

@@ -62,6 +62,35 @@ class Rules:
     max_fragments: int | None = None
 
 
+SECOND_BYTES = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}
+"""Second bytes of UTF-8 where not all continuation bytes are allowed (RFC 3629 §4)."""
+
+
+def is_utf8(data: bytes, whole: bool) -> bool:
+    """Tell whether bytes are UTF-8, or their beginning if they are not the whole of it (RFC 3629 §4).
+
+    The incremental decoder of ``codecs`` holds back the first two bytes of a surrogate, which no third one can make
+    right; so what is left after the last whole character is looked at here.
+    """
+    try:
+        codecs.decode(data, "utf-8")
+    except UnicodeDecodeError as exc:
+        rest = data[exc.start :]
+    else:
+        return True
+    if whole or len(rest) > 3:
+        return False
+    lead = rest[0]
+    size = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
+    if len(rest) >= size:
+        return False
+    if len(rest) > 1:
+        low, high = SECOND_BYTES.get(lead, (0x80, 0xBF))
+        if not low <= rest[1] <= high:
+            return False
+    return all(0x80 <= byte <= 0xBF for byte in rest[2:])
+
+
 def unmask(payload: bytes, key: bytes) -> bytes:
     """RFC 6455 §5.3: octet i of the result is octet i XOR octet (i MOD 4) of the key."""
     size = len(payload)
@@ -135,7 +164,8 @@ class _Message:
         self.begun = False
         self.encoded = False
         self.size = 0
-        self.decoder: codecs.IncrementalDecoder | None = None
+        # What has come of a text that is to be checked.
+        self.text: bytes | None = None
 
 
 def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result) -> Frame:
@@ -171,25 +201,22 @@ def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result
             message.begun = True
             message.encoded = rsv == 4
             message.size = 0
-            is_text = opcode == TEXT and not message.encoded
-            message.decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
+            message.text = b"" if opcode == TEXT and not message.encoded else None
         if not message.encoded:
             message.size += length
     arrived = unmask(reader.stream[reader.pos : reader.pos + length], key)
-    if not control and message.decoder is not None:
+    if not control and message.text is not None:
         # RFC 6455 §8.1: the connection fails as soon as the text cannot be UTF-8.
-        complete = len(arrived) == length
-        try:
-            message.decoder.decode(arrived, fin and complete)
-        except UnicodeDecodeError:
-            raise Bad(1007, "text not UTF-8") from None
+        message.text += arrived
+        if not is_utf8(message.text, fin and len(arrived) == length):
+            raise Bad(1007, "text not UTF-8")
     payload = unmask(reader.take(length), key)
     if opcode == CLOSE and payload:
         _judge_close(payload)
     if not control and fin:
         message.begun = message.encoded = False
         message.size = 0
-        message.decoder = None
+        message.text = None
     return Frame(opcode, payload, fin, rsv == 4)
 
 
@@ -243,10 +270,8 @@ def _judge_close(payload: bytes) -> None:
     code = int.from_bytes(payload[:2], "big")
     if code not in ALLOWED_CLOSE_CODES and not 3000 <= code <= 4999:
         raise Bad(1002, "close code")
-    try:
-        payload[2:].decode("utf-8")
-    except UnicodeDecodeError:
-        raise Bad(1007, "reason not UTF-8") from None
+    if not is_utf8(payload[2:], True):
+        raise Bad(1007, "reason not UTF-8")
 
 
 # Messages
@@ -317,14 +342,22 @@ class Inflater:
                 return output
 
     def finish(self) -> None:
-        """Append the 4 bytes that the sender has left out; the message must end with a whole block."""
+        """Append the 4 bytes that the sender has left out; the message must end with a whole block.
+
+        One that does not may go unnoticed by decoders that cannot look at their state: that is an "open end".
+        """
         # RFC 7692 §7.2.3.4 has the sender append an empty block to a final one. Without it, nothing is missing.
         if self._at_final:
             return
         before = self._final_blocks
         output = self.inflate(b"\x00\x00\xff\xff")
         # They are the rest of an empty block, or their first bits are the end of a final one, where nothing is missing.
-        if output or not (self._final_blocks > before or self._ends_block(self._stream.copy())):
+        if self._final_blocks > before:
+            self._stream = zlib.decompressobj(-15, zdict=self._history)
+            self._at_final = True
+        elif not self._ends_block(self._stream.copy()):
+            raise Bad(1007, "deflate", "open end")
+        if output:
             raise Bad(1007, "deflate")
 
     @staticmethod
@@ -343,7 +376,6 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
     outcome = Outcome(bad=decoded.bad)
     inflater = Inflater(takeover, max_final_blocks)
     opcode, encoded, payload, fragments = 0, False, b"", 0
-    text: codecs.IncrementalDecoder | None = None
     for frame in decoded.frames:
         if frame.opcode == PING:
             outcome.events.append(Event("ping", frame.payload))
@@ -359,7 +391,6 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
             if frame.opcode != CONTINUATION:
                 opcode, encoded, payload = frame.opcode, frame.rsv1, b""
                 fragments = 0
-                text = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
                 if encoded:
                     inflater.begin()
             piece = frame.payload
@@ -372,11 +403,8 @@ def receive(stream: bytes, rules: Rules, *, takeover: bool = True, max_final_blo
                     piece = inflater.inflate(piece, min((room for room in rooms if room is not None), default=None))
                     if frame.fin:
                         inflater.finish()
-                if text is not None:
-                    try:
-                        text.decode(piece, frame.fin)
-                    except UnicodeDecodeError:
-                        raise Bad(1007, "text not UTF-8") from None
+                if opcode == TEXT and not is_utf8(payload + piece, frame.fin):
+                    raise Bad(1007, "text not UTF-8")
                 fragments += 1
                 whole = frame.fin and frame.opcode != CONTINUATION
                 if not whole and rules.max_fragments is not None and fragments > rules.max_fragments:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -116,22 +115,6 @@ def parse_as_client(source: Source) -> Iterable[str]:
 # UTF-8
 
 
-def valid_so_far(data: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 @target("utf8")
 def validate(source: Source) -> Iterable[str]:
     """The validator of each kernel, cut anywhere; str and bytes out of one another."""
@@ -139,8 +122,8 @@ def validate(source: Source) -> Iterable[str]:
     padding = source.choice((0, 0, *range(1, 130)))
     data = b"x" * padding + data + (b"y" * source.choice((0, 0, 1, 15, 63, 130)))
     ends = generate.cuts(source, len(data))
-    verdicts = [valid_so_far(data[:end]) for end in ends]
-    whole = is_utf8(data)
+    verdicts = [reference.is_utf8(data[:end], False) for end in ends]
+    whole = reference.is_utf8(data, True)
     for implementation in implementations():
         for kernel in kernels(implementation) or [None]:
             if kernel is not None:
@@ -182,7 +165,7 @@ def canonical(data: bytes) -> str:
 def read_data(source: Source) -> Iterable[str]:
     """The text of a message by the property that applications use, UTF-8 or not."""
     data = generate.nearly_utf8(source, large=source.chance(8))
-    whole = is_utf8(data)
+    whole = reference.is_utf8(data, True)
     fin = source.boolean()
     for implementation in implementations():
         opcode = implementation.constants.Opcode

@@ -164,6 +164,10 @@ def connect(source: Source, server: bool) -> Iterable[str]:
     known = [
         reference.receive(stream[:end], rules, takeover=takeover, max_final_blocks=MAX_FINAL_BLOCKS) for end in ends
     ]
+    # What comes after a message with an open end depends on whether that was noticed.
+    doubtful = [number for number, one in enumerate(known) if one.bad is not None and "open end" in one.bad.kinds]
+    known = known[: doubtful[0]] if doubtful else known
+    ends = ends[: len(known)]
     scripts = [[Script(source) for _ in range(source.integer(0, 2))] for _ in ends]
     released = source.boolean()
     states = []
@@ -183,6 +187,8 @@ def connect(source: Source, server: bool) -> Iterable[str]:
         check.compare_output(reference.Rules(not server, rsv1=options is not None), sending)
         states.append(check.state())
     assert states == states[:1] * len(states), states
+    if not known:
+        return
     yield f"{options is not None} {limits['max_fragments']} bad {known[-1].bad and sorted(known[-1].bad.kinds)}"
     yield f"close {known[-1].close is not None} {len(ends) > 1}"
     yield from (f"event {event.kind}" for event in known[-1].events)
@@ -390,7 +396,9 @@ def receive_compressed(
             assert isinstance(wanted, reference.Bad), (where, exc)
             check_fault(exc.fault, wanted, where)
             raise Failed from exc
-        assert not isinstance(wanted, reference.Bad), (where, decoded)
+        if isinstance(wanted, reference.Bad):
+            assert "open end" in wanted.kinds, (where, decoded)
+            raise Failed
         assert (decoded.opcode, decoded.fin, decoded.rsv1) == (frame.opcode, fin, False), where
         output += decoded.payload
         # Other backends may give out the end of a fragment with the next one.

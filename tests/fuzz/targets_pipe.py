@@ -12,14 +12,16 @@ from .targets_connection import deflate_options
 
 SIZES = (0, 8, 40, 125, 126, 1000, 5000, 30_000)
 
+KINDS = (
+    "send", "deliver", "flush", "exchange", "exchange", "fragment", "fragment", "fragment", "ping", "pong", "stream",
+    "stream", "join", "prepared", "hold", "unhold", "release", "interrupt", "close",
+)  # fmt: skip
+
 
 def step(source: Source, pipe: Pipe) -> str:
     """Do one thing at one end."""
     end = source.choice(ENDS)
-    kind = source.choice(
-        ("send", "deliver", "flush", "fragment", "ping", "pong", "stream", "prepared", "join", "hold", "unhold",
-         "release", "interrupt", "close")
-    )  # fmt: skip
+    kind = source.choice(KINDS)
     compress = (None, True, False)
     if kind == "send":
         pipe.send(end, source.choice(SIZES), source.boolean(), source.choice(compress))
@@ -27,8 +29,10 @@ def step(source: Source, pipe: Pipe) -> str:
         pipe.deliver(end, source.choice((1 << 30, 1, 3, 10, 100, 1000)))
     elif kind == "flush":
         pipe.flush(end)
+    elif kind == "exchange":
+        pipe.exchange(end)
     elif kind == "fragment":
-        pipe.send_fragment(end, source.choice(SIZES), source.boolean(), source.choice(compress))
+        pipe.send_fragment(end, source.choice(SIZES), source.chance(4), source.choice(compress))
     elif kind in ("ping", "pong"):
         pipe.control(end, kind, source.bytes(0, 4))
     elif kind == "stream":

@@ -150,6 +150,12 @@ class Play:
         event_loop().failing = False
         # Nobody may be kept from sending by what has happened.
         await turns(4)
+        if not (self._raised or transport.is_closing()):
+            assert not end.protocol.unsent_bytes, (self._implementation.name, "left behind")
+        assert not (end.queue_depth and self._is_receiving()), (
+            self._implementation.name,
+            "nobody has woken the receiver",
+        )
         open_still = end.state is self._implementation.constants.State.OPEN
         if open_still and not transport.is_closing():
             await self._do_send(5, None, soon=True)
@@ -165,6 +171,10 @@ class Play:
         outcomes = [self._outcome(task) for task in self._tasks]
         assert end.state is self._implementation.constants.State.CLOSED
         return (end.close_code, outcomes, self._wire(), self._received)
+
+    def _is_receiving(self) -> bool:
+        """Tell whether somebody waits for a message, with nobody before them in the middle of one."""
+        return any(not task.done() for task in self._tasks if task.get_name() == "recv")
 
     async def _drain(self) -> None:
         for _ in range(20):
@@ -188,8 +198,8 @@ class Play:
         self._count += 1
         return f"{self._count}:".ljust(size, "x")
 
-    def _start(self, coroutine: Any) -> None:
-        self._tasks.append(event_loop().create_task(coroutine))
+    def _start(self, coroutine: Any, name: str | None = None) -> None:
+        self._tasks.append(event_loop().create_task(coroutine, name=name))
 
     async def _do_read(self) -> None:
         if self._reads and self._transport.is_reading():
@@ -202,7 +212,7 @@ class Play:
             self._received.append(message)
             return message
 
-        self._start(receive())
+        self._start(receive(), "recv")
 
     async def _do_stream(self) -> None:
         async def receive() -> Any:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from .implementations import implementations
 from .model import ENDS, Pipe
 from .model_asyncio import AsyncPipe
+
+# A failing example takes a while to be made smaller.
+pytestmark = pytest.mark.timeout(600)
 
 END = st.sampled_from(ENDS)
 SIZE = st.sampled_from([0, 8, 40, 125, 126, 1000, 5000, 30_000])
@@ -69,6 +73,10 @@ class PipeMachine(RuleBasedStateMachine):
     @rule(end=END, size=st.integers(1, 40) | st.sampled_from([1000, 1 << 30]))
     def deliver(self, end, size):
         self.pipe.deliver(end, size)
+
+    @rule(end=END)
+    def exchange(self, end):
+        self.pipe.exchange(end)
 
     @rule(end=END)
     def stream(self, end):
