@@ -78,7 +78,7 @@ class Plan:
         )  # fmt: skip
         if name in ("send", "try_send", "push"):
             size = source.choice((0, 5, 125, 126, 1000, 5000, 70_000))
-            return name, size, source.choice((None, True, False)), source.boolean()
+            return name, size, source.choice((None, True, False)), source.boolean(), source.boolean()
         if name == "fragments":
             return name, [source.choice((0, 3, 200)) for _ in range(source.integer(1, 3))]
         if name == "surprise":
@@ -158,7 +158,7 @@ class Play:
         )
         open_still = end.state is self._implementation.constants.State.OPEN
         if open_still and not transport.is_closing():
-            await self._do_send(5, None, soon=True)
+            await self._do_send(5, None, binary=False, soon=True)
         await self._drain()
         self._check_wire()
         transport.closing = True
@@ -226,12 +226,13 @@ class Play:
 
         self._start(receive())
 
-    async def _do_send(self, size: int, compress: bool | None, soon: bool) -> None:
+    async def _do_send(self, size: int, compress: bool | None, binary: bool, soon: bool) -> None:
         text = self._new_text(size)
         self._unsure.add(text)
+        data = text.encode() if binary else text
 
         async def send() -> None:
-            await self._end.send(text, compress=compress)
+            await self._end.send(data, compress=compress)
             self._unsure.discard(text)
             self._sent.append(text)
 
@@ -256,21 +257,21 @@ class Play:
 
         self._start(send())
 
-    async def _do_try_send(self, size: int, compress: bool | None, soon: bool) -> None:
-        self._try_send(size, compress)
+    async def _do_try_send(self, size: int, compress: bool | None, binary: bool, soon: bool) -> None:
+        self._try_send(size, compress, binary)
 
-    def _try_send(self, size: int, compress: bool | None = None) -> None:
+    def _try_send(self, size: int, compress: bool | None = None, binary: bool = False) -> None:
         text = self._new_text(size)
         self._unsure.add(text)
         try:
-            sent = self._end.try_send(text, compress=compress)
+            sent = self._end.try_send(text.encode() if binary else text, compress=compress)
         except self._refusals:
             return
         self._unsure.discard(text)
         if sent:
             self._sent.append(text)
 
-    async def _do_push(self, size: int, compress: bool | None, soon: bool) -> None:
+    async def _do_push(self, size: int, compress: bool | None, binary: bool, soon: bool) -> None:
         self._push(size)
 
     def _push(self, size: int) -> None:
@@ -392,8 +393,12 @@ class Play:
     def _check_wire(self) -> None:
         """Everything that was sent is on the wire, once and in order; nothing else but what may be."""
         events = self._wire()
-        texts = [event.value for event in events if event.kind == "text"]
-        assert all(event.kind in ("text", "ping", "pong", "close") for event in events), (
+        texts = [
+            event.value.decode() if isinstance(event.value, bytes) else event.value
+            for event in events
+            if event.kind in ("text", "binary")
+        ]
+        assert all(event.kind in ("text", "binary", "ping", "pong", "close") for event in events), (
             self._implementation.name,
             events,
         )
