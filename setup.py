@@ -81,6 +81,8 @@ def extensions():
     ]
     directives = {
         "language_level": "3",
+        # What comes from outside may be None, and so may attributes of what was never initialized.
+        "nonecheck": True,
         "annotation_typing": False,
         "binding": True,
         "freethreading_compatible": True,

@@ -1,5 +1,6 @@
 """Messages in and out of a connection, in C. Rank 4. Twin of ``wsframe/_core_py.py``; the contract is in ``core``."""
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_FULL_RO,
     PyBUF_SIMPLE,
@@ -11,6 +12,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_Check,
     PyBytes_CheckExact,
+    PyBytes_FromObject,
     PyBytes_FromStringAndSize,
     PyBytes_GET_SIZE,
 )
@@ -21,7 +23,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_Check
 from libc.stdint cimport uint32_t
 
 from wsframe cimport _masking_c as masking
-from wsframe._events_c cimport Message, new_message
+from wsframe._events_c cimport Message, new_message, plain_bytes
 from wsframe._framing_c cimport (
     BINARY,
     CONTINUATION,
@@ -56,6 +58,18 @@ cdef extern from *:
     const bint HAS_GIL
 
 
+cdef extern from *:
+    """
+    /* Make a bytes object of ours shorter where it is: unlike _PyBytes_Resize(), this cannot fail, nor give memory back.
+     */
+    static void cut_bytes(PyObject *data, Py_ssize_t size) {
+        Py_SET_SIZE((PyVarObject *)data, size);
+        PyBytes_AS_STRING(data)[size] = 0;
+    }
+    """
+    void cut_bytes(PyObject *data, Py_ssize_t size)
+
+
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object)
     # As pointers, since Cython's own declarations give objects, and a second reference forbids to resize.
@@ -76,6 +90,10 @@ cdef enum:
     SPARE_MIN = 64 * 1024
     SPARE_MAX = 2 * 1024 * 1024
 
+    # What extensions are encoding: a message or its last fragment, or another fragment.
+    ENCODING_WHOLE = 1
+    ENCODING_FRAGMENT
+
 cdef object CONNECTING = State.CONNECTING
 cdef object OPEN = State.OPEN
 cdef object CLOSED = State.CLOSED
@@ -86,10 +104,22 @@ cdef Py_ssize_t MOST_LENGTHS = MAX_LENGTHS
 cdef PyObject *spare = NULL
 
 
+# Outside of critical sections, within which Cython warns of methods of Python objects.
+
+
+cdef bytes joined(list output):
+    return b"".join(output)
+
+
+cdef int empty(list items) except -1:
+    items.clear()
+    return 0
+
+
 cdef int keep_spare(list output) except -1:
     global spare
     cdef Py_ssize_t last = PyList_GET_SIZE(output) - 1
-    if HAS_GIL and SPARE_MIN <= PyBytes_GET_SIZE(<bytes>output[last]) <= SPARE_MAX:
+    if HAS_GIL and last >= 0 and SPARE_MIN <= PyBytes_GET_SIZE(<bytes>output[last]) <= SPARE_MAX:
         Py_CLEAR(spare)
         frame = output.pop()
         if Py_REFCNT(frame) == 1:
@@ -101,8 +131,9 @@ cdef int keep_spare(list output) except -1:
 cdef bytes new_or_spare(Py_ssize_t size):
     global spare
     cdef bytes frame
-    if spare == NULL or not size <= PyBytes_GET_SIZE(<bytes>spare) <= 2 * size:
+    if spare == NULL or not size < PyBytes_GET_SIZE(<bytes>spare) <= 2 * size:
         return PyBytes_FromStringAndSize(NULL, size)
+    # To a smaller size, always: at the same one, it would keep the hash that somebody may have asked for.
     resize_bytes(&spare, size)
     frame = <bytes>spare
     Py_CLEAR(spare)
@@ -127,8 +158,10 @@ The part of a connection that every message passes through: frames to events, me
         # Until __init__ has run, and if it never does, nothing is received or sent.
         self.state = CLOSED
         self._output = []
+        self._lengths = []
+        self._deferred = []
         self._refused_text = b""
-        self.extensions = []
+        self._extensions = []
 
     def __dealloc__(self):
         Py_CLEAR(self._tail)
@@ -142,13 +175,27 @@ The part of a connection that every message passes through: frames to events, me
 
     def _use(self, extensions: Sequence[Extension]) -> None:
         """Begin with frames, these extensions having been agreed on."""
-        self.extensions = list(extensions)
+        cdef list agreed = list(extensions)
         self._parser = FrameParser(
             self.role,
             max_message_size=self._limits.max_message_size,
             max_fragment_size=self._limits.max_fragment_size,
-            rsv1=any([extension.rsv1 for extension in extensions]),
+            rsv1=any([extension.rsv1 for extension in agreed]),
         )
+        self._extensions = agreed
+
+    @property
+    def extensions(self) -> list[Extension]:
+        """The extensions agreed on, in the order in which they encode."""
+        return self._extensions
+
+    @extensions.setter
+    def extensions(self, extensions: Sequence[Extension]) -> None:
+        self._extensions = list(extensions)
+
+    @extensions.deleter
+    def extensions(self) -> None:
+        raise TypeError("extensions cannot be deleted")
 
     # Receiving
 
@@ -173,16 +220,27 @@ The part of a connection that every message passes through: frames to events, me
         finally:
             PyBuffer_Release(&view)
 
+    @cython.critical_section
     cdef list receive(self, const unsigned char *data, Py_ssize_t size):
+        if self._parser is None:
+            raise TypeError("Core.__init__() has not been called, or has failed")
+        if self._failed or self.state is CLOSED:
+            return []
+        try:
+            return self._receive(data, size)
+        except BaseException:
+            # What was received is lost, and what follows would make no sense without it.
+            self._failed = True
+            raise
+
+    cdef list _receive(self, const unsigned char *data, Py_ssize_t size):
         # First of frames and whole messages, then of the events that they amount to.
         cdef list events = []
         cdef Py_ssize_t count, i
         cdef Py_ssize_t kept = 0
         cdef Frame frame
-        if self._failed or self.state is CLOSED or self._parser is None:
-            return events
         self._parser.whole_messages = (
-            PyList_GET_SIZE(self.extensions) == 0 and not self._streaming and self.frame_log is None
+            PyList_GET_SIZE(self._extensions) == 0 and not self._streaming and self.frame_log is None
         )
         self._parser.parse(data, size, events)
         count = PyList_GET_SIZE(events)
@@ -223,7 +281,7 @@ The part of a connection that every message passes through: frames to events, me
         cdef bint fin = (frame.first & FIN) != 0
         cdef object payload = frame.payload
         cdef Message message
-        if PyList_GET_SIZE(self.extensions):
+        if PyList_GET_SIZE(self._extensions):
             payload = self._decode(frame)
             if not PyBytes_Check(payload):
                 return payload
@@ -238,6 +296,7 @@ The part of a connection that every message passes through: frames to events, me
             self._fragments = bytearray()
             self._lengths = []
             self._fragment_count = self._message_size = 0
+            self._is_valid = True
         self._fragment_count += 1
         limit = self._limits.max_fragments
         if limit is not None and self._fragment_count > limit:
@@ -249,6 +308,8 @@ The part of a connection that every message passes through: frames to events, me
                 self._fragments = None
             message = new_message(self._is_text, payload)
             message.fin = fin
+            # It may begin or end within a character.
+            message.is_valid = False
             return message
         self._fragments += payload
         if PyList_GET_SIZE(self._lengths) <= MOST_LENGTHS:
@@ -262,11 +323,13 @@ The part of a connection that every message passes through: frames to events, me
     cdef Message _join(self):
         """Take what has been put together."""
         cdef Message message = new_message(self._is_text, bytes(self._fragments))
+        message.is_valid = self._is_valid
         if PyList_GET_SIZE(self._lengths) <= MOST_LENGTHS:
             message.lengths = tuple(self._lengths)
         self._lengths = []
         return message
 
+    @cython.critical_section
     def stream_message(self) -> Message | None:
         """Have the next message that comes in fragments handed out by the fragment, as Messages with ``fin``.
 
@@ -279,9 +342,10 @@ The part of a connection that every message passes through: frames to events, me
         self._streaming = True
         if not self._lengths:
             return None
+        nothing = bytearray()
         message = self._join()
-        message.fin = False
-        self._fragments = bytearray()
+        message.fin = message.is_valid = False
+        self._fragments = nothing
         return message
 
     def join_message(self, fragments: Sequence[Message]) -> Message | None:
@@ -293,27 +357,44 @@ The part of a connection that every message passes through: frames to events, me
         Returns:
             The message, if these are all of it.
         """
-        cdef Message message
-        self._streaming = False
-        if not fragments or fragments[0].fin:
-            return fragments[0] if fragments else None
-        payload = b"".join([message.payload for message in fragments])
-        lengths = [PyBytes_GET_SIZE(message.payload) for message in fragments[:MOST_LENGTHS + 1]]
-        if fragments[-1].fin:
+        cdef list parts = list(fragments)
+        cdef list lengths
+        cdef Message first, message
+        for part in parts:
+            if type(part) is not Message:
+                raise TypeError(f"fragments must be Messages, not {type(part).__name__}")
+        if not parts:
+            self._streaming = False
+            return None
+        first = <Message>parts[0]
+        if first.fin:
+            self._streaming = False
+            return first
+        payload = b"".join([(<Message>part).payload for part in parts])
+        lengths = [PyBytes_GET_SIZE((<Message>part).payload) for part in parts[:MOST_LENGTHS + 1]]
+        if (<Message>parts[-1]).fin:
             # By now, another one may be coming in.
-            message = new_message((<Message>fragments[0]).is_text, payload)
+            message = new_message(first.is_text, payload)
+            # Only the parser's own text is known to be: this has been in other hands.
+            message.is_valid = False
             if PyList_GET_SIZE(lengths) <= MOST_LENGTHS:
                 message.lengths = tuple(lengths)
+            self._streaming = False
             return message
-        self._fragments = bytearray(payload)
+        joined = bytearray(payload)
+        self._streaming = False
+        self._fragments = joined
         self._lengths = lengths
+        self._is_valid = False
         return None
 
     cdef object _decode(self, Frame frame):
         """Have the extensions decode a frame, and judge what comes out: its payload, or a Fault."""
         cdef bint fin = (frame.first & FIN) != 0
+        cdef object decoded = frame
+        cdef bytes payload
         if frame.first & 0x0F:
-            self._utf8 = Utf8Validator() if (frame.first & (RSV1 | 0x0F)) == (RSV1 | TEXT) else None
+            self._utf8 = Utf8Validator() if (frame.first & 0x0F) == TEXT else None
         room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
         if room is not None and self._fragments is not None:
             room -= self._message_size
@@ -322,17 +403,20 @@ The part of a connection that every message passes through: frames to events, me
         if limit is not None and (room is None or limit <= room):
             room, too_big = limit, Fault.FRAGMENT_TOO_BIG
         try:
-            for extension in reversed(self.extensions):
-                frame = extension.decode(frame, max_size=room)
+            for extension in reversed(self._extensions):
+                decoded = extension.decode(decoded, max_size=room)
+                if not isinstance(decoded, Frame):
+                    raise TypeError(f"an extension must decode to a Frame, not {type(decoded).__name__}")
         except PayloadTooBig:
             return too_big
         except ProtocolError as exc:
             return exc.fault or Fault.INVALID_DEFLATE
+        payload = (<Frame>decoded).payload
         # RFC 6455 §8.1, RFC 7692 §6.2: it is the decoded text that must be UTF-8.
-        if self._utf8 is not None and not (self._utf8.feed(frame.payload) and (not fin or self._utf8.finish())):
-            self._refused_text = frame.payload
+        if self._utf8 is not None and not (self._utf8.feed(payload) and (not fin or self._utf8.finish())):
+            self._refused_text = payload
             return Fault.INVALID_UTF8_TEXT
-        return frame.payload
+        return payload
 
     # Sending
 
@@ -380,44 +464,74 @@ The part of a connection that every message passes through: frames to events, me
 
     cdef int push(self, object message) except -1:
         cdef object frame = None
+        cdef bytes payload
         if self.state is not OPEN or self._sending_fragments:
             self._check_message_can_start()
-        if not self._masks and not PyList_GET_SIZE(self.extensions):
+        if self._encoding:
+            return self._defer(0, message, True, None)
+        if not PyList_GET_SIZE(self._extensions) and not self._masks:
             frame = message.plain_frame
         if frame is None:
-            frame = message.serialize(self.role, self.extensions)
-        self._end_tail()
-        self._output.append(frame)
-        self.frames_sent += 1
+            try:
+                self._encoding = ENCODING_WHOLE
+                try:
+                    frame = message.serialize(self.role, self._extensions)
+                finally:
+                    self._encoding = 0
+            except BaseException:
+                self._start_afresh()
+                raise
+        payload = plain_bytes(message.payload)
+        frame = plain_bytes(frame)
+        opcode = message.opcode
+        self._append(frame)
         self.messages_sent += 1
-        self.payload_bytes_sent += PyBytes_GET_SIZE(<bytes>message.payload)
+        self.payload_bytes_sent += PyBytes_GET_SIZE(payload)
         if self.frame_log is not None:
-            self._log_sent(FIN | <int>message.opcode, message.payload)
-        return 0
+            self._log_sent(FIN | <int>opcode, payload)
+        return self._send_deferred()
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""
-        cdef list output = self.output()
-        cdef bytes data = output.pop() if PyList_GET_SIZE(output) == 1 else b"".join(output)
-        output.clear()
+        self.has_output()
+        return self._take_joined()
+
+    @cython.critical_section
+    cdef bytes _take_joined(self):
+        cdef bytes data
+        self._end_tail()
+        data = <bytes>self._output[0] if PyList_GET_SIZE(self._output) == 1 else joined(self._output)
+        empty(self._output)
         self.bytes_sent += PyBytes_GET_SIZE(data)
         return data
 
-    cdef list output(self):
+    cdef bint has_output(self) except -1:
         if self._answer is not None and not (self.hold_failure and self._failed):
             self._send_close_frame(self._answer)
+        return self._tail != NULL or PyList_GET_SIZE(self._output) > 0
+
+    @cython.critical_section
+    cdef list take_output(self):
+        # The list first, since the garbage collector may run then, and others send something.
+        cdef list empty = []
+        cdef list output
         self._end_tail()
-        return self._output
+        output, self._output = self._output, empty
+        return output
 
     @property
+    @cython.critical_section
     def unsent_bytes(self) -> int:
         """Bytes that ``data_to_send`` would return now."""
         return sum([len(data) for data in self._output]) + self._tail_size
 
+    @cython.critical_section
     def _discard_output(self) -> None:
         """There is nobody to send anything to."""
-        self._end_tail()
-        self._output.clear()
+        self._tail_size = 0
+        Py_CLEAR(self._tail)
+        empty(self._output)
+        empty(self._deferred)
 
     def _check_message_can_start(self) -> None:
         if self.state is not OPEN:
@@ -428,10 +542,10 @@ The part of a connection that every message passes through: frames to events, me
     cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1:
         if self.state is not OPEN or self._sending_fragments:
             self._check_message_can_start()
+        if self._encoding:
+            return self._defer(opcode, data, fin, compress)
         self._sending_plain = compress is False
-        self.send_data(opcode, data, fin, compress)
-        self.messages_sent += 1
-        return 0
+        return self.send_data(opcode, data, fin, compress)
 
     def _send_data(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
         """Send a data frame, whose turn it is."""
@@ -440,30 +554,88 @@ The part of a connection that every message passes through: frames to events, me
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1:
         cdef Frame frame
         cdef unsigned char first = (FIN if fin else 0) | opcode
-        if PyList_GET_SIZE(self.extensions) == 0 or self._sending_plain:
+        if PyList_GET_SIZE(self._extensions) == 0 or self._sending_plain:
             self._write(first, data)
-        else:
-            if PyUnicode_Check(data):
-                data = PyUnicode_AsUTF8String(data)
-            elif not PyBytes_Check(data):
-                # Of what is not bytes-like, bytes() would make something of its own.
-                data = bytes(memoryview(data))
-            frame = Frame.__new__(Frame)
-            frame.first = first
-            frame.payload = data
-            for extension in self.extensions:
-                frame = extension.encode(frame, compress)
+            self._sending_fragments = not fin
+            self.messages_sent += opcode != CONTINUATION
+            if self.frame_log is not None:
+                self._log_sent(first, data)
+            return 0
+        if self._encoding:
+            raise ProtocolError("a fragment is being sent")
+        if PyUnicode_Check(data):
+            data = PyUnicode_AsUTF8String(data)
+        elif not PyBytes_CheckExact(data):
+            # Of what is not bytes-like, bytes() would make something of its own.
+            data = PyBytes_FromObject(memoryview(data))
+        try:
+            self._encoding = ENCODING_WHOLE if fin else ENCODING_FRAGMENT
+            try:
+                frame = self._encode(first, data, compress)
+            finally:
+                self._encoding = 0
             self._write(frame.first, frame.payload)
-            # What the application has sent, not what it was encoded to.
-            self.payload_bytes_sent += PyBytes_GET_SIZE(data) - PyBytes_GET_SIZE(frame.payload)
+        except BaseException:
+            # The peer never sees what the extensions have encoded.
+            self._start_afresh()
+            raise
         self._sending_fragments = not fin
+        self.messages_sent += opcode != CONTINUATION
+        # What the application has sent, not what it was encoded to.
+        self.payload_bytes_sent += PyBytes_GET_SIZE(data) - PyBytes_GET_SIZE(frame.payload)
+        if self.frame_log is not None:
+            self._log_sent(frame.first, frame.payload)
+        return self._send_deferred()
+
+    cdef Frame _encode(self, unsigned char first, bytes payload, object compress):
+        """Have the extensions encode a frame."""
+        cdef Frame frame = Frame.__new__(Frame)
+        cdef object encoded = frame
+        frame.first = first
+        frame.payload = payload
+        for extension in self._extensions:
+            encoded = extension.encode(encoded, compress)
+            if not isinstance(encoded, Frame):
+                raise TypeError(f"an extension must encode to a Frame, not {type(encoded).__name__}")
+        return <Frame>encoded
+
+    cdef int _start_afresh(self) except -1:
+        """What extensions have encoded was not sent: have them refer to nothing before."""
+        for extension in self._extensions:
+            extension.standalone_sent()
+        return self._send_deferred()
+
+    cdef int _defer(self, unsigned char opcode, object data, bint fin, object compress) except -1:
+        """Send a message behind the one that an extension is encoding.
+
+        Signal handlers, finalizers and tracers run while it does, and may send, too.
+        """
+        if self._encoding == ENCODING_FRAGMENT:
+            raise ProtocolError("a fragmented message is in progress")
+        if opcode and not PyUnicode_Check(data):
+            data = PyBytes_FromObject(memoryview(data))
+        self._deferred.append((opcode, data, fin, compress))
+        return 0
+
+    cdef int _send_deferred(self) except -1:
+        while PyList_GET_SIZE(self._deferred) and not self._encoding:
+            opcode, data, fin, compress = self._deferred.pop(0)
+            if self.state is not OPEN:
+                self._deferred.clear()
+            elif opcode:
+                self.send_message(opcode, data, fin, compress)
+            else:
+                self.push(data)
         return 0
 
     def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
         """Send a frame."""
         cdef uint64_t counted = self.payload_bytes_sent
-        self._write((FIN if fin else 0) | (RSV1 if rsv1 else 0) | <int>opcode, payload)
+        cdef unsigned char first = (FIN if fin else 0) | (RSV1 if rsv1 else 0) | <int>opcode
+        self._write(first, payload)
         self.payload_bytes_sent = counted
+        if self.frame_log is not None:
+            self._log_sent(first, payload)
 
     cdef int _write(self, unsigned char first, object data) except -1:
         cdef Py_buffer view
@@ -483,37 +655,60 @@ The part of a connection that every message passes through: frames to events, me
         finally:
             PyBuffer_Release(&view)
 
+    cdef inline int _check_turn(self, unsigned char first) except -1:
+        """Whether this frame may be the next one: Python code of others may have run since that was found out."""
+        if self.state is OPEN and self._sending_fragments == ((first & 0x0F) == CONTINUATION):
+            return 0
+        return 0 if first & CONTROL else self._refuse(first)
+
+    cdef int _refuse(self, unsigned char first) except -1:
+        if (first & 0x0F) != CONTINUATION or self.state is not OPEN:
+            self._check_message_can_start()
+        raise ProtocolError("there is no fragmented message to continue")
+
+    # From here on, no Python code of others runs between _check_turn() and the end of the frame. Without a GIL, critical
+    # sections keep other threads away meanwhile.
+
+    @cython.critical_section
+    cdef int _append(self, bytes frame) except -1:
+        """Send a whole message whose frame is ready."""
+        self._check_turn(BINARY)
+        self._end_tail()
+        self._output.append(frame)
+        self.frames_sent += 1
+        return 0
+
+    @cython.critical_section
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
+        self._check_turn(first)
         put_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
-        if self.frame_log is not None:
-            self._log_sent(first, payload[:size])
         return self._count_sent(size)
 
+    @cython.critical_section
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         cdef bytes header = PyBytes_FromStringAndSize(NULL, header_size(size, False))
+        cdef tuple both = (header, payload)
         put_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
+        self._check_turn(first)
         self._end_tail()
-        self._output.append(header)
-        self._output.append(payload)
-        if self.frame_log is not None:
-            self._log_sent(first, payload)
+        # Both, or neither if there is no memory.
+        self._output.extend(both)
         return self._count_sent(size)
 
+    @cython.critical_section
     cdef int _write_text(self, unsigned char first, object text) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
         cdef Py_ssize_t size = str_utf8_size(text)
-        cdef unsigned char *payload = put_header(
-            self._room(header_size(size, mask != NULL) + size), first, size, mask
-        )
+        cdef unsigned char *payload
+        self._check_turn(first)
+        payload = put_header(self._room(header_size(size, mask != NULL) + size), first, size, mask)
         str_write_utf8(text, payload, size)
         if mask != NULL:
             masking.mask_copy(payload, payload, <size_t>size, key, masking.kernel)
-        if self.frame_log is not None:
-            self._log_sent(first, text.encode())
         return self._count_sent(size)
 
     cdef unsigned char *_room(self, Py_ssize_t size) except NULL:
@@ -535,9 +730,15 @@ The part of a connection that every message passes through: frames to events, me
         return <unsigned char *>PyBytes_AS_STRING(<bytes>self._tail)
 
     cdef int _end_tail(self) except -1:
+        cdef Py_ssize_t room
         if self._tail != NULL:
-            resize_bytes(&self._tail, self._tail_size)
-            self._output.append(<bytes>self._tail)
+            room = PyBytes_GET_SIZE(<bytes>self._tail)
+            if self._tail_size < room // 2:
+                # Too much to be wasted, if the transport has to keep it.
+                self._output.append(PyBytes_FromStringAndSize(PyBytes_AS_STRING(<bytes>self._tail), self._tail_size))
+            else:
+                self._output.append(<bytes>self._tail)
+                cut_bytes(self._tail, self._tail_size)
             self._tail_size = 0
             Py_CLEAR(self._tail)
         return 0
@@ -555,9 +756,9 @@ The part of a connection that every message passes through: frames to events, me
         self.payload_bytes_sent += size
         return 0
 
-    cdef int _log_sent(self, unsigned char first, bytes payload) except -1:
+    cdef int _log_sent(self, unsigned char first, object data) except -1:
         cdef Frame frame = Frame.__new__(Frame)
         frame.first = first
-        frame.payload = payload
+        frame.payload = PyUnicode_AsUTF8String(data) if PyUnicode_Check(data) else PyBytes_FromObject(data)
         self.frame_log(">", frame)
         return 0

@@ -1,9 +1,17 @@
 """Messages as events, in C. Rank 1. Twin of ``wsframe/_events_py.py``; the contract is in ``events``."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_Check,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 
 from wsframe._utf8_c cimport utf8_to_str
+
+import functools
 
 from wsframe.constants import Opcode
 
@@ -32,18 +40,23 @@ A message (RFC 6455 §5.6): all of it, or a fragment if ``Connection.stream_mess
             more than 4,096 of them.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is another one.
     """
 
     __match_args__ = ("opcode", "payload")
+
+    def __cinit__(self):
+        # Never None, even if __init__ fails or never runs.
+        self.payload = b""
 
     def __init__(
         self, opcode: Opcode, payload: bytes, *, fin: bool = True, lengths: tuple[int, ...] | None = None
     ) -> None:
         if opcode not in (TEXT, BINARY):
             raise ValueError("a message is text or binary")
+        self.payload = plain_bytes(payload)
         self.is_text = opcode == TEXT
-        self.payload = payload
         self.fin = fin
         self.lengths = lengths
 
@@ -53,7 +66,11 @@ A message (RFC 6455 §5.6): all of it, or a fragment if ``Connection.stream_mess
 
     @property
     def data(self) -> str | bytes:
-        """The message as the application wants it: text as str, binary as bytes."""
+        """The message as the application wants it: text as str, binary as bytes.
+
+        A fragment of a text may begin or end within a character, which is a UnicodeDecodeError:
+        decode such fragments with ``codecs.getincrementaldecoder``.
+        """
         return message_data(self)
 
     def __eq__(self, other: object) -> bool:
@@ -68,8 +85,19 @@ A message (RFC 6455 §5.6): all of it, or a fragment if ``Connection.stream_mess
     def __hash__(self) -> int:
         return hash((self.opcode, self.payload, self.fin))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(Message, fin=self.fin, lengths=self.lengths), (self.opcode, self.payload)
+
     def __repr__(self) -> str:
         return f"Message(opcode={self.opcode!r}, payload={self.payload!r}, fin={self.fin})"
+
+
+cdef bytes plain_bytes(object data):
+    if PyBytes_CheckExact(data):
+        return data
+    if not PyBytes_Check(data):
+        raise TypeError(f"payload must be bytes, not {type(data).__name__}")
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
 cdef Message new_message(bint is_text, bytes payload):
@@ -77,11 +105,13 @@ cdef Message new_message(bint is_text, bytes payload):
     message.is_text = is_text
     message.payload = payload
     message.fin = True
+    message.is_valid = True
     return message
 
 
 cdef object message_data(Message message):
-    if message.is_text:
-        # The parser has made sure that it is valid.
+    if not message.is_text:
+        return message.payload
+    if message.is_valid:
         return utf8_to_str(<const unsigned char *>PyBytes_AS_STRING(message.payload), PyBytes_GET_SIZE(message.payload))
-    return message.payload
+    return message.payload.decode()

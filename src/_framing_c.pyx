@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from wsframe cimport _masking_c as masking
 from wsframe cimport _utf8_c as utf8
-from wsframe._events_c cimport new_message
+from wsframe._events_c cimport new_message, plain_bytes
 
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
 from wsframe.exceptions import Fault
@@ -114,8 +114,13 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
         rsv3: Third reserved bit.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is not one that RFC 6455 defines.
     """
+
+    def __cinit__(self):
+        # Never None, even if __init__ fails or never runs.
+        self.payload = b""
 
     def __init__(
         self,
@@ -127,8 +132,11 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
         rsv3: bool = False,
     ) -> None:
         # A member is known to be right; looking it up costs more than all the rest.
-        self.first = first_byte(opcode if type(opcode) is Opcode else Opcode(opcode), fin, rsv1, rsv2, rsv3)
-        self.payload = payload
+        cdef unsigned char first = first_byte(
+            opcode if type(opcode) is Opcode else Opcode(opcode), fin, rsv1, rsv2, rsv3
+        )
+        self.payload = plain_bytes(payload)
+        self.first = first
 
     @property
     def opcode(self):
@@ -157,6 +165,10 @@ One frame as it stands on the wire, unmasked (RFC 6455 §5.2).
 
     def __hash__(self) -> int:
         return hash((self.first, self.payload))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = self.opcode, self.payload, self.fin, self.rsv1, self.rsv2, self.rsv3
+        return type(self), arguments, getattr(self, "__dict__", None)
 
     def __repr__(self) -> str:
         bits = "".join([f", {name}=True" for name in ("rsv1", "rsv2", "rsv3") if getattr(self, name)])
@@ -211,11 +223,13 @@ Split a byte stream into frames (RFC 6455 §5.2).
         max_fragment_size: int | None = None,
         rsv1: bool = False,
     ) -> None:
+        # Nothing is parsed while this runs, nor if it fails.
+        self._closed = True
+        self._first_faults = NULL
         self._reset()
         self.fault = None
         self.refused_length = 0
         self.refused_payload = b""
-        self._closed = False
         self._in_message = False
         self._message_size = 0
         self._check_text = False
@@ -228,10 +242,12 @@ Split a byte stream into frames (RFC 6455 §5.2).
         self._max_fragment_size = check_limit(max_fragment_size)
         self._max_encoded_fragment_size = self._max_fragment_size + self._max_fragment_size // 8 + 64
         self._first_faults = FIRST_FAULTS[1 if rsv1 else 0]
+        self._closed = False
 
     def __cinit__(self):
-        # Until __init__ has run, and if it never does, nothing is parsed.
+        self.refused_payload = b""
         self._closed = True
+        self._first_faults = NULL
         self._partial = NULL
 
     def __dealloc__(self):
@@ -255,6 +271,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
         cdef list frames = []
         cdef Py_buffer view
         if self._closed:
+            self.check_initialized()
             return frames
         if PyBytes_Check(data):
             self.parse(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), frames)
@@ -265,6 +282,11 @@ Split a byte stream into frames (RFC 6455 §5.2).
         finally:
             PyBuffer_Release(&view)
         return frames
+
+    cdef int check_initialized(self) except -1:
+        if self._first_faults == NULL:
+            raise TypeError("FrameParser.__init__() has not been called, or has failed")
+        return 0
 
     cdef int parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1:
         """Append to ``frames`` what ``size`` bytes at ``data`` complete.

@@ -6,7 +6,6 @@ from cpython.buffer cimport (
     PyBUF_FULL_RO,
     PyBuffer_IsContiguous,
     PyBuffer_Release,
-    PyBuffer_ToContiguous,
     PyObject_GetBuffer,
 )
 from cpython.bytearray cimport (
@@ -48,6 +47,13 @@ cdef extern from *:
     unsigned char *pool
     Py_ssize_t pool_used
 
+
+cdef extern from "Python.h":
+    # Cython's own declaration lets exceptions pass.
+    int buffer_to_contiguous "PyBuffer_ToContiguous" (
+        void *target, const Py_buffer *view, Py_ssize_t size, char order
+    ) except -1
+
 # The default phase, which needs no conversion.
 cdef object ZERO = 0
 
@@ -87,7 +93,7 @@ def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) ->
         if PyBuffer_IsContiguous(&view, b"C"):
             mask_copy(target, <const unsigned char *>view.buf, <size_t>view.len, key, kernel)
         else:
-            PyBuffer_ToContiguous(target, &view, view.len, b"C")
+            buffer_to_contiguous(target, &view, view.len, b"C")
             mask_copy(target, target, <size_t>view.len, key, kernel)
     finally:
         PyBuffer_Release(&view)
@@ -176,6 +182,10 @@ cdef int write_masking_key(unsigned char *key) except -1:
         # While os.urandom has released the GIL another thread may fill the pool, too: what it put there and has not
         # been taken is lost, and nothing is taken twice, since no thread runs between the next two statements.
         fresh = os.urandom(POOL_SIZE)
+        if not PyBytes_Check(fresh):
+            raise TypeError(f"os.urandom() must return bytes, not {type(fresh).__name__}")
+        if PyBytes_GET_SIZE(fresh) != POOL_SIZE:
+            raise ValueError(f"os.urandom() must return {POOL_SIZE} bytes, not {len(fresh)}")
         memcpy(pool, PyBytes_AS_STRING(fresh), <size_t>POOL_SIZE)
         pool_used = 0
     memcpy(key, pool + pool_used, 4)

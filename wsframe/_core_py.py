@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from wsframe._events_py import Message
+from wsframe._events_py import Message, plain_bytes
 from wsframe._framing_py import Frame, FrameParser, serialize_frame
 from wsframe._masking_py import new_masking_key
 from wsframe._utf8_py import Utf8Validator
@@ -36,7 +37,9 @@ class Core:
 
     __slots__ = (
         "_answer",
-        "_check_text",
+        "_deferred",
+        "_encoding",
+        "_extensions",
         "_failed",
         "_fragment_count",
         "_fragments",
@@ -55,7 +58,6 @@ class Core:
         "_utf8",
         "bytes_received",
         "bytes_sent",
-        "extensions",
         "frame_log",
         "frames_received",
         "frames_sent",
@@ -86,6 +88,10 @@ class Core:
         # Whether a fragmented message of ours is in progress, and whether extensions are left out for it.
         self._sending_fragments = False
         self._sending_plain = False
+        # What extensions are encoding, if anything: a message or its last fragment, or another fragment; and the
+        # arguments of the messages that were sent meanwhile.
+        self._encoding: _Encoding | None = None
+        self._deferred: list[tuple[Opcode, str | bytes, bool, bool | None] | PreparedMessage] = []
         self._output: list[bytes] = []
         # The fragmented message that comes in: its kind, how much has come of it in how many fragments, and what of it
         # has not been handed out, None outside such a message.
@@ -104,13 +110,27 @@ class Core:
 
     def _use(self, extensions: Sequence[Extension]) -> None:
         """Begin with frames, these extensions having been agreed on."""
-        self.extensions = list(extensions)
+        agreed = list(extensions)
         self._parser = FrameParser(
             self.role,
             max_message_size=self._limits.max_message_size,
             max_fragment_size=self._limits.max_fragment_size,
-            rsv1=any(extension.rsv1 for extension in extensions),
+            rsv1=any(extension.rsv1 for extension in agreed),
         )
+        self._extensions = agreed
+
+    @property
+    def extensions(self) -> list[Extension]:
+        """The extensions agreed on, in the order in which they encode."""
+        return self._extensions
+
+    @extensions.setter
+    def extensions(self, extensions: Sequence[Extension]) -> None:
+        self._extensions = list(extensions)
+
+    @extensions.deleter
+    def extensions(self) -> None:
+        raise TypeError("extensions cannot be deleted")
 
     # What subclasses implement
 
@@ -142,11 +162,20 @@ class Core:
         """
         if self.state is State.CONNECTING:
             raise InvalidState("cannot receive frames before the opening handshake is done")
-        events: list[Event] = []
         if self._failed or self.state is State.CLOSED:
-            return events
+            return []
+        size = memoryview(data).cast("B").nbytes
+        try:
+            return self._receive(data, size)
+        except BaseException:
+            # What was received is lost, and what follows would make no sense without it.
+            self._failed = True
+            raise
+
+    def _receive(self, data: Buffer, size: int) -> list[Event]:
+        events: list[Event] = []
         frames = self._parser.feed(data)
-        self.bytes_received += memoryview(data).nbytes
+        self.bytes_received += size
         self.frames_received += len(frames)
         for frame in frames:
             if self.frame_log is not None:
@@ -174,7 +203,7 @@ class Core:
         """
         opcode = frame.opcode
         payload = frame.payload
-        if self.extensions:
+        if self._extensions:
             decoded = self._decode(frame)
             if isinstance(decoded, Fault):
                 return decoded
@@ -239,23 +268,31 @@ class Core:
         Returns:
             The message, if these are all of it.
         """
-        self._streaming = False
-        if not fragments or fragments[0].fin:
-            return fragments[0] if fragments else None
-        payload = b"".join(message.payload for message in fragments)
-        lengths = [len(message.payload) for message in fragments[: MAX_LENGTHS + 1]]
-        if fragments[-1].fin:
+        parts = list(fragments)
+        for part in parts:
+            if not isinstance(part, Message):
+                raise TypeError(f"fragments must be Messages, not {type(part).__name__}")
+        if not parts or parts[0].fin:
+            self._streaming = False
+            return parts[0] if parts else None
+        payload = b"".join([part.payload for part in parts])
+        lengths = [len(part.payload) for part in parts[: MAX_LENGTHS + 1]]
+        if parts[-1].fin:
             # By now, another one may be coming in.
             kept = tuple(lengths) if len(lengths) <= MAX_LENGTHS else None
-            return Message(fragments[0].opcode, payload, lengths=kept)
-        self._fragments = bytearray(payload)
+            message = Message(parts[0].opcode, payload, lengths=kept)
+            self._streaming = False
+            return message
+        joined = bytearray(payload)
+        self._streaming = False
+        self._fragments = joined
         self._lengths = lengths
         return None
 
     def _decode(self, frame: Frame) -> bytes | Fault:
         """Have the extensions decode a frame, and judge what comes out."""
         if frame.opcode is not Opcode.CONTINUATION:
-            self._utf8 = Utf8Validator() if frame.rsv1 and frame.opcode is Opcode.TEXT else None
+            self._utf8 = Utf8Validator() if frame.opcode is Opcode.TEXT else None
         room, too_big = self._limits.max_message_size, Fault.MESSAGE_TOO_BIG
         if room is not None and self._fragments is not None:
             room -= self._message_size
@@ -264,8 +301,8 @@ class Core:
         if limit is not None and (room is None or limit <= room):
             room, too_big = limit, Fault.FRAGMENT_TOO_BIG
         try:
-            for extension in reversed(self.extensions):
-                frame = extension.decode(frame, max_size=room)
+            for extension in reversed(self._extensions):
+                frame = _check_frame(extension.decode(frame, max_size=room), "decode")
         except PayloadTooBig:
             return too_big
         except ProtocolError as exc:
@@ -319,22 +356,43 @@ class Core:
             ProtocolError: If a fragmented message is in progress.
         """
         self._check_message_can_start()
-        self._output.append(message.serialize(self.role, self.extensions))
-        self.frames_sent += 1
+        if self._encoding is not None:
+            self._defer(message)
+            return
+        try:
+            self._encoding = _Encoding.WHOLE
+            try:
+                frame = plain_bytes(message.serialize(self.role, self._extensions))
+            finally:
+                self._encoding = None
+        except BaseException:
+            self._start_afresh()
+            raise
+        opcode, payload = message.opcode, plain_bytes(message.payload)
+        logged = None if self.frame_log is None else Frame(opcode, payload)
+        self._append(opcode, frame)
         self.messages_sent += 1
-        self.payload_bytes_sent += len(message.payload)
-        if self.frame_log is not None:
-            self.frame_log(">", Frame(message.opcode, message.payload))
+        self.payload_bytes_sent += len(payload)
+        self._log_sent(logged)
+        self._send_deferred()
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""
-        if self._answer is not None and not (self.hold_failure and self._failed):
-            self._send_close_frame(self._answer)
-        output = self._output
-        data = output.pop() if len(output) == 1 else b"".join(output)
-        output.clear()
+        self._has_output()
+        output, self._output = self._output, []
+        try:
+            data = output[0] if len(output) == 1 else b"".join(output)
+        except BaseException:
+            self._output[:0] = output
+            raise
         self.bytes_sent += len(data)
         return data
+
+    def _has_output(self) -> bool:
+        """Tell whether there is something to send."""
+        if self._answer is not None and not (self.hold_failure and self._failed):
+            self._send_close_frame(self._answer)
+        return bool(self._output)
 
     @property
     def unsent_bytes(self) -> int:
@@ -344,6 +402,7 @@ class Core:
     def _discard_output(self) -> None:
         """There is nobody to send anything to."""
         self._output.clear()
+        self._deferred.clear()
 
     def _check_message_can_start(self) -> None:
         if self.state is not State.OPEN:
@@ -353,30 +412,110 @@ class Core:
 
     def _send_message(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
         self._check_message_can_start()
+        if self._encoding is not None:
+            self._defer((opcode, data if isinstance(data, str) else bytes(memoryview(data)), fin, compress))
+            return
         self._sending_plain = compress is False
         self._send_data(opcode, data, fin, compress)
-        self.messages_sent += 1
 
     def _send_data(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
         """Send a data frame, whose turn it is."""
         if isinstance(data, str):
             data = data.encode()
-        self.payload_bytes_sent += len(data) if isinstance(data, bytes) else memoryview(data).nbytes
-        if not self.extensions or self._sending_plain:
-            self._send(opcode, data, fin)
-        else:
-            # Of what is not bytes-like, bytes() would make something of its own.
-            frame = Frame(opcode, data if isinstance(data, bytes) else bytes(memoryview(data)), fin)
-            for extension in self.extensions:
-                frame = extension.encode(frame, compress)
-            self._send(opcode, frame.payload, fin, frame.rsv1)
+        # Of what is not bytes-like, bytes() would make something of its own.
+        payload = data if type(data) is bytes else bytes(memoryview(data))
+        if not self._extensions or self._sending_plain:
+            self._write(opcode, payload, fin, False, len(payload))
+            return
+        if self._encoding is not None:
+            raise ProtocolError("a fragment is being sent")
+        try:
+            self._encoding = _Encoding.WHOLE if fin else _Encoding.FRAGMENT
+            try:
+                frame = Frame(opcode, payload, fin)
+                for extension in self._extensions:
+                    frame = _check_frame(extension.encode(frame, compress), "encode")
+            finally:
+                self._encoding = None
+            self._write(opcode, frame.payload, fin, frame.rsv1, len(payload))
+        except BaseException:
+            # The peer never sees what the extensions have encoded.
+            self._start_afresh()
+            raise
+        self._send_deferred()
+
+    def _write(self, opcode: Opcode, payload: bytes, fin: bool, rsv1: bool, size: int) -> None:
+        """Send a data frame; ``size`` is what the application has sent, before extensions encoded it."""
+        frame = self._serialize(opcode, payload, fin, rsv1)
+        logged = None if self.frame_log is None else Frame(opcode, payload, fin, rsv1)
+        self._append(opcode, frame)
         self._sending_fragments = not fin
+        self.messages_sent += opcode is not Opcode.CONTINUATION
+        self.payload_bytes_sent += size
+        self._log_sent(logged)
 
     def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
         """Send a frame."""
+        frame = self._serialize(opcode, payload, fin, rsv1)
+        logged = None if self.frame_log is None else Frame(opcode, bytes(memoryview(payload)), fin, rsv1)
+        self._append(opcode, frame)
+        self._log_sent(logged)
+
+    def _serialize(self, opcode: Opcode, payload: Buffer, fin: bool, rsv1: bool) -> bytes:
         # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
         mask = new_masking_key() if self.role is Role.CLIENT else None
-        self._output.append(serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask))
+        return serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask)
+
+    def _append(self, opcode: Opcode, frame: bytes) -> None:
+        """Have a frame sent, if it may be the next one: others may have sent something since that was found out."""
+        if opcode < Opcode.CLOSE:
+            is_continuation = opcode is Opcode.CONTINUATION
+            if self.state is not State.OPEN or self._sending_fragments is not is_continuation:
+                if not is_continuation or self.state is not State.OPEN:
+                    self._check_message_can_start()
+                raise ProtocolError("there is no fragmented message to continue")
+        self._output.append(frame)
         self.frames_sent += 1
-        if self.frame_log is not None:
-            self.frame_log(">", Frame(opcode, bytes(memoryview(payload)), fin, rsv1))
+
+    def _log_sent(self, frame: Frame | None) -> None:
+        if frame is not None and self.frame_log is not None:
+            self.frame_log(">", frame)
+
+    def _start_afresh(self) -> None:
+        """What extensions have encoded was not sent: have them refer to nothing before."""
+        for extension in self._extensions:
+            extension.standalone_sent()
+        self._send_deferred()
+
+    def _defer(self, message: tuple[Opcode, str | bytes, bool, bool | None] | PreparedMessage) -> None:
+        """Send a message behind the one that an extension is encoding.
+
+        Signal handlers, finalizers and tracers run while it does, and may send, too.
+        """
+        if self._encoding is _Encoding.FRAGMENT:
+            raise ProtocolError("a fragmented message is in progress")
+        self._deferred.append(message)
+
+    def _send_deferred(self) -> None:
+        while self._deferred and self._encoding is None:
+            message = self._deferred.pop(0)
+            if self.state is not State.OPEN:
+                self._deferred.clear()
+            elif isinstance(message, tuple):
+                self._send_message(*message)
+            else:
+                self.send_prepared(message)
+
+
+class _Encoding(enum.Enum):
+    """What extensions are encoding: a message or its last fragment, or another fragment."""
+
+    WHOLE = enum.auto()
+    FRAGMENT = enum.auto()
+
+
+def _check_frame(frame: Frame, verb: str) -> Frame:
+    # Of either implementation: extensions make frames of the selected one.
+    if not isinstance(getattr(frame, "payload", None), bytes):
+        raise TypeError(f"an extension must {verb} to a Frame, not {type(frame).__name__}")
+    return frame

@@ -21,6 +21,7 @@ class Message:
             more than 4,096 of them.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is another one.
     """
 
@@ -32,8 +33,25 @@ class Message:
     def __post_init__(self) -> None:
         if self.opcode not in (Opcode.TEXT, Opcode.BINARY):
             raise ValueError("a message is text or binary")
+        if type(self.payload) is not bytes:
+            object.__setattr__(self, "payload", plain_bytes(self.payload))
 
     @property
     def data(self) -> str | bytes:
-        """The message as the application wants it: text as str, binary as bytes."""
+        """The message as the application wants it: text as str, binary as bytes.
+
+        A fragment of a text may begin or end within a character, which is a UnicodeDecodeError:
+        decode such fragments with ``codecs.getincrementaldecoder``.
+        """
         return self.payload.decode() if self.opcode is Opcode.TEXT else self.payload
+
+
+def plain_bytes(data: bytes) -> bytes:
+    """Return the bytes of an instance of bytes or of a subclass, as a bytes object.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(data, bytes):
+        raise TypeError(f"payload must be bytes, not {type(data).__name__}")
+    return memoryview(data).tobytes()

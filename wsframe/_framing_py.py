@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from wsframe._events_py import plain_bytes
 from wsframe._masking_py import apply_mask
 from wsframe._utf8_py import Utf8Validator
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
@@ -29,6 +30,7 @@ class Frame:
         rsv3: Third reserved bit.
 
     Raises:
+        TypeError: If ``payload`` is not bytes.
         ValueError: If ``opcode`` is not one that RFC 6455 defines.
     """
 
@@ -45,7 +47,7 @@ class Frame:
     ) -> None:
         # A member is known to be right; looking it up costs more than all the rest.
         self.opcode = opcode if type(opcode) is Opcode else Opcode(opcode)
-        self.payload = payload
+        self.payload = payload if type(payload) is bytes else plain_bytes(payload)
         self.fin = fin
         self.rsv1 = rsv1
         self.rsv2 = rsv2
@@ -110,6 +112,8 @@ class FrameParser:
         max_fragment_size: int | None = None,
         rsv1: bool = False,
     ) -> None:
+        # Nothing is parsed while this runs, nor if it fails.
+        self._closed: bool | None = None
         self.fault: Fault | None = None
         self.refused_length = 0
         self.refused_payload = b""
@@ -119,7 +123,6 @@ class FrameParser:
         self._max_fragment_size = limit = _check_limit(max_fragment_size)
         self._max_encoded_fragment_size = limit + limit // 8 + 64
         self._first_faults = _FIRST_FAULTS[bool(rsv1)]
-        self._closed = False
         # Bytes of an incomplete header.
         self._header = b""
         # The message in progress: whether there is one, its size so far, whether its text is checked, and
@@ -135,6 +138,7 @@ class FrameParser:
         self._partial_key = b""
         self._partial_length = 0
         self._partial_header_size = 0
+        self._closed = False
 
     @property
     def pending_bytes(self) -> int:
@@ -153,12 +157,27 @@ class FrameParser:
             was returned.
         """
         frames: list[Frame] = []
-        if self._closed or self.fault is not None:
+        if self._closed is not False or self.fault is not None:
+            if self._closed is None:
+                raise TypeError("FrameParser.__init__() has not been called, or has failed")
             return frames
+        view = memoryview(data).cast("B")
+        try:
+            self._parse(view if self._partial is not None or type(data) is not bytes else data, frames)
+        except BaseException:
+            # Out of memory, or interrupted: the place in the stream is lost, and what follows must not be taken for
+            # frames.
+            self._closed = True
+            self._partial = None
+            self._header = b""
+            raise
+        return frames
+
+    def _parse(self, data: bytes | memoryview, frames: list[Frame]) -> None:
         if self._partial is not None:
-            data = self._continue_payload(memoryview(data).cast("B"), frames)
+            data = self._continue_payload(memoryview(data), frames)
         # Slices and items of bytes cost so much less than those of a view that the copy pays.
-        stream = data if type(data) is bytes else bytes(memoryview(data))
+        stream = data if isinstance(data, bytes) else bytes(data)
         if self._header:
             stream = self._header + stream
             self._header = b""
@@ -166,7 +185,6 @@ class FrameParser:
         pos = 0
         while pos < end:
             pos = self._take_frame(stream, pos, end, frames)
-        return frames
 
     def _take_frame(self, stream: bytes, pos: int, end: int, frames: list[Frame]) -> int:
         """Parse one header and what there is of its payload; return where to go on, the end if nowhere."""

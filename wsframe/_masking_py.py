@@ -96,11 +96,21 @@ _pool: Iterator[tuple[bytes]] = iter(())
 
 def _refill_pool() -> None:
     global _pool
-    _pool = struct.iter_unpack("4s", os.urandom(POOL_SIZE))
+    fresh = os.urandom(POOL_SIZE)
+    if not isinstance(fresh, bytes):
+        raise TypeError(f"os.urandom() must return bytes, not {type(fresh).__name__}")
+    if len(fresh) != POOL_SIZE:
+        raise ValueError(f"os.urandom() must return {POOL_SIZE} bytes, not {len(fresh)}")
+    _pool = struct.iter_unpack("4s", fresh)
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = iter(())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_refill_pool)
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def _check_mask(mask: bytes | bytearray) -> bytes:

@@ -291,12 +291,18 @@ class Connection(Core):
         payload = b""
         if close.code != CloseCode.NO_STATUS_RCVD:
             payload = close.code.to_bytes(2, "big") + close.reason.encode()
-        self._send(Opcode.CLOSE, payload)
-        self._answer = None
-        self.close_sent = close
+        before = self._answer, self.close_sent, self.close_rcvd_then_sent, self.state
+        # First of all, since RFC 6455 §5.5.1 allows for nothing behind the frame, whatever runs meanwhile.
+        self._answer, self.close_sent, self.state = None, close, State.CLOSING
         if self.close_rcvd is not None:
             self.close_rcvd_then_sent = True
-        self.state = State.CLOSING
+        frames_sent = self.frames_sent
+        try:
+            self._send(Opcode.CLOSE, payload)
+        except BaseException:
+            if self.frames_sent == frames_sent:
+                self._answer, self.close_sent, self.close_rcvd_then_sent, self.state = before
+            raise
 
     # The end
 

@@ -252,14 +252,17 @@ class PerMessageDeflate(Extension):
         self.busy = True
         compressor = self._compressor
         if compressor is None:
-            compressor = self._compressor = self._new_compressor()
+            compressor = self._new_compressor()
+        # Until the data is there: if that fails, the next frame starts afresh.
+        self._compressor = None
         data = compressor.compress(payload) + compressor.flush(self._zlib.Z_SYNC_FLUSH)
         if fin:
             # RFC 7692 §7.2.1: the end of the empty block is not sent.
             data = data[:-4]
-            if self.local_no_context_takeover:
-                self._compressor = None
-        return Frame(opcode, data, fin, is_first)
+        encoded = Frame(opcode, data, fin, is_first)
+        if not (fin and self.local_no_context_takeover):
+            self._compressor = compressor
+        return encoded
 
     def compresses(self, length: int, fin: bool = True, compress: bool | None = None) -> bool:
         """Tell whether a message is compressed, given the length of its first frame in bytes."""

@@ -52,8 +52,13 @@ class FragmentReader:
 def give_back(queue: deque[Message], core: Core) -> None:
     """Have the message handed out whole after all of which fragments are in the queue."""
     fragments: list[Message] = []
-    while queue and not (fragments and fragments[-1].fin):
-        fragments.append(queue.popleft())
-    message = core.join_message(fragments)
-    if message is not None:
-        queue.appendleft(message)
+    for message in queue:
+        fragments.append(message)
+        if message.fin:
+            break
+    joined = core.join_message(fragments)
+    # Now that nothing can fail any more.
+    for _ in fragments:
+        queue.popleft()
+    if joined is not None:
+        queue.appendleft(joined)

@@ -6,7 +6,7 @@ from cpython.list cimport PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
-from wsframe._events_c cimport Message, message_data
+from wsframe._events_c cimport Message, message_data, plain_bytes
 from wsframe._framing_c cimport BINARY, TEXT
 from wsframe.asyncio._stream_c cimport Stream
 
@@ -54,7 +54,15 @@ cdef extern from *:
     }
 
     /* End an iteration with a value. Whoever has awaited takes it out of the exception at once and drops that, so one
-     * serves again and again, unless somebody else has kept it. It keeps small values alive until the next one. */
+     * serves again and again, unless somebody else has kept it, or has left a trace on it. It keeps small values alive
+     * until the next one. */
+    #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
+    static int is_as_new(PyStopIterationObject *stop) {
+        return Py_REFCNT(stop) == 1 && stop->dict == NULL && stop->notes == NULL && stop->traceback == NULL &&
+               stop->context == NULL && stop->cause == NULL && !stop->suppress_context &&
+               PyTuple_GET_SIZE(stop->args) == 0;
+    }
+    #endif
     static void stop_iteration(PyObject *value) {
     #if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
         static PyStopIterationObject *stop;
@@ -62,8 +70,8 @@ cdef extern from *:
             PyBytes_CheckExact(value) ? PyBytes_GET_SIZE(value) < 4096
                                       : PyUnicode_CheckExact(value) && PyUnicode_GET_LENGTH(value) < 1024;
         if (is_small) {
-            if (stop == NULL || Py_REFCNT(stop) != 1) {
-                Py_XDECREF(stop);
+            if (stop == NULL || !is_as_new(stop)) {
+                Py_CLEAR(stop);
                 stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
                 if (stop == NULL)
                     return;
@@ -168,13 +176,27 @@ A stream that queues messages for ``recv()``.
         return self._queue_high >= 0 and self.depth() >= self._queue_high
 
     @cython.final
+    cdef Message front(self):
+        """Look at the next message; there is one."""
+        return self._first if self._first is not None else <Message?>self._others[self._next]
+
+    @cython.final
+    cdef int put_back(self, Message message) except -1:
+        """Have a message that was taken be the next one again."""
+        if self._first is not None:
+            # Another one has come meanwhile.
+            self._others.insert(self._next, self._first)
+        self._first = message
+        return 0
+
+    @cython.final
     cdef Message pop(self):
         """Take the next message; there is one."""
         cdef Message message = self._first
         if message is not None:
             self._first = None
             return message
-        message = <Message>self._others[self._next]
+        message = <Message?>self._others[self._next]
         self._others[self._next] = None
         self._next += 1
         if self._next == PyList_GET_SIZE(self._others):
@@ -227,12 +249,18 @@ A stream that queues messages for ``recv()``.
     def _give_back(self) -> None:
         """Have a message handed out whole after all of which fragments are in the queue."""
         cdef list fragments = []
-        while self.depth() and not (fragments and (<Message>fragments[-1]).fin):
-            fragments.append(self.pop())
-        message = self.protocol.join_message(fragments)
-        if message is not None:
+        cdef list waiting = ([] if self._first is None else [self._first]) + self._others[self._next:]
+        for message in waiting:
+            fragments.append(message)
+            if (<Message?>message).fin:
+                break
+        joined = self.protocol.join_message(fragments)
+        # Now that nothing can fail any more.
+        for message in fragments:
+            self.pop()
+        if joined is not None:
             # What was taken from the queue included its first.
-            self._first = message
+            self._first = joined
 
     cdef int handle(self, list events) except -1:
         for event in events:
@@ -242,7 +270,7 @@ A stream that queues messages for ``recv()``.
             # The application has said that it wants no more, so what exceeds the queue is not kept.
             elif self.protocol.state is OPEN or not self.is_full():
                 if self._first is None and not PyList_GET_SIZE(self._others):
-                    self._first = <Message>event
+                    self._first = <Message?>event
                 else:
                     self._others.append(event)
         if self.depth():
@@ -303,13 +331,17 @@ A stream that queues messages for ``recv()``.
             ConcurrencyError: If a fragmented message is being sent.
             InvalidState: If the connection is not open.
             BufferError: If too much is waiting to be sent, and the policy is to wait.
+            RuntimeError: If the caller is in another thread than the event loop.
         """
+        cdef bytes payload
+        self.check_thread()
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
         if self._write_paused and not self._admit():
             return
         self.protocol.push(message)
-        self.flush_joined(PyBytes_GET_SIZE(<bytes>message.payload))
+        payload = plain_bytes(message.payload)
+        self.flush_joined(PyBytes_GET_SIZE(payload))
 
 
 @cython.final
@@ -427,7 +459,7 @@ cdef class Operation:
             if (stream._receiver is not None or stream._streaming) and self.kind != TAKE:
                 stream._check_can_receive("recv")
         if stream.depth():
-            return self.take(stream.pop())
+            return self.take()
         if stream.protocol.state is CLOSED:
             exc = stream.close_exc
             if self.kind == ITERATE and isinstance(exc, ConnectionClosedOK):
@@ -445,22 +477,34 @@ cdef class Operation:
         self.phase = WAITING
         return WAIT
 
-    cdef int take(self, Message message) except -1:
+    cdef int take(self) except -1:
+        """Take the next message from the queue; there is one, and it stays there if anything fails."""
         cdef QueueStream stream = self.stream
-        stream._answering = True
-        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
-            stream.resume_reading()
+        cdef Message message = stream.front()
+        cdef object value
+        cdef object error = None
         if self.kind == TAKE:
-            self.value = message
+            value = message
         elif self.option is None:
-            self.value = message_data(message)
+            value = message_data(message)
         elif not self.option:
-            self.value = message.payload
+            value = message.payload
         else:
             try:
-                self.value = message.payload.decode()
+                value = message.payload.decode()
             except UnicodeDecodeError as exc:
-                return self.delegate(stream._refuse_text(exc))
+                value, error = None, exc
+        stream.pop()
+        if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
+            try:
+                stream.resume_reading()
+            except BaseException:
+                stream.put_back(message)
+                raise
+        stream._answering = True
+        if error is not None:
+            return self.delegate(stream._refuse_text(error))
+        self.value = value
         return RESULT
 
     cdef int send_message(self) except -1:
@@ -561,9 +605,9 @@ What one task waits for; compatible with ``asyncio.Future`` as far as tasks need
         """Have the task resumed with CancelledError; return whether it was still waiting."""
         if self.done:
             return False
+        self.resume_soon()
         self.cancelled = True
         self.cancel_message = msg
-        self.resume_soon()
         return True
 
     def wake_soon(self) -> None:
@@ -578,8 +622,18 @@ What one task waits for; compatible with ``asyncio.Future`` as far as tasks need
         if not self.done:
             self.done = True
             if self.callback is not None:
-                self.loop.call_soon(self.callback, self, context=self.context)
+                try:
+                    self.loop.call_soon(self._run, context=self.context)
+                except BaseException:
+                    self.done = False
+                    raise
         return 0
+
+    def _run(self) -> None:
+        """Resume the task, once: an exception may have come behind what was scheduled."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback(self)
 
     cdef int resume(self) except -1:
         cdef object callback = self.callback
@@ -592,6 +646,7 @@ What one task waits for; compatible with ``asyncio.Future`` as far as tasks need
             # A context cannot be entered twice: we are running in the task's own.
             return self.resume_soon()
         self.done = True
+        self.callback = None
         try:
             callback(self)
         finally:

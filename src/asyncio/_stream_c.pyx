@@ -1,8 +1,8 @@
 """Reads and writes of a connection in C. Rank 5. Twin of ``wsframe/asyncio/_stream_py.py``; see ``stream``."""
 
 from cpython.buffer cimport PyObject_CheckBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromObject, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_Check
@@ -14,7 +14,7 @@ from wsframe._framing_c cimport BINARY, TEXT
 
 import weakref
 
-from wsframe.constants import State
+from wsframe.constants import CloseCode, State
 from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE
 
 __all__ = ["CallbackStream", "Stream"]
@@ -61,7 +61,9 @@ cdef enum:
 
 cdef Py_ssize_t JOINED = JOINED_BYTES
 cdef Py_ssize_t AT_ONCE = PARSE_SIZE
+cdef object INTERNAL_ERROR = CloseCode.INTERNAL_ERROR
 cdef object CONNECTING = State.CONNECTING
+cdef object OPEN = State.OPEN
 cdef object CLOSING = State.CLOSING
 cdef object CLOSED = State.CLOSED
 
@@ -87,20 +89,37 @@ cdef class Share:
         self.joining = []
 
     def end_turn(self) -> None:
-        cdef list streams = self.joining
-        self.joining = []
-        for stream in streams:
+        cdef Py_ssize_t number = 0
+        cdef object interrupt = None
+        # Where it is, since there may be no memory for another list.
+        while number < PyList_GET_SIZE(self.joining):
+            stream = self.joining[number]
+            number += 1
             try:
-                (<Stream>stream).join()
-            except Exception as exc:
-                (<Stream>stream).loop.call_exception_handler({"message": "cannot write", "exception": exc})
+                self.join(<Stream?>stream)
+            except BaseException as exc:
+                # KeyboardInterrupt: the others are written first.
+                interrupt = exc
+        self.joining.clear()
+        if interrupt is not None:
+            raise interrupt
+
+    cdef int join(self, Stream stream) except -1:
+        try:
+            stream.join()
+        except Exception as exc:
+            stream.loop.call_exception_handler({"message": "cannot write", "exception": exc})
+        return 0
 
 
 cdef Share share_of(object loop):
     cdef Share share = shares.get(loop)
     if share is None:
-        share = shares[loop] = Share.__new__(Share)
-        share.buffer = memoryview(bytearray(READ_SIZE))
+        share = Share.__new__(Share)
+        # As long as there is a second view that nobody else has, the memory stays where it is.
+        share.pin = memoryview(bytearray(READ_SIZE))
+        share.buffer = memoryview(share.pin.obj)
+        shares[loop] = share
     return share
 
 
@@ -127,10 +146,19 @@ cdef class Watch:
             self.fd = watch_open()
             if self.fd < 0:
                 return False
-            stream.loop.add_reader(self.fd, self.read_ready)
+            try:
+                stream.loop.add_reader(self.fd, self.read_ready)
+            except BaseException:
+                watch_close(self.fd)
+                self.fd = -1
+                raise
         if not self.free:
-            self.free.append(len(self.streams))
             self.streams.append(None)
+            try:
+                self.free.append(PyList_GET_SIZE(self.streams) - 1)
+            except MemoryError:
+                self.streams.pop()
+                raise
         number = self.free[-1]
         if watch_add(self.fd, stream._fd, <uint64_t>number) < 0:
             self.end_unless_used(stream.loop)
@@ -168,10 +196,18 @@ cdef class Watch:
         for i in range(count):
             number = watch_number(&all[i])
             # Those before may have ended this one.
-            if number < <uint64_t>len(self.streams):
+            if number < <uint64_t>PyList_GET_SIZE(self.streams):
                 stream = self.streams[number]
                 if stream is not None:
-                    (<Stream>stream).read_watched()
+                    self.read(<Stream?>stream)
+
+    cdef int read(self, Stream stream) except -1:
+        try:
+            stream.read_watched()
+        except Exception as exc:
+            # The others have something to read, too.
+            stream.loop.call_exception_handler({"message": "cannot read", "exception": exc})
+        return 0
 
 
 cdef bint watch(Stream stream) except -1:
@@ -209,8 +245,11 @@ From a read to messages, and from messages to a write.
         self._share = no_share
         self._fd = -1
         self._joined_bytes = -1
+        self._received_meanwhile = []
 
     def __init__(self, protocol: Connection, write_high: int) -> None:
+        if not isinstance(protocol, Core):
+            raise TypeError(f"protocol must be a Connection, not {type(protocol).__name__}")
         self.protocol = protocol
         self._write_high = write_high
 
@@ -241,9 +280,8 @@ From a read to messages, and from messages to a write.
         self.loop = loop
         self._thread = PyThread_get_thread_ident()
         self._share = share_of(loop)
-        self._buffer = self._share.buffer
-        self._bytes = <unsigned char *>PyByteArray_AS_STRING(self._buffer.obj)
-        self._size = len(self._buffer)
+        self._bytes = <unsigned char *>PyByteArray_AS_STRING(self._share.pin.obj)
+        self._size = PyByteArray_GET_SIZE(self._share.pin.obj)
 
     def _detach(self) -> None:
         """The TCP connection is gone."""
@@ -299,7 +337,11 @@ From a read to messages, and from messages to a write.
         if not self._transport.is_reading():
             # It has been paused, or is closing.
             return self.read_no_more()
-        PyContext_Enter(context)
+        try:
+            PyContext_Enter(context)
+        except RuntimeError:
+            # A context cannot be entered twice: an event loop is running within a callback of this connection.
+            return self.read()
         try:
             self.read()
         finally:
@@ -312,14 +354,24 @@ From a read to messages, and from messages to a write.
             self._reads = False
             self.read_no_more()
             if self._transport.is_reading():
-                self._transport.pause_reading()
-                self._transport.resume_reading()
+                try:
+                    self._transport.pause_reading()
+                finally:
+                    self._transport.resume_reading()
         return 0
 
     cdef int read(self) except -1:
+        cdef unsigned char *target = self._bytes
+        cdef Py_ssize_t room = self._size
         cdef Py_ssize_t size
+        cdef bytes own
+        if self._share.parsing:
+            # Of an event loop within a callback: what was read before is not parsed yet.
+            own = PyBytes_FromStringAndSize(NULL, AT_ONCE)
+            target = <unsigned char *>PyBytes_AS_STRING(own)
+            room = AT_ONCE
         for _round in range(READS_IN_A_ROW):
-            size = read_now(self._fd, self._bytes, self._size)
+            size = read_now(self._fd, target, room)
             if size <= 0:
                 if size == 0:
                     # It is the end. The transport knows what to do when it meets it.
@@ -328,9 +380,9 @@ From a read to messages, and from messages to a write.
                     self.read_failed()
                 return 0
             self.alive = True
-            self.receive(self._bytes, size)
+            self.receive(target, size)
             # What is handled may have closed the connection, or paused reading.
-            if size < self._size or not self._reads or self._fd < 0 or not self._transport.is_reading():
+            if size < room or not self._reads or self._fd < 0 or not self._transport.is_reading():
                 return 0
         return 0
 
@@ -343,14 +395,25 @@ From a read to messages, and from messages to a write.
         return 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        if self._share.parsing:
+            # A transport delivers while what was read before is not parsed yet.
+            self._own_buffer = memoryview(bytearray(AT_ONCE))
+            return self._own_buffer
+        return self._share.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        cdef Py_ssize_t size = min(<Py_ssize_t>nbytes, self._size)
+        cdef object view = self._own_buffer
+        cdef Py_ssize_t size = nbytes
+        if size < 0:
+            size = 0
         self.alive = True
+        if view is not None:
+            self._own_buffer = None
+            return self._take(view[:size])
+        size = min(size, self._size)
         if self.protocol.state is CONNECTING:
             if not self._ending:
-                self._on_handshake_data(self._buffer[:size])
+                self._on_handshake_data(self._share.pin[:size])
         else:
             self.receive(self._bytes, size)
             if self._reads:
@@ -359,28 +422,62 @@ From a read to messages, and from messages to a write.
 
     def _receive(self, data: bytes | memoryview) -> None:
         """Handle bytes that came behind the opening handshake."""
-        cdef bytes copy = bytes(data)
+        cdef bytes copy = PyBytes_FromObject(data)
         self.receive(<const unsigned char *>PyBytes_AS_STRING(copy), PyBytes_GET_SIZE(copy))
+
+    def _take(self, data: memoryview) -> None:
+        """Handle what came in a buffer of this connection's own."""
+        if self.protocol.state is not CONNECTING:
+            self._receive(data)
+        elif not self._ending:
+            self._on_handshake_data(data)
 
     cdef int receive(self, const unsigned char *data, Py_ssize_t size) except -1:
         cdef Core protocol = self.protocol
-        cdef Py_ssize_t end = 0
-        if protocol._hold_pongs and not self._write_paused:
-            protocol.hold_pongs = self._transport.get_write_buffer_size() > self._write_high
+        cdef Share share = self._share
+        cdef bint was_corked = self._corked
+        cdef bytes piece
+        if self._receiving:
+            # A callback of this very connection has its transport deliver: behind what is being handled.
+            self._received_meanwhile.append(PyBytes_FromStringAndSize(<const char *>data, size))
+            return 0
+        self._receiving = True
+        share.parsing += 1
         self._corked = True
         try:
-            while end < size:
-                data += end
-                size -= end
-                end = min(size, AT_ONCE)
-                self.handle(protocol.receive(data, end))
+            if protocol._hold_pongs and not self._write_paused:
+                protocol.hold_pongs = self._transport.get_write_buffer_size() > self._write_high
+            self.parse(data, size)
+            while PyList_GET_SIZE(self._received_meanwhile):
+                piece = <bytes>self._received_meanwhile.pop(0)
+                self.parse(<const unsigned char *>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
         except Exception:
             self._application_failed()
+        except BaseException:
+            # KeyboardInterrupt: what has not been handled is lost, and so is the connection.
+            self.interrupted()
+            raise
         finally:
-            self._corked = False
+            self._corked = was_corked
+            self._receiving = False
+            share.parsing -= 1
         if protocol._failed and not self._ending and self._has_answers_to_come():
             self._hold_failure()
         return self.flush()
+
+    cdef int interrupted(self) except -1:
+        if self.protocol.state is OPEN:
+            self.protocol.fail(INTERNAL_ERROR)
+        return self.flush_later()
+
+    cdef int parse(self, const unsigned char *data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t end
+        while size > 0:
+            end = min(size, AT_ONCE)
+            self.handle(self.protocol.receive(data, end))
+            data += end
+            size -= end
+        return 0
 
     cdef int handle(self, list events) except -1:
         """Handle the events of a read; what is sent meanwhile is written together."""
@@ -393,17 +490,22 @@ From a read to messages, and from messages to a write.
     def pause_reading(self) -> None:
         """Stop reading from the peer, so that TCP makes it wait."""
         if not self.reading_paused and not self._transport.is_closing():
-            self.reading_paused = True
             self._transport.pause_reading()
+            self.reading_paused = True
 
     def resume_reading(self) -> None:
         """Read from the peer again."""
         if self.reading_paused:
+            # Before, since the transport may deliver at once, and reading may have to pause again.
             self.reading_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-                if self._reads:
-                    self._take_reads()
+            try:
+                if not self._transport.is_closing():
+                    self._transport.resume_reading()
+                    if self._reads:
+                        self._take_reads()
+            except BaseException:
+                self.reading_paused = True
+                raise
 
     # Writing
 
@@ -427,17 +529,27 @@ From a read to messages, and from messages to a write.
         if self._corked:
             return 0
         if self._joined_bytes < 0:
-            self._joined_bytes = 0
-            if not PyList_GET_SIZE(self._share.joining):
-                self.loop.call_soon(self._share.end_turn)
-            self._share.joining.append(self)
-        else:
-            # At least 2 bytes of header, so that an empty message counts too.
-            self._joined_bytes += 2 + size
-            if self._joined_bytes <= JOINED:
-                return 0
-            self._joined_bytes = 0
+            self.flush()
+            return self.begin_joining()
+        # At least 2 bytes of header, so that an empty message counts too.
+        self._joined_bytes += 2 + size
+        if self._joined_bytes <= JOINED:
+            return 0
+        self._joined_bytes = 0
         return self.flush()
+
+    cdef int begin_joining(self) except -1:
+        """Write what is sent from now on at the end of this turn of the event loop."""
+        cdef Share share = self._share
+        try:
+            if not PyList_GET_SIZE(share.joining):
+                self.loop.call_soon(share.end_turn)
+            share.joining.append(self)
+        except Exception:
+            # Without memory for it, or without an event loop that is open: then each message is written at once.
+            return 0
+        self._joined_bytes = 0
+        return 0
 
     cdef int join(self) except -1:
         cdef bint joined = self._joined_bytes > 0
@@ -452,55 +564,80 @@ From a read to messages, and from messages to a write.
 
     cdef int flush(self) except -1:
         cdef Core protocol = self.protocol
-        cdef list output
         if self._corked:
             return 0
+        # The transport is asked and called in Python, where signal handlers, finalizers and tracers run, and it may
+        # call the application. What any of them sends is written by this loop, behind the rest.
+        self._corked = True
+        try:
+            while protocol.has_output():
+                self.write()
+        except BaseException as exc:
+            self._corked = False
+            # What nobody knows to be temporary would be tried again and again.
+            if not isinstance(exc, Exception) or isinstance(exc, MemoryError):
+                self.flush_later()
+            raise
+        self._corked = False
         if self._has_idle_timeout and self._idle_timer is None:
             self._watch_idleness()
-        output = protocol.output()
-        while PyList_GET_SIZE(output):
-            self.write(output)
-            if protocol._masks:
-                # All of it is ours: these are no payloads of the application.
-                keep_spare(output)
-            output.clear()
-            # The transport may have called the application, and that may have sent something.
-            output = protocol.output()
         if protocol.state is CLOSING or (protocol._failed and not protocol.failure_held):
             self._end()
         return 0
 
-    cdef int write(self, list output) except -1:
-        """Write some bytes objects one behind the other."""
-        cdef Py_ssize_t count = PyList_GET_SIZE(output)
+    cdef int flush_later(self) except -1:
+        """Write what there is in the next turn of the event loop."""
+        try:
+            self.loop.call_soon(self._flush)
+        except Exception:
+            # Then with what is sent next.
+            return 0
+        return 0
+
+    cdef int write(self) except -1:
+        """Write what there is."""
+        cdef list output, pieces
+        cdef Py_ssize_t count, i
         cdef Py_ssize_t size = 0
-        cdef Py_ssize_t i
+        cdef bint closing = self._transport.is_closing()
+        if self._transport_writes and self._fd >= 0 and not closing:
+            self._transport_writes = self._transport.get_write_buffer_size() != 0
+        # All that has been sent until now is taken, and nobody else sees it any more.
+        output = self.protocol.take_output()
+        count = PyList_GET_SIZE(output)
         for i in range(count):
             size += PyBytes_GET_SIZE(<bytes>output[i])
         self.protocol.bytes_sent += size
-        self._transport_closing = self._transport.is_closing()
-        if self._transport_closing:
+        self._transport_closing = closing
+        if closing or not size:
             return 0
-        if self._fd >= 0:
-            if self._transport_writes:
-                self._transport_writes = self._transport.get_write_buffer_size() != 0
-            if not self._transport_writes and count <= MAX_PIECES and (count == 1 or size >= count * LONG_PIECE):
-                size = self.write_pieces(output, size)
-                if size == 0:
-                    return 0
+        pieces = output
         if self._fd >= 0 and not self._transport_writes:
-            output = [b"".join(output)]
-            size = self.write_pieces(output, size)
-            if size == 0:
-                return 0
-        # The transport may call the application. What that sends comes behind all of this.
-        self.protocol._output = []
-        self._corked = True
+            if count > 1 and (count > MAX_PIECES or size < count * LONG_PIECE):
+                try:
+                    pieces = [b"".join(output)]
+                except MemoryError:
+                    pieces = output
+            size = self.write_pieces(pieces, size)
+        if size:
+            try:
+                self.write_rest(pieces, size)
+            except BaseException:
+                # Who knows how much of it is written: what came next might be taken for the rest of a frame.
+                self.abort()
+                raise
+            self._transport_closing = self._transport.is_closing()
+        if self.protocol._masks:
+            # All of it is ours: these are no payloads of the application.
+            keep_spare(output)
+        return 0
+
+    cdef int abort(self) except -1:
         try:
-            self.write_rest(output, size)
-        finally:
-            self._corked = False
-        self._transport_closing = self._transport.is_closing()
+            self._transport.abort()
+        except NotImplementedError:
+            # Nobody demands it of a transport that is not asyncio's own.
+            return 0
         return 0
 
     cdef int write_rest(self, list output, Py_ssize_t size) except -1:
@@ -525,22 +662,30 @@ From a read to messages, and from messages to a write.
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
         """Write to the socket; return how many of ``size`` bytes are left, which are the transport's business."""
         cdef piece pieces[MAX_PIECES]
-        cdef int count = <int>PyList_GET_SIZE(output)
-        cdef Py_ssize_t written
-        cdef int i
-        for i in range(count):
-            pieces[i].iov_base = PyBytes_AS_STRING(<bytes>output[i])
-            pieces[i].iov_len = <size_t>PyBytes_GET_SIZE(<bytes>output[i])
-        if size < LONG_WRITE:
-            written = write_now(self._fd, pieces, count)
-        else:
-            with nogil:
-                written = write_now(self._fd, pieces, count)
-        if written == size:
-            return 0
-        # The transport waits until it can write the rest, and finds out what is wrong if it cannot.
-        self._transport_writes = True
-        return size - written if written > 0 else size
+        cdef Py_ssize_t count = PyList_GET_SIZE(output)
+        cdef Py_ssize_t first = 0
+        cdef Py_ssize_t written, together
+        cdef int taken
+        while first < count:
+            together = 0
+            taken = 0
+            while taken < MAX_PIECES and first < count:
+                pieces[taken].iov_base = PyBytes_AS_STRING(<bytes>output[first])
+                pieces[taken].iov_len = <size_t>PyBytes_GET_SIZE(<bytes>output[first])
+                together += PyBytes_GET_SIZE(<bytes>output[first])
+                taken += 1
+                first += 1
+            if together < LONG_WRITE:
+                written = write_now(self._fd, pieces, taken)
+            else:
+                with nogil:
+                    written = write_now(self._fd, pieces, taken)
+            size -= max(written, 0)
+            if written != together:
+                # The transport waits until it can write the rest, and finds out what is wrong if it cannot.
+                self._transport_writes = True
+                return size
+        return 0
 
 
 cdef class CallbackStream(Stream):

@@ -14,7 +14,7 @@ cdef int keep_spare(list output) except -1
 cdef class Core:
     cdef readonly object role
     cdef public object state
-    cdef public list extensions
+    cdef list _extensions
     cdef public object frame_log
     cdef public bint hold_failure
     cdef public uint64_t bytes_received
@@ -33,6 +33,9 @@ cdef class Core:
     cdef public bint _hold_pongs
     cdef public bint _sending_fragments
     cdef public bint _sending_plain
+    # What extensions are encoding, 0 for nothing; and the arguments of the messages that were sent meanwhile.
+    cdef unsigned char _encoding
+    cdef list _deferred
     # What is to be sent, in order. Behind all that is in the list come the first bytes of _tail, in which small frames
     # are collected: a bytes object of our own, or NULL.
     cdef list _output
@@ -43,6 +46,8 @@ cdef class Core:
     # The fragmented message that comes in: whether it is text, how much has come of it in how many fragments, what of
     # it has not been handed out, None outside such a message, and its validator if an extension has encoded it.
     cdef bint _is_text
+    # Whether text that has come of it so far is known to be UTF-8.
+    cdef bint _is_valid
     cdef readonly bytearray _fragments
     cdef list _lengths
     cdef Py_ssize_t _fragment_count
@@ -54,6 +59,7 @@ cdef class Core:
 
     # The events that size bytes at data amount to. For compiled callers; Python's is receive_data().
     cdef list receive(self, const unsigned char *data, Py_ssize_t size)
+    cdef list _receive(self, const unsigned char *data, Py_ssize_t size)
     cdef object _receive_fragment(self, Frame frame)
     cdef Message _join(self)
     cdef object _decode(self, Frame frame)
@@ -64,17 +70,27 @@ cdef class Core:
     cdef int push(self, object message) except -1
     # Send a data frame, whose turn it is.
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1
+    cdef Frame _encode(self, unsigned char first, bytes payload, object compress)
+    cdef int _start_afresh(self) except -1
+    cdef int _defer(self, unsigned char opcode, object data, bint fin, object compress) except -1
+    cdef int _send_deferred(self) except -1
     cdef int _write(self, unsigned char first, object data) except -1
+    cdef int _check_turn(self, unsigned char first) except -1
+    cdef int _refuse(self, unsigned char first) except -1
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
     cdef int _write_text(self, unsigned char first, object text) except -1
     cdef uint32_t *_new_key(self, uint32_t *key) except? NULL
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1
+    cdef int _append(self, bytes frame) except -1
+    cdef bytes _take_joined(self)
     cdef int _count_sent(self, Py_ssize_t size) noexcept
-    cdef int _log_sent(self, unsigned char first, bytes payload) except -1
+    cdef int _log_sent(self, unsigned char first, object data) except -1
 
     # Make room for size bytes behind all that is to be sent.
     cdef unsigned char *_room(self, Py_ssize_t size) except NULL
     cdef int _end_tail(self) except -1
 
-    # The bytes to send, as bytes objects in order; the caller empties the list.
-    cdef list output(self)
+    # Whether there is something to send.
+    cdef bint has_output(self) except -1
+    # Take it, as bytes objects in order. The caller keeps others from sending until these are sent.
+    cdef list take_output(self)

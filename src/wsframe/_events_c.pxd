@@ -6,9 +6,14 @@ cdef class Message:
     cdef readonly tuple lengths
     cdef readonly bint fin
     cdef bint is_text
+    # Whether the payload of a text is known to be UTF-8.
+    cdef bint is_valid
 
 
-# Make a whole message without the cost of a call.
+# The bytes of a bytes object or of an instance of a subclass, as a bytes object; anything else is a TypeError.
+cdef bytes plain_bytes(object data)
+
+# Make a whole message without the cost of a call; the payload of a text is UTF-8.
 cdef Message new_message(bint is_text, bytes payload)
 
 # The message as the application wants it.

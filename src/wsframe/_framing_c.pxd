@@ -48,7 +48,7 @@ cdef class FrameParser:
     cdef uint64_t _max_encoded_size
     cdef uint64_t _max_fragment_size
     cdef uint64_t _max_encoded_fragment_size
-    # Verdicts on a first byte: 256 outside a message, then 256 inside one.
+    # Verdicts on a first byte: 256 outside a message, then 256 inside one; NULL until __init__ has run.
     cdef const unsigned char *_first_faults
     cdef unsigned char _mask_bit
     cdef bint _closed
@@ -73,6 +73,8 @@ cdef class FrameParser:
     cdef Py_ssize_t _received
     cdef PyObject *_partial
 
+    # Raise TypeError unless __init__ has run.
+    cdef int check_initialized(self) except -1
     # Append to frames what size bytes at data complete: Frames, unless whole_messages is set. For compiled callers;
     # Python's is feed().
     cdef int parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1

@@ -288,7 +288,8 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
             await peer.expect(TEXT, b"1")
             with contextlib.suppress(asyncio.TimeoutError):
                 received = await asyncio.wait_for(peer.read_frame(), 0.2)
-                complete += (received.opcode, received.payload) == (TEXT, b"2")
+                # Of the one whose write failed nobody knows how much was written, so it has been aborted.
+                complete += received is not None and (received.opcode, received.payload) == (TEXT, b"2")
             peer.abort()
         assert complete == 2
 

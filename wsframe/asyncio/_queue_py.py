@@ -116,14 +116,16 @@ class QueueStream(Stream):
         """
         self._check_can_receive("recv")
         message = await self._next_message()
-        if decode is None:
-            return message.data
-        if not decode:
-            return message.payload
         try:
-            return message.payload.decode()
+            if decode is None:
+                return message.data
+            return message.payload.decode() if decode else message.payload
         except UnicodeDecodeError as exc:
             error = exc
+        except BaseException:
+            # Out of memory: it is there for the next call.
+            self._queue.appendleft(message)
+            raise
         await self._refuse_text(error)
         raise AssertionError("unreachable")
 
@@ -150,9 +152,13 @@ class QueueStream(Stream):
             finally:
                 self._receiver = None
         message = self._queue.popleft()
-        self._answering = True
         if self.reading_paused and (self._queue_low is None or len(self._queue) <= self._queue_low):
-            self.resume_reading()
+            try:
+                self.resume_reading()
+            except BaseException:
+                self._queue.appendleft(message)
+                raise
+        self._answering = True
         return message
 
     def _give_back(self) -> None:
@@ -219,7 +225,9 @@ class QueueStream(Stream):
             ConcurrencyError: If a fragmented message is being sent.
             InvalidState: If the connection is not open.
             BufferError: If too much is waiting to be sent, and the policy is to wait.
+            RuntimeError: If the caller is in another thread than the event loop.
         """
+        self._check_thread()
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
         if self._write_paused and not self._admit():
@@ -245,7 +253,6 @@ class Waiter:
         "_cancelled",
         "_context",
         "_done",
-        "_entered",
         "_loop",
     )
 
@@ -256,7 +263,6 @@ class Waiter:
         self._done = False
         self._cancelled = False
         self._cancel_message: Any = None
-        self._entered = False
         # Tasks look for this attribute on what they are given to wait for.
         self._asyncio_future_blocking = False
 
@@ -288,9 +294,9 @@ class Waiter:
         """Have the task resumed with CancelledError; return whether it was still waiting."""
         if self._done:
             return False
+        self.wake_soon()
         self._cancelled = True
         self._cancel_message = msg
-        self.wake_soon()
         return True
 
     def wake_soon(self) -> None:
@@ -298,7 +304,17 @@ class Waiter:
         if not self._done:
             self._done = True
             if self._callback is not None:
-                self._loop.call_soon(self._callback, self, context=self._context)
+                try:
+                    self._loop.call_soon(self._run, context=self._context)
+                except BaseException:
+                    self._done = False
+                    raise
+
+    def _run(self) -> None:
+        """Resume the task, once: an exception may have come behind what was scheduled."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(self)
 
     def wake(self) -> None:
         """Resume the task now if that can be, in the next turn of the event loop if not."""
@@ -306,16 +322,14 @@ class Waiter:
             self.wake_soon()
             return
         assert self._context is not None
-        self._done = True
         try:
             self._context.run(self._resume)
         except RuntimeError:
-            if self._entered:
+            if self._done:
                 raise
             # A context cannot be entered twice: we are running in the task's own.
-            self._loop.call_soon(self._callback, self, context=self._context)
+            self.wake_soon()
 
     def _resume(self) -> None:
-        self._entered = True
-        assert self._callback is not None
-        self._callback(self)
+        self._done = True
+        self._run()

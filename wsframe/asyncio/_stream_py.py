@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from wsframe._events_py import Message
-from wsframe.constants import State
+from wsframe.constants import CloseCode, State
 from wsframe.limits import JOINED_BYTES, PARSE_SIZE, READ_SIZE
 
 if TYPE_CHECKING:
@@ -20,19 +21,23 @@ if TYPE_CHECKING:
 
 __all__ = ["CallbackStream", "Stream"]
 
-_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
-
-def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    """Return the read buffer of an event loop.
+class _Share:
+    """What the connections of an event loop share.
 
     ``get_buffer``, the read and ``buffer_updated`` follow one another without anything in between, so an
     idle connection needs no buffer of its own.
     """
-    buffer = _read_buffers.get(loop)
-    if buffer is None:
-        buffer = _read_buffers[loop] = memoryview(bytearray(READ_SIZE))
-    return buffer
+
+    __slots__ = ("buffer", "parsing")
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
+        # How many connections are handling what was read, one within a callback of another.
+        self.parsing = 0
+
+
+_shares: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Share] = weakref.WeakKeyDictionary()
 
 
 class Stream:
@@ -47,12 +52,15 @@ class Stream:
     """
 
     __slots__ = (
-        "_buffer",
         "_corked",
         "_ending",
         "_has_idle_timeout",
         "_idle_timer",
         "_joined_bytes",
+        "_own_buffer",
+        "_received_meanwhile",
+        "_receiving",
+        "_share",
         "_thread",
         "_write_high",
         "_write_paused",
@@ -67,6 +75,9 @@ class Stream:
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, protocol: Connection, write_high: int) -> None:
+        # Of either implementation.
+        if not hasattr(protocol, "receive_data"):
+            raise TypeError(f"protocol must be a Connection, not {type(protocol).__name__}")
         self.protocol = protocol
         # The thread of the event loop, once there is one.
         self._thread: int | None = None
@@ -78,6 +89,11 @@ class Stream:
         self._corked = False
         # Bytes sent in this turn of the event loop behind what was written at once; None at its beginning.
         self._joined_bytes: int | None = None
+        # A buffer for the transport that delivers while the shared one is in use; whether what was read is being
+        # handled, and what has come meanwhile.
+        self._own_buffer: memoryview | None = None
+        self._receiving = False
+        self._received_meanwhile: list[bytes] = []
         # Whether the end of the TCP connection has begun.
         self._ending = False
         # Runs while an extension holds memory that an idle connection does not need.
@@ -141,7 +157,10 @@ class Stream:
         self.transport = transport
         self.loop = loop
         self._thread = threading.get_ident()
-        self._buffer = _read_buffer(loop)
+        share = _shares.get(loop)
+        if share is None:
+            share = _shares[loop] = _Share()
+        self._share = share
 
     def _detach(self) -> None:
         """The TCP connection is gone."""
@@ -152,51 +171,84 @@ class Stream:
         """Read without the transport's help from now on, if that is faster."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        if self._share.parsing:
+            # A transport delivers while what was read before is not parsed yet.
+            self._own_buffer = memoryview(bytearray(PARSE_SIZE))
+            return self._own_buffer
+        return self._share.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self.alive = True
-        data = self._buffer[:nbytes]
-        if self.protocol.state is State.CONNECTING:
-            if not self._ending:
-                self._on_handshake_data(data)
-        else:
+        view = self._share.buffer if self._own_buffer is None else self._own_buffer
+        self._own_buffer = None
+        self._take(view[: max(nbytes, 0)])
+
+    def _take(self, data: memoryview) -> None:
+        """Handle what came."""
+        if self.protocol.state is not State.CONNECTING:
             self._receive(data)
+        elif not self._ending:
+            self._on_handshake_data(data)
 
     def _receive(self, data: bytes | memoryview) -> None:
         """Handle bytes that came behind the opening handshake."""
+        if self._receiving:
+            # A callback of this very connection has its transport deliver: behind what is being handled.
+            self._received_meanwhile.append(bytes(data))
+            return
         protocol = self.protocol
-        if protocol.hold_pongs and not self._write_paused:
-            protocol.hold_pongs = self.transport.get_write_buffer_size() > self._write_high
-        self._corked = True
+        share = self._share
+        was_corked = self._corked
+        self._receiving = self._corked = True
+        share.parsing += 1
         try:
-            for start in range(0, len(data), PARSE_SIZE):
-                for event in protocol.receive_data(data[start : start + PARSE_SIZE]):
-                    if isinstance(event, Message):
-                        self._on_message(event)
-                    else:
-                        self._on_event(event)
-                self._on_read()
+            if protocol.hold_pongs and not self._write_paused:
+                protocol.hold_pongs = self.transport.get_write_buffer_size() > self._write_high
+            self._parse(data)
+            while self._received_meanwhile:
+                self._parse(self._received_meanwhile.pop(0))
         except Exception:
             self._application_failed()
+        except BaseException:
+            # KeyboardInterrupt: what has not been handled is lost, and so is the connection.
+            if protocol.state is State.OPEN:
+                protocol.fail(CloseCode.INTERNAL_ERROR)
+            self._flush_later()
+            raise
         finally:
-            self._corked = False
+            share.parsing -= 1
+            self._receiving = False
+            self._corked = was_corked
         if protocol.failed and not self._ending and self._has_answers_to_come():
             self._hold_failure()
         self._flush()
 
+    def _parse(self, data: bytes | memoryview) -> None:
+        for start in range(0, len(data), PARSE_SIZE):
+            for event in self.protocol.receive_data(data[start : start + PARSE_SIZE]):
+                if isinstance(event, Message):
+                    self._on_message(event)
+                else:
+                    self._on_event(event)
+            self._on_read()
+
     def pause_reading(self) -> None:
         """Stop reading from the peer, so that TCP makes it wait."""
         if not self.reading_paused and not self.transport.is_closing():
-            self.reading_paused = True
             self.transport.pause_reading()
+            self.reading_paused = True
 
     def resume_reading(self) -> None:
         """Read from the peer again."""
         if self.reading_paused:
+            # Before, since the transport may deliver at once, and reading may have to pause again.
             self.reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            try:
+                if not self.transport.is_closing():
+                    self.transport.resume_reading()
+            except BaseException:
+                self.reading_paused = True
+                raise
 
     # Writing
 
@@ -213,15 +265,24 @@ class Stream:
         if self._corked:
             return
         if self._joined_bytes is None:
-            self._joined_bytes = 0
-            self.loop.call_soon(self._join)
-        else:
-            # At least 2 bytes of header, so that an empty message counts too.
-            self._joined_bytes += 2 + size
-            if self._joined_bytes <= JOINED_BYTES:
-                return
-            self._joined_bytes = 0
+            self._flush()
+            self._begin_joining()
+            return
+        # At least 2 bytes of header, so that an empty message counts too.
+        self._joined_bytes += 2 + size
+        if self._joined_bytes <= JOINED_BYTES:
+            return
+        self._joined_bytes = 0
         self._flush()
+
+    def _begin_joining(self) -> None:
+        """Write what is sent from now on at the end of this turn of the event loop."""
+        try:
+            self.loop.call_soon(self._join)
+        except Exception:
+            # Without memory for it, or without an event loop that is open: then each message is written at once.
+            return
+        self._joined_bytes = 0
 
     def _join(self) -> None:
         joined, self._joined_bytes = self._joined_bytes, None
@@ -230,20 +291,45 @@ class Stream:
 
     def _flush(self) -> None:
         """Write what there is to send, and end the TCP connection when its time has come."""
+        # Signal handlers, finalizers and tracers run anywhere in here, and the transport may call the application. What
+        # any of them sends is written by this loop, behind the rest; or by themselves, behind its end.
+        while not self._corked and self.protocol._has_output():
+            self._corked = True
+            try:
+                while self.protocol._has_output():
+                    self._write()
+            except BaseException as exc:
+                # What nobody knows to be temporary would be tried again and again.
+                if not isinstance(exc, Exception) or isinstance(exc, MemoryError):
+                    self._flush_later()
+                raise
+            finally:
+                self._corked = False
         if self._corked:
             return
         if self._has_idle_timeout and self._idle_timer is None:
             self._watch_idleness()
-        # The transport may call the application, and that may send something, which is written behind this.
-        while data := self.protocol.data_to_send():
-            if not self.transport.is_closing():
-                self._corked = True
-                try:
-                    self.transport.write(data)
-                finally:
-                    self._corked = False
         if self.protocol.state is State.CLOSING or (self.protocol.failed and not self.protocol.failure_held):
             self._end()
+
+    def _write(self) -> None:
+        """Write what there is."""
+        if self.transport.is_closing():
+            self.protocol.data_to_send()
+            return
+        try:
+            self.transport.write(self.protocol.data_to_send())
+        except BaseException:
+            # Who knows how much of it is written: what came next might be taken for the rest of a frame.
+            with contextlib.suppress(NotImplementedError):
+                self.transport.abort()
+            raise
+
+    def _flush_later(self) -> None:
+        """Write what there is in the next turn of the event loop."""
+        # If that fails, too, with what is sent next.
+        with contextlib.suppress(Exception):
+            self.loop.call_soon(self._flush)
 
 
 class CallbackStream(Stream):

@@ -41,15 +41,20 @@ def broadcast(
 
     Raises:
         TypeError: If ``message`` is none of these.
+        RuntimeError: If the caller is in another thread than the event loop of the connections.
         ValueError: If ``raise_exceptions`` is True on Python 3.10.
     """
     if raise_exceptions and sys.version_info < (3, 11):
         raise ValueError("raise_exceptions needs Python 3.11")
     prepared = message if isinstance(message, PreparedMessage) else PreparedMessage(message, text)
     errors: list[Exception] = []
+    thread_is_checked = False
     for connection in connections:
         if connection.state is not State.OPEN:
             continue
+        if not thread_is_checked:
+            connection._check_thread()
+            thread_is_checked = True
         try:
             connection.push(prepared)
         except ConcurrencyError as exc:

@@ -4,12 +4,18 @@ from wsframe._core_c cimport Core
 
 
 cdef class Share:
+    # A memoryview of the read buffer for transports, and one that keeps its memory in place.
     cdef object buffer
+    cdef object pin
+    # How many connections are handling what was read, one within a callback of another.
+    cdef Py_ssize_t parsing
     cdef list joining
     # How many the event loop watches.
     cdef int readers
     # A weak reference to the Watch, since that knows the connections, and they know the event loop.
     cdef object watch
+
+    cdef int join(self, Stream stream) except -1
 
 
 cdef class Watch:
@@ -22,6 +28,7 @@ cdef class Watch:
     cdef bint add(self, Stream stream) except -1
     cdef int remove(self, Stream stream) except -1
     cdef int end_unless_used(self, object loop) except -1
+    cdef int read(self, Stream stream) except -1
 
 
 cdef class Stream:
@@ -43,10 +50,14 @@ cdef class Stream:
     cdef Py_ssize_t _joined_bytes
     cdef unsigned long _thread
     cdef Share _share
-    # A memoryview, its bytes and their number.
-    cdef object _buffer
+    # The read buffer that the connections share, and its size in bytes.
     cdef unsigned char *_bytes
     cdef Py_ssize_t _size
+    # A memoryview of another one, if the transport has delivered while that was in use; whether what was read is being
+    # handled, and what has come meanwhile.
+    cdef object _own_buffer
+    cdef bint _receiving
+    cdef list _received_meanwhile
     # The socket, if it may be written to, and whether the transport may still have bytes to write before.
     cdef int _fd
     # Whether we read from the socket ourselves, and whether the event loop watches it for us. Or else what watches it
@@ -67,13 +78,18 @@ cdef class Stream:
     cdef int read(self) except -1
     cdef int read_failed(self) except -1
     cdef int receive(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int interrupted(self) except -1
+    cdef int parse(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int handle(self, list events) except -1
 
     # Writing
     cdef int check_thread(self) except -1
     cdef int flush_joined(self, Py_ssize_t size) except -1
+    cdef int begin_joining(self) except -1
     cdef int join(self) except -1
     cdef int flush(self) except -1
-    cdef int write(self, list output) except -1
+    cdef int flush_later(self) except -1
+    cdef int write(self) except -1
+    cdef int abort(self) except -1
     cdef int write_rest(self, list output, Py_ssize_t size) except -1
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1
