@@ -199,7 +199,11 @@ class Play:
         return f"{self._count}:".ljust(size, "x")
 
     def _start(self, coroutine: Any, name: str | None = None) -> None:
-        self._tasks.append(event_loop().create_task(coroutine, name=name))
+        loop = event_loop()
+        # It is the connection's calls that fail, not ours.
+        failing, loop.failing = loop.failing, False
+        self._tasks.append(loop.create_task(coroutine, name=name))
+        loop.failing = failing
 
     async def _do_read(self) -> None:
         if self._reads and self._transport.is_reading():
@@ -427,6 +431,11 @@ class Play:
         if streamed:
             assert [one for one in self._received if one not in expected] == [], where
             return
+        if self._end.protocol.close_sent is not None:
+            # Who has closed, wants no more than what fits into the queue (see QueueStream).
+            rest = iter(expected)
+            assert all(one in rest for one in self._received), where
+            return
         assert self._received == expected[: len(self._received)], where
         if open_still and not self._raised:
             assert self._received == expected, where
@@ -439,7 +448,8 @@ def streams(source: Source) -> Iterable[str]:
     results = []
     for implementation in implementations():
         results.append(event_loop().run_until_complete(play(implementation, plan)))
-        assert not event_loop().take_problems(), implementation.name
+        problems = event_loop().take_problems()
+        assert not problems, (implementation.name, problems)
     if plan.calm:
         assert results == results[:1] * len(results), results
     code, outcomes, wire, received = results[0]
@@ -477,7 +487,8 @@ def callbacks(source: Source) -> Iterable[str]:
     results = []
     for implementation in implementations():
         results.append(event_loop().run_until_complete(play_callbacks(implementation, plan, hooks)))
-        assert not event_loop().take_problems(), implementation.name
+        problems = event_loop().take_problems()
+        assert not problems, (implementation.name, problems)
     if plan.calm:
         assert results == results[:1] * len(results), results
     return [f"{name} {actions}" for name, actions in hooks.items()] + [f"{results[0][0]} {len(results[0][1])}"]
