@@ -30,6 +30,15 @@ MODULES = (
 )
 
 
+_pure_alone = os.environ.get("WSFRAME_NO_EXTENSIONS") == "1"
+
+
+def leave_out_compiled() -> None:
+    """Test the pure implementation alone, as with ``WSFRAME_NO_EXTENSIONS=1``."""
+    global _pure_alone
+    _pure_alone = True
+
+
 @functools.cache
 def implementations() -> list[SimpleNamespace]:
     """Return the implementations to compare: the compiled one and the pure one, or the pure one alone.
@@ -37,10 +46,10 @@ def implementations() -> list[SimpleNamespace]:
     With ``WSFRAME_NO_EXTENSIONS=1`` there is only the pure one. Otherwise a missing extension is an ImportError. Each
     has its modules as attributes, and ``name``.
     """
-    if os.environ.get("WSFRAME_NO_EXTENSIONS") == "1":
+    if importlib.import_module("wsframe").IMPLEMENTATION == "python" and _pure_alone:
         return [_load("py")]
+    compiled = [] if _pure_alone else [_load("c")]
     # The second copy replaces the first one for as long as it is being imported.
-    compiled = _load("c")
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "wsframe"}
     switches = {name: os.environ.pop(name, None) for name in ("WSFRAME_NO_EXTENSIONS", "WSFRAME_REQUIRE_EXTENSIONS")}
     os.environ["WSFRAME_NO_EXTENSIONS"] = "1"
@@ -52,7 +61,7 @@ def implementations() -> list[SimpleNamespace]:
         for name in [name for name in sys.modules if name.partition(".")[0] == "wsframe"]:
             del sys.modules[name]
         sys.modules.update(kept)
-    return [compiled, pure]
+    return [*compiled, pure]
 
 
 def _load(name: str) -> SimpleNamespace:

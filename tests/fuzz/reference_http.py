@@ -153,9 +153,8 @@ def _check_key(lines: list[str]) -> None:
 
 
 def _check_version(lines: list[str]) -> None:
-    _check_once(lines)
-    if lines[0] != "13":
-        # RFC 6455 §4.4.
+    # RFC 6455 §4.2.2, §4.4: whoever names no version, or another one, may be told the right one.
+    if lines != ["13"]:
         raise Refused(426, 400)
 
 

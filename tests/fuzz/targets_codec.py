@@ -149,11 +149,16 @@ def same_str(one: str, other: str) -> bool:
         type(one) is str
         and one == other
         and hash(one) == hash(other)
-        and sys.getsizeof(one) == sys.getsizeof(other)
+        and size_of(one) == size_of(other)
         and one.isascii() == other.isascii()
         and {one: 1}.get(other) == 1
         and one.encode() == other.encode()
     )
+
+
+def size_of(text: str) -> int:
+    """Return the bytes that a str takes, where that can be asked."""
+    return sys.getsizeof(text) if sys.implementation.name == "cpython" else 0
 
 
 def canonical(data: bytes) -> str:
