@@ -397,7 +397,9 @@ def receive_compressed(
             check_fault(exc.fault, wanted, where)
             raise Failed from exc
         if isinstance(wanted, reference.Bad):
-            assert "open end" in wanted.kinds, (where, decoded)
+            # Other backends may give out what is too much with the next fragment.
+            late = extension._factory.backend != "zlib" and not fin and wanted.close_code == 1009
+            assert late or "open end" in wanted.kinds, (where, decoded)
             raise Failed
         assert (decoded.opcode, decoded.fin, decoded.rsv1) == (frame.opcode, fin, False), where
         output += decoded.payload

@@ -149,7 +149,7 @@ class Play:
         transport.surprises.clear()
         event_loop().failing = False
         # Nobody may be kept from sending by what has happened.
-        await turns(4)
+        await turns(20)
         if not (self._raised or transport.is_closing()):
             assert not end.protocol.unsent_bytes, (self._implementation.name, "left behind")
         assert not (end.queue_depth and self._is_receiving()), (
@@ -206,9 +206,11 @@ class Play:
         loop.failing = failing
 
     async def _do_read(self) -> None:
+        await outside_of_tasks(self._read)
+
+    def _read(self) -> None:
         if self._reads and self._transport.is_reading():
-            piece = self._reads.pop(0)
-            await outside_of_tasks(lambda: self._transport.deliver(piece))
+            self._transport.deliver(self._reads.pop(0))
 
     async def _do_recv(self) -> None:
         async def receive() -> Any:
@@ -339,8 +341,7 @@ class Play:
         self._start(self._end.close())
 
     def _surprise_read(self) -> None:
-        if self._reads and self._transport.is_reading():
-            self._transport.deliver(self._reads.pop(0))
+        self._read()
 
     def _surprise_cancel(self) -> None:
         self._cancel(1)
@@ -564,6 +565,11 @@ async def play_callbacks(implementation: SimpleNamespace, plan: Plan, hooks: dic
     end.protocol.open(None, extensions)
     end._take_reads()
     reads = list(plan.reads)
+
+    def read() -> None:
+        if reads and transport.is_reading():
+            transport.deliver(reads.pop(0))
+
     for name, *arguments in plan.steps:
         if name in ("send", "try_send", "push"):
             await outside_of_tasks(lambda: end.perform("send"))
@@ -576,15 +582,13 @@ async def play_callbacks(implementation: SimpleNamespace, plan: Plan, hooks: dic
         elif name == "surprise" and arguments[0] in ("try_send", "push", "read"):
 
             def surprise(kind: str = arguments[0]) -> None:
-                if kind == "read" and reads and transport.is_reading():
-                    transport.deliver(reads.pop(0))
+                if kind == "read":
+                    read()
                 else:
                     end.perform("send")
 
             transport.surprises += [None] * arguments[1] + [surprise]
-        if reads and transport.is_reading():
-            piece = reads.pop(0)
-            await outside_of_tasks(lambda: transport.deliver(piece))
+        await outside_of_tasks(read)
         await turns(1)
     transport.surprises.clear()
     while transport.held:
@@ -610,5 +614,10 @@ async def play_callbacks(implementation: SimpleNamespace, plan: Plan, hooks: dic
     )
     expected = [event.value for event in known.events if event.kind in ("text", "binary")]
     messages = [one[1] for one in noted if one[0] == "message_received"]
-    assert messages == expected[: len(messages)], (implementation.name, messages, expected)
+    if "raise" in hooks["message_received"] + hooks["ping_received"]:
+        # What came in the same read as the message whose handler fails is not handled.
+        rest = iter(expected)
+        assert all(one in rest for one in messages), (implementation.name, messages, expected)
+    else:
+        assert messages == expected[: len(messages)], (implementation.name, messages, expected)
     return end.close_code, noted, wire.events
