@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from stacks import load_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +54,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def impl(request: pytest.FixtureRequest) -> SimpleNamespace:
     """The twin modules of one implementation, ``masking`` to ``queue``, and its ``name``."""
     return load(request.param)
+
+
+@pytest.fixture(scope="session")
+def stack(impl: SimpleNamespace) -> SimpleNamespace:
+    """``core``, ``protocol`` and ``connection``: the classes on top of one implementation."""
+    return load_stack(impl)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ RANKS = {
     1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
     + ["masking", "utf8", "events", "headers", "uri", "protocol"],
     2: ["_framing_py", "_framing_c", "framing", "frame_log", "frames", "datastructures"],
-    3: ["extensions", "extensions.base", "http11", "heads", "handshake", "client", "proxy"],
+    3: ["extensions", "extensions.base", "http11", "custom_headers", "heads", "handshake", "client", "proxy"],
     4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared"]
     + ["connection", "fragments"],
     5: [

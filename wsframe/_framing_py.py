@@ -358,7 +358,7 @@ def serialize_frame(
     """
     if not 0 <= opcode <= 15:
         raise ValueError("opcode must be between 0 and 15")
-    if not isinstance(payload, (bytes, bytearray)):
+    if type(payload) is not bytes and type(payload) is not bytearray:
         payload = memoryview(payload)
         payload = payload.cast("B") if payload.c_contiguous else payload.tobytes()
     first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4

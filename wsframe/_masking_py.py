@@ -124,7 +124,7 @@ def _check_mask(mask: bytes | bytearray) -> bytes:
 
 def _contiguous(data: Buffer) -> bytes | bytearray | memoryview:
     """Give the bytes of any bytes-like object, without copying where the layout allows it."""
-    if isinstance(data, (bytes, bytearray)):
+    if type(data) is bytes or type(data) is bytearray:
         return data
     view = memoryview(data)
     return view.cast("B") if view.c_contiguous else view.tobytes()

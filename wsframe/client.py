@@ -19,6 +19,7 @@ from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = [
     "MAX_REDIRECTS",
+    "REFUSAL_BODY_S",
     "backoff",
     "is_same_origin",
     "log_request",
@@ -27,6 +28,10 @@ __all__ = [
     "redirect_target",
     "without_credentials",
 ]
+
+REFUSAL_BODY_S = 2.0
+"""Seconds to wait for the body of a response that refuses the handshake: what it says above all is its status, and a
+body that never ends must not keep anybody from that."""
 
 MAX_REDIRECTS = int(os.environ.get("WEBSOCKETS_MAX_REDIRECTS", "10"))
 """Attempts to follow redirects in a row: more of them are a loop."""
@@ -45,7 +50,9 @@ BACKOFF_FACTOR = float(os.environ.get("WEBSOCKETS_BACKOFF_FACTOR", "1.618"))
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 _TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
+_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
+_ASCII = bytes(range(0x80)).decode()
 
 
 def process_exception(exc: Exception) -> Exception | None:
@@ -118,12 +125,16 @@ def redirect_target(exc: Exception, uri: str, *, sock: bool = False, tied_to: st
     locations: list[str] = exc.response.headers.get_all("Location")
     if len(locations) != 1:
         return exc
-    target = urllib.parse.urljoin(uri, locations[0])
-    try:
-        new = parse_uri(target)
-    except InvalidURI as invalid:
-        return invalid
     old = parse_uri(uri)
+    try:
+        target = _resolve(uri, locations[0])
+        new = parse_uri(target)
+        if new.username is None and is_same_origin(old, new):
+            # The credentials in a URI are for its origin, wherever that sends the client.
+            user_info, found, _ = urllib.parse.urlsplit(uri).netloc.rpartition("@")
+            target = target.replace("//", f"//{user_info}{found}", 1)
+    except ValueError as invalid:
+        return invalid if isinstance(invalid, InvalidURI) else InvalidURI(locations[0], str(invalid))
     if sock:
         return ValueError(f"cannot follow redirect to {target} with a preexisting socket")
     if old.secure and not new.secure:
@@ -133,6 +144,23 @@ def redirect_target(exc: Exception, uri: str, *, sock: bool = False, tied_to: st
     return target
 
 
+def _resolve(uri: str, location: str) -> str:
+    """Turn the value of Location, a URI reference (RFC 9110 §10.2.2), into a WebSocket URI as far as it can be one.
+
+    Raises:
+        ValueError: If it is no URI reference.
+    """
+    raw = location.encode("iso-8859-1")
+    try:
+        location = raw.decode()
+    except UnicodeDecodeError:
+        # In no encoding that is known here; so the bytes are encoded as they are.
+        location = urllib.parse.quote(raw, safe=_ASCII)
+    # A fragment is for the resource that is found in the end, of which a WebSocket URI has none (RFC 6455 §3).
+    parts = urllib.parse.urlsplit(urllib.parse.urldefrag(urllib.parse.urljoin(uri, location)).url)
+    return parts._replace(scheme=_WEBSOCKET_SCHEMES.get(parts.scheme, parts.scheme)).geturl()
+
+
 def is_same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
     """Tell whether scheme, host and port are the same (RFC 6454 §5)."""
     return (one.secure, one.host, one.port) == (other.secure, other.host, other.port)
@@ -140,7 +168,7 @@ def is_same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
 
 def without_credentials(headers: HeadersLike) -> Headers:
     """Return headers without those that are meant for one origin only."""
-    return Headers((name, value) for name, value in Headers(headers).raw_items() if name.lower() not in _CREDENTIALS)
+    return Headers((name, value) for name, value in Headers(headers).raw_items() if name.lower() not in _OF_ONE_ORIGIN)
 
 
 def log_request(logger: LoggerLike, request: Request) -> None:

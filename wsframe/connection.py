@@ -288,21 +288,19 @@ class Connection(Core):
         self._send(opcode, data)
 
     def _send_close_frame(self, close: Close) -> None:
-        payload = b""
-        if close.code != CloseCode.NO_STATUS_RCVD:
-            payload = close.code.to_bytes(2, "big") + close.reason.encode()
-        before = self._answer, self.close_sent, self.close_rcvd_then_sent, self.state
+        payload = _close_payload(close)
+        frames_sent = self.frames_sent
+        before = self._answer, self.close_sent, self.state
         # First of all, since RFC 6455 §5.5.1 allows for nothing behind the frame, whatever runs meanwhile.
         self._answer, self.close_sent, self.state = None, close, State.CLOSING
-        if self.close_rcvd is not None:
-            self.close_rcvd_then_sent = True
-        frames_sent = self.frames_sent
         try:
             self._send(Opcode.CLOSE, payload)
         except BaseException:
             if self.frames_sent == frames_sent:
-                self._answer, self.close_sent, self.close_rcvd_then_sent, self.state = before
+                self._answer, self.close_sent, self.state = before
             raise
+        if self.close_rcvd is not None:
+            self.close_rcvd_then_sent = True
 
     # The end
 
@@ -365,3 +363,9 @@ class Connection(Core):
         exc = kind(rcvd, sent, self.close_rcvd_then_sent)
         exc.__cause__ = self._fault_exc
         return exc
+
+
+def _close_payload(close: Close) -> bytes:
+    if close.code == CloseCode.NO_STATUS_RCVD:
+        return b""
+    return close.code.to_bytes(2, "big") + close.reason.encode()

@@ -3,8 +3,8 @@
 h11 parses HTTP, of which ``heads`` lets through what is strict and within bounds; this module checks what
 RFC 6455 adds. It refuses requests with a body, and sends none.
 
-``ServerHandshake``: ``receive_data`` until it returns the request, ``accept`` or ``reject`` it, send
-``serialize_response()`` of the answer, and hand ``unread`` to the connection.
+``ServerHandshake``: ``receive_data`` until it returns the request, ``accept`` or ``reject`` it, ``settle`` the response
+if the application had a hand in it, send its ``serialize()``, and hand ``unread`` to the connection.
 ``ClientHandshake``: send ``build_request().serialize()``, ``receive_data`` until it returns the response,
 ``check`` it, and hand ``unread`` to the connection.
 """
@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 import h11
 
 from wsframe.constants import ACCEPT_GUID, WEBSOCKET_VERSION
+from wsframe.custom_headers import set_header, settle_framing
 from wsframe.datastructures import Headers, MultipleValuesError
 from wsframe.exceptions import (
     InvalidHandshake,
@@ -44,13 +45,14 @@ from wsframe.headers import (
     build_extensions,
     build_host,
     check_subprotocols,
+    is_host,
     parse_extensions,
     parse_tokens,
 )
 from wsframe.heads import HeadBuffer, ResponseReader
 from wsframe.http11 import Request, Response
 from wsframe.limits import Limits
-from wsframe.uri import WebSocketURI
+from wsframe.uri import WebSocketURI, split_target
 
 __all__ = ["ClientHandshake", "NotHTTPError", "ServerHandshake", "accept_key", "reject"]
 
@@ -108,6 +110,9 @@ class ServerHandshake:
         self.origin: str | None = None
         self.error: Exception | None = None
         self.judged = False
+        # What was agreed on, as the headers of the response had it, and the subprotocols that the client offers.
+        self._agreed: dict[str, str] = {}
+        self._offered: list[str] = []
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> Request | None:
         """Take the next bytes from the client.
@@ -120,7 +125,7 @@ class ServerHandshake:
             InvalidHandshake: If it is not an HTTP request without a body, or exceeds a limit. ``refuse``
                 turns the exception into the response to send.
         """
-        self._check_is_http(data)
+        self._check_request_line(data)
         complete = self._head.feed(data)
         if complete is None:
             return None
@@ -136,19 +141,41 @@ class ServerHandshake:
         headers = Headers.from_wire(event.headers.raw_items())
         if "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip("0"):
             raise InvalidMessage("a handshake request must not have a body")
-        self.request = Request(
-            event.target.decode("ascii"), headers, event.method.decode("ascii"), f"HTTP/{event.http_version.decode()}"
-        )
+        # RFC 9112 §3.2: a server must refuse a Host that is none. h11 has seen to it that there are not two.
+        host = headers.get("Host")
+        if host is not None and not is_host(host):
+            raise InvalidHeaderValue("Host", host)
+        try:
+            authority, path = split_target(event.target.decode("ascii"))
+        except ValueError as exc:
+            raise InvalidMessage("did not receive a valid HTTP request") from exc
+        if authority is not None:
+            # RFC 9112 §3.2.2: the host of an absolute-form goes before that of Host.
+            lines = [line for line in headers.raw_items() if line[0].lower() != "host"]
+            headers = Headers([("Host", authority), *lines])
+        method, version = event.method.decode("ascii"), event.http_version.decode("ascii")
+        self.request = Request(path, headers, method, f"HTTP/{version}")
         return self.request
 
-    def _check_is_http(self, data: bytes | bytearray | memoryview) -> None:
-        """Notice another protocol at its first bytes, and not when the time for the handshake is over."""
+    def _check_request_line(self, data: bytes | bytearray | memoryview) -> None:
+        """Check the request line as it comes in, and not when the time for the handshake is over.
+
+        RFC 9112 §3 wants an invalid one answered with 400; whoever speaks another protocol would not understand that.
+        """
         begun = self._head.pending
         if b"\n" in begun or len(begun) > MAX_JUDGED_LINE:
             return
         line, newline, _ = (begun + bytes(data)).partition(b"\n")
-        if (_REQUEST_LINE if newline else _REQUEST_LINE_BEGUN).fullmatch(line) is None:
+        if _CONTROL.search(line.removesuffix(b"\r")):
+            is_http = _HTTP_METHOD.match(line) is not None
+        elif newline:
+            is_http = _METHOD.match(line) is not None and b"http" in line.lower()
+        else:
+            is_http = _LINE_BEGUN.fullmatch(line) is not None
+        if not is_http:
             raise NotHTTPError("did not receive a valid HTTP request")
+        if newline and _REQUEST_LINE.fullmatch(line) is None:
+            raise InvalidMessage("did not receive a valid HTTP request") from ValueError("the request line is invalid")
 
     def accept(self, request: Request) -> Response:
         """Answer a request: with status 101 if it is a right one, else with another status and ``error`` set.
@@ -172,7 +199,47 @@ class ServerHandshake:
         chosen, self.extensions = choose_extensions(offers, self._extensions)
         if chosen is not None:
             headers["Sec-WebSocket-Extensions"] = chosen
+        self._agreed = dict(headers.raw_items())
         return Response(http.HTTPStatus.SWITCHING_PROTOCOLS.value, "Switching Protocols", headers)
+
+    def settle(self, response: Response) -> list[str]:
+        """Make sure that a response which the application has changed, or made, contradicts neither itself nor us.
+
+        ``headers[name] = value`` adds a line; where there may be one only, that of the handshake stays. The application
+        may replace or remove headers: without Sec-WebSocket-Extensions, there are no extensions, and another
+        Sec-WebSocket-Protocol, of those that the client offers, is the subprotocol.
+
+        Returns:
+            The names of the headers whose lines had to be left out or set right.
+
+        Raises:
+            ValueError: If it is an interim response, which the client would wait behind (RFC 9110 §15.2).
+        """
+        if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            return self._settle_agreement(response)
+        if response.status_code < 200:
+            raise ValueError(f"a response with status {response.status_code} answers no request")
+        return settle_framing(response, self.request is not None and self.request.method == "HEAD")
+
+    def _settle_agreement(self, response: Response) -> list[str]:
+        headers = response.headers
+        settled = []
+        for name in _ONCE_IN_AGREEMENTS:
+            values = headers.get_all(name)
+            if name == "Sec-WebSocket-Protocol" and len(values) == 1 and values[0] in self._offered:
+                self._agreed[name] = values[0]
+            ours = self._agreed.get(name)
+            # Another value of the others may be a matter of taste, or a test; what was negotiated is neither.
+            if len(values) > 1 or (values and values[0] != ours and name in _NEGOTIATED):
+                set_header(headers, name, ours)
+                settled.append(name)
+        if "Sec-WebSocket-Extensions" not in headers:
+            self.extensions = []
+        self.subprotocol = headers.get("Sec-WebSocket-Protocol")
+        # RFC 9110 §8.6, RFC 9112 §6.1: a 101 has no body, and frames come next.
+        settled += [name for name in ("Content-Length", "Transfer-Encoding") if set_header(headers, name, None)]
+        response.body = b""
+        return settled
 
     def reject(self, status: http.HTTPStatus | int, text: str) -> Response:
         """Make a response of plain text; see the function of that name."""
@@ -238,6 +305,7 @@ class ServerHandshake:
     def _negotiate_subprotocol(self, request: Request) -> str | None:
         """Choose a subprotocol among those offered (RFC 6455 §4.2.2, step 5.5)."""
         offered = parse_tokens(request.headers.get_all("Sec-WebSocket-Protocol"), "Sec-WebSocket-Protocol")
+        self._offered = offered
         if self._select_subprotocol is not None:
             subprotocol = self._select_subprotocol(offered)
             if subprotocol is not None and subprotocol not in offered:
@@ -263,8 +331,14 @@ MAX_JUDGED_LINE = 1024
 _REQUEST_LINE = re.compile(rb"[\w!#$%&'*+.^`|~-]+ [^ ]+ HTTP/\d\.\d\r")
 """A request line, up to its line feed (RFC 9112 §3)."""
 
-_REQUEST_LINE_BEGUN = re.compile(rb"[\w!#$%&'*+.^`|~-]+( ([^ ]+( (H(T(T(P(/(\d(\.(\d\r?)?)?)?)?)?)?)?)?)?)?)?")
-"""What may become one."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HTTP_METHOD = re.compile(rb"(CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE) ")
+_METHOD = re.compile(rb"[\w!#$%&'*+.^`|~-]+ ")
+_LINE_BEGUN = re.compile(rb"[\w!#$%&'*+.^`|~-]+( .*)?", re.DOTALL)
+"""What may become a request line."""
+
+_NEGOTIATED = ("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions")
+_ONCE_IN_AGREEMENTS = ("Upgrade", "Connection", "Sec-WebSocket-Accept", *_NEGOTIATED)
 
 
 def reject(status: http.HTTPStatus | int, text: str) -> Response:
@@ -306,6 +380,7 @@ class ClientHandshake:
         limits: Bounds on the response.
 
     Attributes:
+        refusal: The response that refuses the handshake, once its head is there; its body may be still to come.
         response: The response, once it is there.
         unread: Bytes behind the response; they belong to the connection.
         subprotocol: The subprotocol agreed on, or None.
@@ -335,8 +410,7 @@ class ClientHandshake:
         self._key = base64.b64encode(os.urandom(16)).decode()
         # h11 takes a 101 only if it has seen the client ask for an upgrade; what is sent comes from build_request.
         self._reader = ResponseReader(_UPGRADE_REQUEST, limits or Limits())
-        # The response that refuses the handshake, while its body comes in.
-        self._refusal: Response | None = None
+        self.refusal: Response | None = None
         self.response: Response | None = None
         self.unread = b""
         self.subprotocol: str | None = None
@@ -370,7 +444,7 @@ class ClientHandshake:
         Raises:
             InvalidHandshake: If it is not an HTTP response, or its head exceeds a limit.
         """
-        if self._refusal is None:
+        if self.refusal is None:
             response = self._reader.receive_head(data)
             if response is None:
                 return None
@@ -379,21 +453,21 @@ class ClientHandshake:
                 self.unread = data
                 self.response = response
                 return response
-            self._refusal = response
-        if self._reader.receive_body(self._refusal, data):
-            self.response = self._refusal
+            self.refusal = response
+        if self._reader.receive_body(self.refusal, data):
+            self.response = self.refusal
         return self.response
 
     def receive_eof(self) -> Response:
-        """Take note that the server sends no more, which may be the end of the response's body.
+        """Take note that the server sends no more, which ends the response's body.
 
         Raises:
-            InvalidMessage: If there is no complete response; its cause is an EOFError.
+            InvalidMessage: If there is no response; its cause is an EOFError.
         """
-        self._reader.receive_eof(self._refusal)
-        assert self._refusal is not None
-        self.response = self._refusal
-        return self._refusal
+        if self.refusal is None:
+            self._reader.receive_eof()
+        self.response = self.refusal
+        return self.refusal
 
     def check(self, response: Response) -> None:
         """Check a response (RFC 6455 §4.1), and set ``subprotocol`` and ``extensions``.

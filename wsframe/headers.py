@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
+import re
 from collections.abc import Sequence
 
 from wsframe.exceptions import InvalidHeaderFormat, InvalidHeaderValue
 
 __all__ = [
     "ExtensionOffer",
+    "bracket_host",
     "build_extensions",
     "build_host",
     "check_subprotocols",
+    "is_host",
     "is_token",
     "is_valid_value",
     "parse_extensions",
@@ -131,9 +135,45 @@ def build_extensions(extensions: Sequence[ExtensionOffer]) -> str:
 
 def build_host(host: str, port: int, secure: bool) -> str:
     """Write the value of Host (RFC 6455 §4.1): the port is left out where it is the scheme's default."""
-    if ":" in host:
-        host = f"[{host}]"
+    host = bracket_host(host)
     return host if port == (443 if secure else 80) else f"{host}:{port}"
+
+
+def bracket_host(host: str) -> str:
+    """Write a name or an address as URIs and Host have it: IPv6 in brackets (RFC 3986 §3.2.2), without a zone.
+
+    A zone means nothing to the peer: it names an interface of this machine (RFC 4007 §11.2).
+    """
+    return f"[{host.partition('%')[0]}]" if ":" in host else host
+
+
+def is_host(value: str) -> bool:
+    """Tell whether a text may stand as the value of Host (RFC 9112 §3.2): a host, and perhaps a port.
+
+    RFC 3986 §3.2.2 allows a comma in names and no zone behind an IPv6 address. Here it is the other way round: a comma
+    is the trace of two Host lines that somebody has joined, and there are clients that send the zone.
+    """
+    match = _HOST.fullmatch(value)
+    if match is None:
+        return False
+    address, port = match["address"], match["port"] or ""
+    if address is not None:
+        try:
+            ipaddress.IPv6Address(address)
+        except ValueError:
+            return False
+    # A port may have leading zeros (RFC 3986 §3.2.3), so its length says nothing of its value.
+    digits = port.lstrip("0")
+    return len(digits) <= 5 and int(digits or "0") <= 65535
+
+
+_HOST = re.compile(
+    r"(?:\[(?:(?P<address>[0-9A-Fa-f:.]+)(?:%[\w.~%-]+)?|[vV][0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+)\]"
+    r"|(?:[\w.~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)"
+    r"(?::(?P<port>[0-9]*))?",
+    re.ASCII,
+)
+"""An IP literal or a name, and a port (RFC 3986 §3.2.2, §3.2.3)."""
 
 
 def build_basic_authorization(username: str, password: str) -> str:

@@ -6,6 +6,7 @@ h11 parses; this module bounds what h11 gets to see, and refuses what RFC 9112 l
 from __future__ import annotations
 
 import http
+import re
 from typing import NoReturn
 
 import h11
@@ -26,8 +27,15 @@ __all__ = ["MAX_INTERIM_RESPONSES", "HeadBuffer", "ResponseReader"]
 MAX_INTERIM_RESPONSES = 8
 """1xx responses that a server may send before the final one."""
 
-_HEAD_BYTES = bytes([0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_STATUS_LINE_START = b"HTTP/1."
+_NOT_IN_HEADS = re.compile(
+    rb"(?P<control>[\x00-\x08\x0b\x0c\x0e-\x1f\x7f])|(?P<line>\r(?=[^\n])|(?<!\r)\n)|(?P<fold>\r\n[ \t])"
+)
+_REASONS = {
+    "control": "the head has control characters",
+    "line": "a line of the head does not end with CRLF",
+    "fold": "a header is folded over two lines",
+}
+_VERSION_SIZE = len(b"HTTP/1.1 ")
 _SHOWN_BYTES = 80
 
 
@@ -63,6 +71,11 @@ class HeadBuffer:
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n", scanned) + 4
         size = end if end > 3 else len(self._buffer)
+        # At once, and not at the end of the head: with bare LFs, there may never be one.
+        wrong = _NOT_IN_HEADS.search(self._buffer, max(0, scanned - 1), min(size, self._limits.max_head_size))
+        if wrong is not None:
+            assert wrong.lastgroup is not None
+            raise InvalidMessage(_REASONS[wrong.lastgroup])
         if size > self._limits.max_head_size:
             in_headers = self._buffer.find(b"\r\n", 0, self._limits.max_head_size) != -1
             error = HeaderLineTooLong if in_headers else self._start_line_too_long
@@ -74,12 +87,6 @@ class HeadBuffer:
         # The start line and the empty line end like the header lines between them.
         if head.count(b"\r\n") - 2 > self._limits.max_headers:
             raise TooManyHeaders(f"more than {self._limits.max_headers} headers")
-        if head.translate(None, _HEAD_BYTES):
-            raise InvalidMessage("the head has control characters")
-        if head.count(b"\r") != head.count(b"\r\n") or head.count(b"\n") != head.count(b"\r\n"):
-            raise InvalidMessage("a line of the head does not end with CRLF")
-        if b"\r\n " in head or b"\r\n\t" in head:
-            raise InvalidMessage("a header is folded over two lines")
         return head, rest
 
 
@@ -90,13 +97,15 @@ class ResponseReader:
         request: The request, which tells what a response without a length means. What is sent may have
             other headers.
         limits: Bounds on the response.
+        allow_http_1_0: Whether a response may be one in HTTP/1.0, as some proxies still send them.
 
     Attributes:
         unread: Bytes behind the head, once that is complete.
     """
 
-    def __init__(self, request: h11.Request, limits: Limits) -> None:
+    def __init__(self, request: h11.Request, limits: Limits, *, allow_http_1_0: bool = False) -> None:
         self._limits = limits
+        self._versions = (b"HTTP/1.1 ", b"HTTP/1.0 ") if allow_http_1_0 else (b"HTTP/1.1 ",)
         self._head = HeadBuffer(limits, StatusLineTooLong)
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.max_head_size)
         self._parser.send(request)
@@ -115,10 +124,8 @@ class ResponseReader:
             SecurityError: If the head exceeds a limit.
         """
         try:
-            while (complete := self._head.feed(data)) is not None:
+            while self._check_version(data) and (complete := self._head.feed(data)) is not None:
                 head, data = complete
-                if not head.startswith(_STATUS_LINE_START):
-                    raise _not_http(head)
                 self._parser.receive_data(head)
                 event = self._parser.next_event()
                 if not isinstance(event, (h11.Response, h11.InformationalResponse)):
@@ -135,13 +142,19 @@ class ResponseReader:
                 self._interim_responses += 1
                 if self._interim_responses > MAX_INTERIM_RESPONSES:
                     raise SecurityError(f"more than {MAX_INTERIM_RESPONSES} interim responses")
-            # Who speaks another protocol may wait for us, and never end its head.
-            pending = self._head.pending
-            if pending[: len(_STATUS_LINE_START)] != _STATUS_LINE_START[: len(pending)]:
-                raise _not_http(pending)
         except (h11.RemoteProtocolError, InvalidMessage, ValueError) as exc:
             raise InvalidMessage("did not receive a valid HTTP response") from exc
         return None
+
+    def _check_version(self, data: bytes | bytearray | memoryview) -> bool:
+        """Check how a head begins: who speaks another protocol may wait for us, and never end its head."""
+        begun = self._head.pending
+        if len(begun) < _VERSION_SIZE and len(data) <= self._limits.max_head_size:
+            begun += bytes(data)
+            version = begun[:_VERSION_SIZE]
+            if not any(expected.startswith(version) for expected in self._versions):
+                raise _not_http(begun)
+        return True
 
     def receive_body(self, response: Response, data: bytes | bytearray | memoryview) -> bool:
         """Take the next bytes from the server behind the head, and put the body into the response.
@@ -159,22 +172,15 @@ class ResponseReader:
         except h11.RemoteProtocolError as exc:
             raise InvalidMessage("did not receive a valid HTTP response") from exc
 
-    def receive_eof(self, response: Response | None) -> None:
-        """Take note that the server sends no more, which may be the end of the body.
-
-        Args:
-            response: The response whose body comes in; None if there is none yet.
+    def receive_eof(self) -> NoReturn:
+        """Take note that the server sends no more, before the head is complete.
 
         Raises:
-            InvalidMessage: If there is no complete response; its cause is an EOFError.
+            InvalidMessage: In any case; its cause is an EOFError.
         """
-        if response is None:
-            _fail_at_end("headers" if b"\r\n" in self._head.pending else "status line")
-        try:
-            self._parser.receive_data(b"")
-            self._read_body(response)
-        except h11.RemoteProtocolError:
-            _fail_at_end("body")
+        part = "headers" if b"\r\n" in self._head.pending else "status line"
+        cause = EOFError(f"connection closed while reading HTTP {part}")
+        raise InvalidMessage("did not receive a valid HTTP response") from cause
 
     def _read_body(self, response: Response) -> bool:
         while True:
@@ -190,9 +196,3 @@ class ResponseReader:
 def _not_http(data: bytes) -> ValueError:
     line = data.partition(b"\r\n")[0][:_SHOWN_BYTES].decode("latin-1").encode("unicode_escape").decode()
     return ValueError(f"unsupported protocol; expected HTTP/1.1: {line}")
-
-
-def _fail_at_end(part: str) -> NoReturn:
-    raise InvalidMessage("did not receive a valid HTTP response") from EOFError(
-        f"connection closed while reading HTTP {part}"
-    )

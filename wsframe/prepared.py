@@ -44,7 +44,7 @@ class PreparedMessage:
         if text is None:
             text = isinstance(data, str)
         self.opcode = Opcode.TEXT if text else Opcode.BINARY
-        self.payload = data.encode() if isinstance(data, str) else bytes(data)
+        self.payload = data.encode() if isinstance(data, str) else bytes(memoryview(data))
         self.plain_frame: bytes | None = None
         self._payloads: dict[Any, bytes] = {}
         self._frames: dict[Any, bytes] = {}

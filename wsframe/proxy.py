@@ -9,7 +9,7 @@ import h11
 
 from wsframe.datastructures import Headers
 from wsframe.exceptions import InvalidHandshake, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
-from wsframe.headers import build_basic_authorization, build_host
+from wsframe.headers import bracket_host, build_basic_authorization, build_host
 from wsframe.heads import ResponseReader
 from wsframe.http11 import USER_AGENT, Request
 from wsframe.limits import Limits
@@ -161,7 +161,7 @@ class ProxyHandshake:
         self._proxy = proxy
         self._uri = uri
         self._user_agent = user_agent_header
-        self._reader = ResponseReader(_CONNECT_REQUEST, limits or Limits())
+        self._reader = ResponseReader(_CONNECT_REQUEST, limits or Limits(), allow_http_1_0=True)
 
     def build_request(self) -> Request:
         """Make the request."""
@@ -172,8 +172,7 @@ class ProxyHandshake:
             headers["User-Agent"] = self._user_agent
         if self._proxy.user_info is not None:
             headers["Proxy-Authorization"] = build_basic_authorization(*self._proxy.user_info)
-        host = f"[{uri.host}]" if ":" in uri.host else uri.host
-        return Request(f"{host}:{uri.port}", headers, method="CONNECT")
+        return Request(f"{bracket_host(uri.host)}:{uri.port}", headers, method="CONNECT")
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> bool:
         """Take the next bytes from the proxy.
@@ -205,7 +204,7 @@ class ProxyHandshake:
             InvalidProxyMessage: In any case; its cause is an EOFError.
         """
         try:
-            self._reader.receive_eof(None)
+            self._reader.receive_eof()
         except InvalidHandshake as exc:
             raise InvalidProxyMessage(_NO_RESPONSE) from exc.__cause__
 

@@ -1,13 +1,15 @@
-"""WebSocket URIs (RFC 6455 §3). Rank 1."""
+"""WebSocket URIs (RFC 6455 §3), and the targets of requests (RFC 9112 §3.2). Rank 1."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import urllib.parse
 
 from wsframe.exceptions import InvalidURI
+from wsframe.headers import is_host
 
-__all__ = ["WebSocketURI", "parse_uri"]
+__all__ = ["WebSocketURI", "parse_uri", "split_target"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class WebSocketURI:
 
     Attributes:
         secure: Whether the scheme is ``wss``.
-        host: Name or address, in lower case.
+        host: Name or address, in lower case; a zone behind an IPv6 address follows a plain "%".
         port: 80 or 443 where the URI gives none.
         path: May be empty.
         query: May be empty.
@@ -80,9 +82,46 @@ def parse_uri(uri: str) -> WebSocketURI:
             raise InvalidURI(uri, "hostname cannot be encoded") from exc
         path = urllib.parse.quote(path, safe=_DELIMITERS)
         query = urllib.parse.quote(query, safe=_DELIMITERS)
+    if ":" in host:
+        # A zone is written either way (RFC 6874 §2, §3); what resolves addresses wants it plain.
+        host = _ENCODED_ZONE.sub("%", host)
     secure = parsed.scheme == "wss"
     return WebSocketURI(secure, host, port or (443 if secure else 80), path, query, username, password)
 
 
 _DELIMITERS = ":/?#[]@!$&'()*+,;=%"
 """Characters that stay as they are when an IRI becomes a URI (RFC 3987 §3.1)."""
+
+_ENCODED_ZONE = re.compile("%25(?=.)")
+
+
+def split_target(target: str) -> tuple[str | None, str]:
+    """Read the target of a request that is not for a proxy (RFC 9112 §3.2).
+
+    Args:
+        target: The target, without spaces and control characters. In origin-form, it is a path, perhaps with a query;
+            in absolute-form, an ``http``, ``https``, ``ws`` or ``wss`` URI.
+
+    Returns:
+        Host and port of the absolute-form as they stand there, or None; and the path with its query, which begins
+        with a slash.
+
+    Raises:
+        ValueError: If it is in another form or none, or has a fragment, which is never sent.
+    """
+    if "#" in target:
+        raise ValueError("the request target has a fragment")
+    if target.startswith("/"):
+        # RFC 9112 §3.2.1: whatever follows, "//" too, is path and query.
+        return None, target
+    match = _ABSOLUTE_FORM.fullmatch(target)
+    if match is None:
+        raise ValueError("the request target is neither in origin-form nor in absolute-form")
+    # RFC 9110 §4.2.4: user information is an error; so it is here, since a host has no "@".
+    if not is_host(match["authority"]):
+        raise ValueError("the request target has no valid host")
+    resource = match["resource"]
+    return match["authority"], resource if resource.startswith("/") else f"/{resource}"
+
+
+_ABSOLUTE_FORM = re.compile(r"(?:https?|wss?)://(?P<authority>[^/?]*)(?P<resource>.*)", re.IGNORECASE)

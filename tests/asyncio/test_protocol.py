@@ -300,7 +300,7 @@ async def test_subprotocol_and_origin_are_judged():
     [
         (head("HTTP/1.1 403 No", {"Content-Length": "2"}) + b"no", InvalidStatus),
         (b"HTTP/1.1 403 No\r\n\r\nno", InvalidStatus),
-        (b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nno", InvalidMessage),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nno", InvalidStatus),
         (b"", InvalidMessage),
         (b"\0\r\n\r\n", InvalidMessage),
         (head("HTTP/1.1 101 Switching Protocols"), InvalidHandshake),

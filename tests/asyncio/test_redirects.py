@@ -59,11 +59,73 @@ async def test_another_origin_does_not_get_the_credentials():
                 assert len(other.connections) == 1
                 assert not server.connections
     first, second, third = (request.headers for request in seen)
-    # One more, from the URI.
-    assert first.get_all("Authorization") == second.get_all("Authorization") == ["Basic dTpw", "a"]
+    # In place of that of the URI.
+    assert first.get_all("Authorization") == second.get_all("Authorization") == ["a"]
     assert second["Cookie"] == "b"
     assert {"Authorization", "Cookie"}.isdisjoint(third)
     assert third["X"] == "c"
+
+
+async def test_redirect_is_for_one_attempt():
+    """RFC 9110 §15.4: the next one asks the URI that was given, with the credentials."""
+    seen = []
+    nodes = []
+
+    def balance(connection, received):
+        seen.append(received)
+        response = connection.respond(statuses.pop(0), "")
+        response.headers["Location"] = nodes[-1]
+        return response
+
+    statuses = [302, 307, 308, 301]
+    headers = {"Authorization": "a", "Cookie": "b"}
+    async with serve(echo, HERE, 0, process_request=balance) as balancer:
+        connecting = connect(uri_of(balancer, "/0"), additional_headers=headers, reconnect_delays=lambda: iter([0] * 9))
+        turns = 0
+        for _ in range(4):
+            async with serve(echo, HERE, 0, process_request=redirect_to(seen=seen)) as node:
+                nodes.append(uri_of(node, "/node"))
+                async with connecting as websocket:
+                    turns += len(node.connections)
+                    assert websocket.request.path == "/node"
+                assert connecting.uri == nodes[-1]
+    assert turns == 4
+    assert [request.path for request in seen] == ["/0", "/node"] * 4
+    for request in seen:
+        assert ("Authorization" in request.headers) is ("Cookie" in request.headers) is (request.path == "/0")
+    assert connecting.additional_headers is headers
+
+
+async def test_credentials_do_not_come_back_in_the_same_attempt():
+    """Where another origin sends the client is not where the application wanted them."""
+    seen = []
+    back = []
+    async with serve(echo, HERE, 0, process_request=lambda *args: redirect_to(*back, seen=seen)(*args)) as other:
+        targets = [uri_of(other, "/0")]
+        async with serve(echo, HERE, 0, process_request=redirect_to(*targets, seen=seen)) as server:
+            back.append(uri_of(server, "/end"))
+            async with connect(uri_of(server, "/0"), additional_headers={"Authorization": "a", "Host": "h"}):
+                pass
+    assert ["Authorization" in request.headers for request in seen] == [True, False, False]
+    assert [request.headers["Host"] == "h" for request in seen] == [True, False, False]
+
+
+async def test_redirects_to_http_are_followed():
+    async with serve(echo, HERE, 0) as other:
+        target = uri_of(other, "/caf\xc3\xa9").replace("ws:", "http:")
+        async with serve(echo, HERE, 0, process_request=redirect_to(target)) as server:
+            async with connect(uri_of(server, "/0")) as websocket:
+                assert websocket.request.path == "/caf%C3%A9"
+
+
+async def test_redirect_may_be_overridden():
+    class Stubborn(connect):
+        def process_redirect(self, exc):
+            return exc
+
+    async with serve(echo, HERE, 0, process_request=redirect_to("/end")) as server:
+        with pytest.raises(InvalidStatus, match="302"):
+            await soon(Stubborn(uri_of(server, "/0")))
 
 
 async def test_headers_are_there_after_a_redirect():
@@ -128,8 +190,8 @@ async def test_redirect_with_a_unix_socket_stays_there(tmp_path, monkeypatch):
 
 
 async def test_redirect_to_what_is_no_websocket_uri_is_an_error():
-    async with serve(echo, HERE, 0, process_request=redirect_to("http://localhost/")) as server:
-        with pytest.raises(InvalidURI, match="http://localhost/"):
+    async with serve(echo, HERE, 0, process_request=redirect_to("ftp://localhost/")) as server:
+        with pytest.raises(InvalidURI, match="ftp://localhost/"):
             await soon(connect(uri_of(server, "/0")))
 
 

@@ -98,9 +98,6 @@ async def test_h1_to_h16_request_is_judged(data, expected):
     [
         bytes.fromhex("16030100a5010000a10303") + bytes(200),
         b"HELO relay.invalid\r\n",
-        b"GET / HTTP/1.1 \r\n",
-        b"GET  / HTTP/1.1\r\n",
-        b"GET / HTTP/11\r\n",
         b" ",
         b"\n",
     ],

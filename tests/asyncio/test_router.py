@@ -54,6 +54,57 @@ async def test_other_urls_are_not_found():
 
 
 @pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/channel/7", 101),
+        ("/channel/7?a=b", 101),
+        ("/ch%61nnel/%37", 101),
+        ("/channel%2f7", 101),
+        ("/channel/%ff", 404),
+        ("/channel/%00", 404),
+        ("/channel/7%3Fa", 404),
+        ("//x/channel/7", 404),
+        ("//x:y@z/channel/7", 404),
+        ("//[x/channel/7", 404),
+        ("//[::1]x/channel/7", 404),
+        ("/channel/../channel/7", 404),
+        ("http://example.com/channel/7", 101),
+        ("wss://example.com//x/channel/7", 404),
+        ("http:/channel/7", 400),
+        ("x:/channel/7", 400),
+        ("http://[/channel/7", 400),
+        ("http://u@h/channel/7", 400),
+        ("/channel/7#a", 400),
+        ("channel/7", 400),
+        ("?/channel/7", 400),
+        ("*", 400),
+        ("example.com:80", 400),
+    ],
+)
+async def test_target_is_no_url(target, status, caplog):
+    """RFC 9112 §3.2."""
+    async with route(url_map(), HERE, 0) as server:
+        assert (await response_to(server, target))[0] == status
+    assert not caplog.records
+
+
+async def test_host_of_an_absolute_target_counts():
+    """RFC 9112 §3.2.2."""
+    async with route(url_map(), HERE, 0) as server:
+        answer = await response_to(server, "http://example.org:82/old/7", {"Host": "example.com:81"})
+        assert answer == (302, "ws://example.org:82/channel/7")
+
+
+async def test_http_1_0_needs_no_host(caplog):
+    """RFC 9112 §3.3."""
+    async with route(url_map(), HERE, 0) as server, dial(server) as peer:
+        await peer.send(request({"Host": None}, "GET /channel/7 HTTP/1.0"))
+        start_line, _ = await peer.read_head()
+        assert start_line.startswith("HTTP/1.1 505 ")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
     ("options", "location"),
     [
         ({}, "ws://example.com:81/channel/7"),
@@ -75,9 +126,11 @@ async def test_routes_over_tls(server_tls, client_tls):
             assert (await soon(websocket.recv())).startswith("channel 7")
 
 
-async def test_host_that_is_no_name_is_refused(caplog):
+@pytest.mark.parametrize("host", ["a" * 64 + "\xe9", "a" * 64, "a..b"])
+async def test_host_that_is_no_name_is_refused(host, caplog):
+    """By the handshake, or, if only IDNA has something against it, by werkzeug."""
     async with route(url_map(), HERE, 0) as server:
-        assert await response_to(server, "/", {"Host": "a" * 64 + "\xe9"}) == (400, None)
+        assert await response_to(server, "/", {"Host": host}) == (400, None)
     assert not caplog.records
 
 

@@ -488,7 +488,9 @@ async def test_client_that_leaves_while_its_request_is_decided_is_forgotten():
         await connection.wait_closed()
         decided.set()
 
-    async with serve(echo, HERE, 0, process_request=process_request, open_timeout=None) as server:
+    # It might only have ended its side, so it is waited for a little.
+    options = {"open_timeout": None, "close_timeout": 0.1}
+    async with serve(echo, HERE, 0, process_request=process_request, **options) as server:
         async with dial(server) as peer:
             await peer.send(request())
             await soon(started.wait())

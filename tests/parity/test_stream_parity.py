@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import array
 import asyncio
-import importlib.util
 import logging
-import sys
-from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import event, example, given, settings
+from stacks import load_stack
 from support import frame, run
 from support_deflate import codec
 
@@ -30,35 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 LOGGER = logging.getLogger("stream parity")
 LOGGER.disabled = True
-
-
-def load(name, patched, twin):
-    """Load a module of the package with some of the others replaced."""
-    original = importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(f"{name}_{twin.name}", original.__file__)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)
-        for other, replacement in patched.items():
-            patch.setitem(sys.modules, other, replacement)
-        spec.loader.exec_module(module)
-    patched[name] = module
-    return module
-
-
-def load_stack(twin):
-    patched = {
-        "wsframe.core": twin.core,
-        "wsframe.asyncio.stream": twin.stream,
-        "wsframe.asyncio.queue": twin.queue,
-    }
-    core = load("wsframe.connection", patched, twin).Connection
-    load("wsframe.asyncio.base", patched, twin)
-    protocol = load("wsframe.asyncio.protocol", patched, twin).WebSocketProtocol
-    connection = load("wsframe.asyncio.connection", patched, twin).Connection
-    assert issubclass(protocol, twin.stream.CallbackStream)
-    assert issubclass(connection, twin.queue.QueueStream)
-    return SimpleNamespace(name=twin.name, core=core, protocol=protocol, connection=connection)
 
 
 @pytest.fixture(scope="module")

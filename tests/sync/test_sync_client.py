@@ -514,6 +514,24 @@ def test_redirects_are_followed():
     assert [request.headers["X"] for request in seen] == ["y"] * 3
 
 
+def test_redirect_is_for_one_attempt():
+    """RFC 9110 §15.4: the next one asks the URI that was given, with the credentials."""
+    seen = []
+    headers = {"Authorization": "a"}
+    targets = []
+    with serve(process_request=lambda *args: redirect_to(*targets, seen=seen)(*args)) as balancer:
+        connecting = reconnect(uri_of(balancer, "/0"), additional_headers=headers)
+        for _ in range(2):
+            with serve(process_request=redirect_to(seen=seen)) as node:
+                targets[:] = [uri_of(node, "/node").replace("ws:", "http:")]
+                with connecting as websocket:
+                    assert websocket.request.path == "/node"
+                assert connecting.uri == uri_of(node, "/node")
+    assert [request.path for request in seen] == ["/0", "/node"] * 2
+    assert ["Authorization" in request.headers for request in seen] == [True, False] * 2
+    assert connecting.additional_headers is headers
+
+
 def test_redirects_without_end_are_given_up(monkeypatch):
     monkeypatch.setattr(wsframe.sync.client, "MAX_REDIRECTS", 3)
     with serve(process_request=redirect_to("/0")) as server:

@@ -125,6 +125,12 @@ print(list(itertools.islice(wsframe.client.backoff(), 4)), wsframe.client.MAX_RE
         ("//other/b", "ws://other/b"),
         ("ws://other:81/b", "ws://other:81/b"),
         ("wss://h/", "wss://h/"),
+        ("http://other/b?c", "ws://other/b?c"),
+        ("HTTPS://other:444/b", "wss://other:444/b"),
+        ("http://h:443/", "ws://h:443/"),
+        ("/b#part", "ws://h/b"),
+        ("#part", "ws://h/a"),
+        ("http://h/b#part", "ws://h/b"),
     ],
 )
 def test_redirects_lead_somewhere(status, location, target):
@@ -140,17 +146,58 @@ def test_others_are_no_redirects(exc):
     assert redirect_target(exc, "ws://h/a") is exc
 
 
-def test_redirect_to_what_is_no_websocket_uri_is_an_error():
-    exc = redirect_target(refused(302, "http://h/"), "ws://h/")
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/caf\xc3\xa9", "/caf%C3%A9"),
+        ("/caf%C3%A9", "/caf%C3%A9"),
+        ("/caf%C3%A9/\xc3\xa9?\xc3\xa9=%20", "/caf%C3%A9/%C3%A9?%C3%A9=%20"),
+        ("/%25/\xe2\x82\xac", "/%25/%E2%82%AC"),
+        ("/caf\xe9", "/caf%E9"),
+        ("\xe9?%zz", "/%E9?%zz"),
+    ],
+)
+def test_what_a_location_has_beyond_ascii_is_encoded_once(location, path):
+    """RFC 3986 §2.4, RFC 3987 §3.1; what is no UTF-8 stays the bytes that it is."""
+    assert parse_uri(redirect_target(refused(302, location), "ws://h/a")).resource_name == path
+
+
+def test_location_may_name_a_host_beyond_ascii():
+    assert parse_uri(redirect_target(refused(302, "http://m\xc3\xbcnchen.example/"), "ws://h/")).host == (
+        "xn--mnchen-3ya.example"
+    )
+
+
+@pytest.mark.parametrize(
+    ("location", "user_info"),
+    [
+        ("/b", ("u", "p@")),
+        ("ws://h/b", ("u", "p@")),
+        ("http://H:80/b", ("u", "p@")),
+        ("ws://v:q@h/b", ("v", "q")),
+        ("//other/b", None),
+        ("ws://h:81/b", None),
+        ("https://h/b", None),
+    ],
+)
+def test_credentials_of_the_uri_are_for_its_origin(location, user_info):
+    """RFC 9110 §15.4."""
+    assert parse_uri(redirect_target(refused(302, location), "ws://u:p%40@h/a")).user_info == user_info
+
+
+@pytest.mark.parametrize("location", ["ftp://h/", "mailto:a@b", "http://[::1/", "//[x/", "ws://h:x/", "/a b"])
+def test_redirect_to_what_is_no_websocket_uri_is_an_error(location):
+    exc = redirect_target(refused(302, location), "ws://h/")
     assert isinstance(exc, InvalidURI)
-    assert exc.uri == "http://h/"
+    assert location.strip("/") in exc.uri
 
 
-def test_redirect_never_gives_tls_up():
+@pytest.mark.parametrize("location", ["ws://h/", "http://h/", "HTTP://h"])
+def test_redirect_never_gives_tls_up(location):
     """RFC 6455 §10.6."""
-    exc = redirect_target(refused(302, "ws://h/"), "wss://h/")
+    exc = redirect_target(refused(302, location), "wss://h/")
     assert isinstance(exc, SecurityError)
-    assert str(exc) == "cannot follow redirect to non-secure URI ws://h/"
+    assert str(exc).startswith("cannot follow redirect to non-secure URI ws://h")
 
 
 def test_redirect_needs_a_socket_of_its_own():
@@ -176,5 +223,5 @@ def test_an_origin_is_scheme_host_and_port(uri, same):
 
 
 def test_credentials_are_left_out():
-    headers = {"AUTHORIZATION": "a", "Cookie": "b", "Proxy-Authorization": "c", "X": "d"}
+    headers = {"AUTHORIZATION": "a", "Cookie": "b", "Proxy-Authorization": "c", "Host": "h", "X": "d"}
     assert list(without_credentials(headers).raw_items()) == [("X", "d")]

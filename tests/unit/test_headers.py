@@ -146,6 +146,8 @@ def test_long_headers_take_linear_time(unit):
         ("example.com", 8080, False, "example.com:8080"),
         ("::1", 80, False, "[::1]"),
         ("::1", 8080, True, "[::1]:8080"),
+        ("fe80::1%eth0", 80, False, "[fe80::1]"),
+        ("fe80::1%1", 8080, False, "[fe80::1]:8080"),
     ],
 )
 def test_host_has_the_port_unless_it_is_the_default(host, port, secure, value):

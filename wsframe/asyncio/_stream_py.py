@@ -286,8 +286,12 @@ class Stream:
 
     def _join(self) -> None:
         joined, self._joined_bytes = self._joined_bytes, None
-        if joined and self.protocol.state is not State.CLOSED:
-            self._flush()
+        try:
+            if joined and self.protocol.state is not State.CLOSED:
+                self._flush()
+        except BaseException as exc:
+            self._retry(exc)
+            raise
 
     def _flush(self) -> None:
         """Write what there is to send, and end the TCP connection when its time has come."""
@@ -299,9 +303,7 @@ class Stream:
                 while self.protocol._has_output():
                     self._write()
             except BaseException as exc:
-                # What nobody knows to be temporary would be tried again and again.
-                if not isinstance(exc, Exception) or isinstance(exc, MemoryError):
-                    self._flush_later()
+                self._retry(exc)
                 raise
             finally:
                 self._corked = False
@@ -324,6 +326,11 @@ class Stream:
             with contextlib.suppress(NotImplementedError):
                 self.transport.abort()
             raise
+
+    def _retry(self, exc: BaseException) -> None:
+        """Write what an exception has left; one that is not known to be temporary might come again and again."""
+        if not isinstance(exc, Exception) or isinstance(exc, MemoryError):
+            self._flush_later()
 
     def _flush_later(self) -> None:
         """Write what there is in the next turn of the event loop."""

@@ -20,6 +20,7 @@ from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.client import (
     MAX_REDIRECTS,
+    REFUSAL_BODY_S,
     backoff,
     is_same_origin,
     log_request,
@@ -30,9 +31,10 @@ from wsframe.client import (
 )
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
+from wsframe.custom_headers import add_custom_headers, check_custom_headers
 from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory
-from wsframe.exceptions import InvalidHandshake, SecurityError
+from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from wsframe.extensions import AnyExtensionFactory
 from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.handshake import ClientHandshake
@@ -81,7 +83,7 @@ class ClientConnection(Connection):
         """Perform the opening handshake; ``connect`` calls it.
 
         Args:
-            additional_headers: Headers to add to the request.
+            additional_headers: Headers to add to the request; Host, Origin and the like take the place of ours.
             user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
 
         Raises:
@@ -90,8 +92,7 @@ class ClientConnection(Connection):
         handshake = self.opening
         assert handshake is not None
         self.request = handshake.build_request()
-        if additional_headers is not None:
-            self.request.headers.update(additional_headers)
+        add_custom_headers(self.request.headers, additional_headers)
         if user_agent_header is not None and "User-Agent" not in self.request.headers:
             self.request.headers["User-Agent"] = user_agent_header
         if self.state is State.CLOSED:
@@ -113,6 +114,8 @@ class ClientConnection(Connection):
             if self.response is not None:
                 self._check_response(handshake)
                 self._receive(handshake.unread)
+            elif handshake.refusal is not None and self._timer is None:
+                self._set_timer(REFUSAL_BODY_S, self.eof_received)
         except InvalidHandshake as exc:
             self._finish_handshake(exc)
 
@@ -170,8 +173,8 @@ class connect:  # noqa: N801 - used like a function
             except ConnectionClosed:
                 continue
 
-    Redirects are followed: not from ``wss`` to ``ws``, to another origin without credentials in
-    ``additional_headers``, and not at all with ``sock``.
+    Redirects are followed: not from ``wss`` to ``ws``, to another origin without Host and credentials in
+    ``additional_headers``, and not at all with ``sock``. The next attempt begins with ``uri`` again.
 
     Args:
         uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
@@ -185,7 +188,8 @@ class connect:  # noqa: N801 - used like a function
         compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
             (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
             most messages are text that repeats itself; short ones are left as they are.
-        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt.
+        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt. Host,
+            Origin, User-Agent and Authorization take the place of ours; those of the handshake are refused.
         user_agent_header (str | None, default USER_AGENT): Value of the User-Agent header; None for none. Versions of
             Python and wsframe, for those who read the server's logs.
         proxy (str | Literal[True] | None, default True): True for the proxy that environment variables or the system's
@@ -226,6 +230,7 @@ class connect:  # noqa: N801 - used like a function
 
     Raises:
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
+        ValueError: If ``additional_headers`` has a header of the opening handshake.
         InvalidProxy: If the address of the proxy is not valid.
         OSError: If the TCP connection or TLS fails.
         InvalidHandshake: If the opening handshake fails.
@@ -270,6 +275,7 @@ class connect:  # noqa: N801 - used like a function
         self.additional_headers = (
             list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
         )
+        check_custom_headers(self.additional_headers or ())
         self.user_agent_header = user_agent_header
         self.proxy = proxy
         self.process_exception = process_exception
@@ -279,6 +285,9 @@ class connect:  # noqa: N801 - used like a function
         self.create_connection_kwargs = kwargs
         self.connection: ClientConnection | None = None
         self._close_timeout = close_timeout
+        # Where an attempt began that was sent elsewhere, and the connection of the one that is under way.
+        self._before_redirects: tuple[str, WebSocketURI] | None = None
+        self._attempt: ClientConnection | None = None
 
         def factory(uri: WebSocketURI) -> ClientConnection:
             protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=bounds)
@@ -310,7 +319,8 @@ class connect:  # noqa: N801 - used like a function
         proxy_options = {name[6:]: options.pop(name) for name in list(options) if name.startswith("proxy_")}
         if self.ws_uri.secure:
             _check_tls(self.ws_uri, options.setdefault("ssl", True))
-            options.setdefault("server_hostname", self.ws_uri.host)
+            # Without a zone, of which certificates know nothing.
+            options.setdefault("server_hostname", self.ws_uri.host.partition("%")[0])
         options.update(self._tls_timeouts(options))
         if is_unix:
             _, connection = await loop.create_unix_connection(self._new_connection, **options)
@@ -376,7 +386,7 @@ class connect:  # noqa: N801 - used like a function
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Tell where to go instead, after an attempt has failed.
 
-        Headers with credentials are dropped if that is another origin.
+        Override it to follow none, or others.
 
         Args:
             exc: Why it failed.
@@ -390,10 +400,7 @@ class connect:  # noqa: N801 - used like a function
             tied_to = "a Unix socket"
         elif options.get("host") is not None or options.get("port") is not None:
             tied_to = "an explicit host or port"
-        target = redirect_target(exc, self.uri, sock=options.get("sock") is not None, tied_to=tied_to)
-        if isinstance(target, str) and not is_same_origin(self.ws_uri, parse_uri(target)):
-            self.additional_headers = without_credentials(self.additional_headers or ())
-        return target
+        return redirect_target(exc, self.uri, sock=options.get("sock") is not None, tied_to=tied_to)
 
     async def connect(self) -> ClientConnection:
         """Connect, follow redirects, and perform the opening handshake.
@@ -401,16 +408,31 @@ class connect:  # noqa: N801 - used like a function
         Raises:
             OSError: As for the class; so are the others.
         """
+        self._attempt = None
         try:
             return await asyncio.wait_for(self._connect(), self.open_timeout)
         except (asyncio.TimeoutError, TimeoutError) as exc:
-            raise TimeoutError("timed out during opening handshake") from exc
+            raise self._out_of_time() from exc
+
+    def _out_of_time(self) -> Exception:
+        opening = None if self._attempt is None else self._attempt.opening
+        if opening is not None and opening.refusal is not None:
+            # Only its body takes too long.
+            return InvalidStatus(opening.refusal)
+        return TimeoutError("timed out during opening handshake")
 
     async def _connect(self) -> ClientConnection:
+        # RFC 9110 §15.4: a redirect is for one attempt. A permanent one need not be kept either, and is not: where it
+        # leads may be gone before it is.
+        if self._before_redirects is not None:
+            self.uri, self.ws_uri = self._before_redirects
+            self._before_redirects = None
+        headers = self.additional_headers
         for _ in range(MAX_REDIRECTS):
-            connection = await self.open_tcp_connection()
+            self._attempt = None
+            self._attempt = connection = await self.open_tcp_connection()
             try:
-                await connection.handshake(self.additional_headers, self.user_agent_header)
+                await connection.handshake(headers, self.user_agent_header)
             except BaseException as exc:
                 connection.transport.abort()
                 target = self.process_redirect(exc) if isinstance(exc, Exception) else exc
@@ -418,9 +440,14 @@ class connect:  # noqa: N801 - used like a function
                     raise
                 if isinstance(target, BaseException):
                     raise target from exc
-                self.uri = target
-                self.ws_uri = parse_uri(target)
+                if self._before_redirects is None:
+                    self._before_redirects = self.uri, self.ws_uri
+                new = parse_uri(target)
+                if not is_same_origin(self.ws_uri, new):
+                    headers = without_credentials(headers or ())
+                self.uri, self.ws_uri = target, new
             else:
+                self._attempt = None
                 return connection
         raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 

@@ -11,6 +11,7 @@ from wsframe.asyncio.base import SLOTS, BaseProtocol
 from wsframe.asyncio.stream import CallbackStream
 from wsframe.connection import Connection
 from wsframe.constants import CloseCode, Role, State
+from wsframe.custom_headers import add_custom_headers
 from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
@@ -56,7 +57,8 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         select_subprotocol: Server: called with the subprotocols that the client offers; returns one or None.
         compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
             options than its defaults, or None for none.
-        additional_headers: Client: headers to add to the request. Server: to the response.
+        additional_headers: Client: headers to add to the request. Server: to the response. Not those of the
+            handshake; Host, Origin, Date and the like take the place of ours.
         user_agent_header: Client: value of User-Agent; None for none.
         server_header: Server: value of Server; None for none.
         open_timeout: Seconds for the opening handshake; None for no limit.
@@ -131,8 +133,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
                 parse_uri(uri), origin=origin, subprotocols=subprotocols, extensions=extensions, limits=limits
             )
             self.request = self._handshake.build_request()
-            if additional_headers is not None:
-                self.request.headers.update(additional_headers)
+            add_custom_headers(self.request.headers, additional_headers)
             if user_agent_header is not None and "User-Agent" not in self.request.headers:
                 self.request.headers["User-Agent"] = user_agent_header
 
@@ -251,8 +252,8 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
     def _answer(self, handshake: ServerHandshake, request: Request) -> Response:
         try:
             response = handshake.accept(request)
-            if handshake.error is None and self._additional_headers is not None:
-                response.headers.update(self._additional_headers)
+            if handshake.error is None:
+                add_custom_headers(response.headers, self._additional_headers)
         except Exception as exc:
             self.logger.exception("the opening handshake failed")
             handshake.error = exc
@@ -286,14 +287,20 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
 
     def eof_received(self) -> None:
         if isinstance(self._handshake, ClientHandshake):
-            try:
-                self.response = self._handshake.receive_eof()
-                self._handshake.check(self.response)
-            except InvalidHandshake as exc:
-                self._fail_handshake(exc)
+            self._end_response(self._handshake)
+
+    def _end_response(self, handshake: ClientHandshake) -> None:
+        """The server sends no more of its response, or takes too long over it."""
+        try:
+            self.response = handshake.receive_eof()
+            handshake.check(self.response)
+        except InvalidHandshake as exc:
+            self._fail_handshake(exc)
 
     def _on_lost(self, exc: Exception | None) -> None:
-        if self._handshake is not None:
+        if isinstance(self._handshake, ClientHandshake) and self._handshake.refusal is not None:
+            self._end_response(self._handshake)
+        elif self._handshake is not None:
             error = InvalidMessage("the connection was lost during the opening handshake")
             error.__cause__ = exc
             self._fail_handshake(error)

@@ -40,7 +40,8 @@ class Router:
 
     def get_server_name(self, connection: ServerConnection, request: Request) -> str:
         """Return the name of the server as clients see it."""
-        return request.headers["Host"] if self.server_name is None else self.server_name
+        # Only HTTP/1.0 may go without Host; it cannot be used for WebSocket, and any name will do.
+        return request.headers.get("Host", "localhost") if self.server_name is None else self.server_name
 
     def redirect(self, connection: ServerConnection, url: str) -> Response:
         """Make the response for a URL that has moved."""
@@ -61,10 +62,11 @@ class Router:
         from werkzeug.exceptions import HTTPException, NotFound  # noqa: PLC0415 - see above
         from werkzeug.routing import RequestRedirect  # noqa: PLC0415
 
-        url = urllib.parse.urlsplit(request.path)
+        # No URL: "//host" would be one, and is a path here (RFC 9112 §3.2.1).
+        path, _, query = request.path.partition("?")
         try:
             adapter = self.url_map.bind(self.get_server_name(connection, request), url_scheme=self.url_scheme)
-            handler, kwargs = adapter.match(url.path, query_args=url.query)
+            handler, kwargs = adapter.match(urllib.parse.unquote(path), query_args=query)
         except RequestRedirect as exc:
             return self.redirect(connection, exc.new_url)
         except NotFound:

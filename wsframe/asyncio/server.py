@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from wsframe.asyncio.auth import basic_auth
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
+from wsframe.asyncio.keepalive import Timer
 from wsframe.asyncio.tls import tls_timeouts
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
@@ -67,7 +68,7 @@ class ServerConnection(Connection):
         handler_kwargs: Set by ``route``: what the URL says, for the handler.
     """
 
-    __slots__ = ("_handshake", "_negotiation", "server")
+    __slots__ = ("_handshake", "_negotiation", "_patience", "_peer_ended", "server")
 
     username: str
     handler: Callable[..., Awaitable[Any]]
@@ -79,6 +80,10 @@ class ServerConnection(Connection):
         self._handshake: ServerHandshake | None = None
         # Runs process_request and process_response, as long as they do.
         self._negotiation: asyncio.Task[None] | None = None
+        # Whether the client has ended its side, and waits for the response all the same.
+        self._peer_ended = False
+        # Runs meanwhile.
+        self._patience: Timer | None = None
 
     def respond(self, status: StatusLike, text: str) -> Response:
         """Make a response of plain text, for ``process_request`` and ``process_response`` to return.
@@ -136,10 +141,13 @@ class ServerConnection(Connection):
         self._negotiation = None
         if self.state is not State.CONNECTING or self.transport.is_closing():
             return
-        self._respond(handshake, self.response)
-        self.resume_reading()
+        self._respond(handshake, self._settled(handshake, self.response))
+        if not self._peer_ended:
+            self.resume_reading()
         if self.was_open:
             self._receive(handshake.unread)
+            if self._peer_ended:
+                self.transport.close()
             await self._handle()
 
     async def _process(self, name: str, handshake: ServerHandshake, *args: Any) -> Response | None:
@@ -166,6 +174,18 @@ class ServerConnection(Connection):
             self.logger.exception("opening handshake failed")
             handshake.error = exc
             response = reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
+        return response
+
+    def _settled(self, handshake: ServerHandshake, response: Response) -> Response:
+        """Return a response of the application's, set right, or another one if it cannot be sent."""
+        try:
+            if settled := handshake.settle(response):
+                self.logger.warning("headers of the application contradict the handshake: %s", ", ".join(settled))
+            response.serialize()
+        except Exception as exc:
+            self.logger.exception("the application's response cannot be sent")
+            handshake.error = exc
+            return reject(http.HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER_ERROR)
         return response
 
     def _with_server_header(self, response: Response) -> Response:
@@ -209,6 +229,24 @@ class ServerConnection(Connection):
         except Exception:
             self.logger.exception("connection handler failed")
 
+    def eof_received(self) -> bool:
+        """Keep the connection while a response is being made: the client may have ended its side behind its request.
+
+        Or it may be gone, which looks the same until something is sent to it; so this does not last for ever. TLS has
+        no half-closed state on asyncio and uvloop.
+        """
+        self._peer_ended = self._negotiation is not None and self.transport.get_extra_info("sslcontext") is None
+        if self._peer_ended and self.close_timeout is not None:
+            self._patience = self._clock.call_later(self.close_timeout, self.transport.close)
+        return self._peer_ended
+
+    def _shut_down_writing(self) -> None:
+        if self._peer_ended:
+            # Nobody else does: asyncio was told to leave that to us.
+            self.transport.close()
+        else:
+            super()._shut_down_writing()
+
     def _open_timed_out(self) -> None:
         super()._open_timed_out()
         if self._negotiation is not None:
@@ -216,6 +254,8 @@ class ServerConnection(Connection):
 
     def _on_lost(self, exc: Exception | None) -> None:
         super()._on_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
         self.server.detach(self)
         self.logger.info("connection closed")
 

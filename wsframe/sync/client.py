@@ -19,6 +19,7 @@ from typing import Any, Literal, overload
 
 from wsframe.client import (
     MAX_REDIRECTS,
+    REFUSAL_BODY_S,
     backoff,
     is_same_origin,
     log_request,
@@ -29,6 +30,7 @@ from wsframe.client import (
 )
 from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import Role, State
+from wsframe.custom_headers import add_custom_headers, check_custom_headers
 from wsframe.datastructures import HeadersLike
 from wsframe.deflate import PerMessageDeflateFactory
 from wsframe.exceptions import SecurityError
@@ -74,7 +76,7 @@ class ClientConnection(Connection):
         """Perform the opening handshake; ``connect`` calls it.
 
         Args:
-            additional_headers: Headers to add to the request.
+            additional_headers: Headers to add to the request; Host, Origin and the like take the place of ours.
             user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
             timeout: Seconds that it may take; None for no limit.
 
@@ -85,19 +87,26 @@ class ClientConnection(Connection):
         opening = self.opening
         assert opening is not None
         self.request = opening.build_request()
-        if additional_headers is not None:
-            self.request.headers.update(additional_headers)
+        add_custom_headers(self.request.headers, additional_headers)
         if user_agent_header is not None and "User-Agent" not in self.request.headers:
             self.request.headers["User-Agent"] = user_agent_header
         log_request(self.logger, self.request)
         deadline = Deadline(timeout)
+        refused = False
         try:
             self._wire.write(self._wire.queue(self.request.serialize()), deadline)
             while self.response is None:
                 data = self._wire.read_in_time(deadline)
                 self.response = opening.receive_data(data) if data else opening.receive_eof()
+                if opening.refusal is not None and not refused:
+                    refused = True
+                    left = deadline.timeout(raise_if_elapsed=False)
+                    deadline = Deadline(REFUSAL_BODY_S if left is None else min(left, REFUSAL_BODY_S))
         except TimeoutError as exc:
-            raise TimeoutError("timed out while waiting for handshake response") from exc
+            if opening.refusal is None:
+                raise TimeoutError("timed out while waiting for handshake response") from exc
+            # Only its body takes too long.
+            self.response = opening.receive_eof()
         except OSError:
             # The end of the response, if it has no other.
             self.response = opening.receive_eof()
@@ -161,6 +170,7 @@ class reconnect:  # noqa: N801 - used like a function
 
     Raises:
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
+        ValueError: If ``additional_headers`` has a header of the opening handshake.
     """
 
     def __init__(
@@ -208,6 +218,7 @@ class reconnect:  # noqa: N801 - used like a function
         self.additional_headers = (
             list(additional_headers) if isinstance(additional_headers, Iterator) else additional_headers
         )
+        check_custom_headers(self.additional_headers or ())
         self.user_agent_header = user_agent_header
         self.proxy = proxy
         self.proxy_ssl = proxy_ssl
@@ -219,6 +230,8 @@ class reconnect:  # noqa: N801 - used like a function
         self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
         self.open_socket_kwargs = kwargs
         self.connection: ClientConnection | None = None
+        # Where an attempt began that was sent elsewhere.
+        self._before_redirects: tuple[str, WebSocketURI] | None = None
         self._limits = Limits.for_max_size(max_size, limits)
         self._handshake_options: dict[str, Any] = {
             "origin": origin,
@@ -270,11 +283,12 @@ class reconnect:  # noqa: N801 - used like a function
             **kwargs,
         )
 
-    def open_connection(self, deadline: Deadline) -> ClientConnection:
+    def open_connection(self, deadline: Deadline, additional_headers: HeadersLike | None = None) -> ClientConnection:
         """Connect, and perform the opening handshake.
 
         Args:
             deadline: When to give up.
+            additional_headers: Headers to add to the request.
         """
         wire = self.open_socket(deadline) if self.sock is None else Wire(self.sock)
         try:
@@ -282,7 +296,7 @@ class reconnect:  # noqa: N801 - used like a function
                 wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.ws_uri.secure:
                 context = self.ssl or ssl_module.create_default_context()
-                wire.start_tls(context, self.server_hostname or self.ws_uri.host, deadline)
+                wire.start_tls(context, self.server_hostname or self.ws_uri.host.partition("%")[0], deadline)
             protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=self._limits)
             protocol.uri = self.ws_uri
             connection = self.create_connection(wire, protocol, **self._connection_options)
@@ -292,7 +306,7 @@ class reconnect:  # noqa: N801 - used like a function
         connection.log_to(self.logger)
         connection.opening = ClientHandshake(self.ws_uri, **self._handshake_options)
         try:
-            connection.handshake(self.additional_headers, self.user_agent_header, deadline.timeout())
+            connection.handshake(additional_headers, self.user_agent_header, deadline.timeout())
         except BaseException:
             connection.abort()
             raise
@@ -301,7 +315,7 @@ class reconnect:  # noqa: N801 - used like a function
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Tell where to go instead, after an attempt has failed.
 
-        Headers with credentials are dropped if that is another origin.
+        Override it to follow none, or others.
 
         Args:
             exc: Why it failed.
@@ -314,10 +328,7 @@ class reconnect:  # noqa: N801 - used like a function
             tied_to = "a Unix socket"
         elif self.open_socket_kwargs.get("address") is not None:
             tied_to = "an explicit host and port"
-        target = redirect_target(exc, self.uri, sock=self.sock is not None, tied_to=tied_to)
-        if isinstance(target, str) and not is_same_origin(self.ws_uri, parse_uri(target)):
-            self.additional_headers = without_credentials(self.additional_headers or ())
-        return target
+        return redirect_target(exc, self.uri, sock=self.sock is not None, tied_to=tied_to)
 
     def connect(self) -> ClientConnection:
         """Connect, follow redirects, and perform the opening handshake.
@@ -326,17 +337,27 @@ class reconnect:  # noqa: N801 - used like a function
             OSError: As for the function ``connect``; so are the others.
         """
         deadline = Deadline(self.open_timeout)
+        # RFC 9110 §15.4: a redirect is for one attempt. A permanent one need not be kept either, and is not: where it
+        # leads may be gone before it is.
+        if self._before_redirects is not None:
+            self.uri, self.ws_uri = self._before_redirects
+            self._before_redirects = None
+        headers = self.additional_headers
         for _ in range(MAX_REDIRECTS):
             try:
-                return self.open_connection(deadline)
+                return self.open_connection(deadline, headers)
             except Exception as exc:  # noqa: PERF203 - it is the exception
                 target = self.process_redirect(exc)
                 if target is exc:
                     raise
                 if isinstance(target, Exception):
                     raise target from exc
-                self.uri = target
-                self.ws_uri = parse_uri(target)
+                if self._before_redirects is None:
+                    self._before_redirects = self.uri, self.ws_uri
+                new = parse_uri(target)
+                if not is_same_origin(self.ws_uri, new):
+                    headers = without_credentials(headers or ())
+                self.uri, self.ws_uri = target, new
         raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     def __enter__(self) -> ClientConnection:
@@ -396,8 +417,8 @@ def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientCon
             websocket.send("hello")
             print(websocket.recv())
 
-    Redirects are followed: not from ``wss`` to ``ws``, to another origin without credentials in
-    ``additional_headers``, and not at all with ``sock``.
+    Redirects are followed: not from ``wss`` to ``ws``, to another origin without Host and credentials in
+    ``additional_headers``, and not at all with ``sock``. The next attempt begins with ``uri`` again.
 
     Args:
         uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
@@ -420,7 +441,8 @@ def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientCon
         compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
             (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
             most messages are text that repeats itself; short ones are left as they are.
-        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt.
+        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt. Host,
+            Origin, User-Agent and Authorization take the place of ours; those of the handshake are refused.
         user_agent_header (str | None, default USER_AGENT): Value of the User-Agent header; None for none. Versions of
             Python and wsframe, for those who read the server's logs.
         proxy (str | Literal[True] | None, default True): True for the proxy that environment variables or the system's
