@@ -131,8 +131,12 @@ def _check_host(lines: list[str]) -> None:
 
 
 def _check_upgrade(fields: Fields) -> None:
-    upgrades = [token.lower() for token in tokens(values(fields, "upgrade"))]
-    connections = [token.lower() for token in tokens(values(fields, "connection"))]
+    try:
+        upgrades = [token.lower() for token in tokens(values(fields, "upgrade"))]
+        connections = [token.lower() for token in tokens(values(fields, "connection"))]
+    except Refused:
+        # It is not told which of the two is read first.
+        raise Refused(426, 400) from None
     if "websocket" not in upgrades or "upgrade" not in connections:
         raise Refused(426, 400)
 
