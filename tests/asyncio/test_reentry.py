@@ -87,9 +87,7 @@ class Transport(asyncio.Transport):
 
 def callbacks(stack, transport, role=Role.SERVER, **options):
     """A connection with callbacks, open."""
-    return opened(
-        stack.protocol("ws://localhost/" if role is Role.CLIENT else None, ping_interval=None, **options), transport
-    )
+    return opened(stack.protocol("ws://localhost/" if role is Role.CLIENT else None, ping_interval=None, **options), transport)
 
 
 def coroutines(stack, transport, role=Role.SERVER, *, max_queue=None):

@@ -82,9 +82,7 @@ def test_messages_and_frames_are_copied_and_pickled(impl):
     assert copy.copy(made) == pickle.loads(pickle.dumps(made)) == made
 
 
-@pytest.mark.parametrize(
-    "payload", [b"\xff", b"\xe2\x82", b"a\xc0\x80", b"\xf7\xbf\xbf\xbf", b"\xed\xa0\x80", b"\x80" * 100]
-)
+@pytest.mark.parametrize("payload", [b"\xff", b"\xe2\x82", b"a\xc0\x80", b"\xf7\xbf\xbf\xbf", b"\xed\xa0\x80", b"\x80" * 100])
 def test_text_that_is_not_utf8_is_a_decoding_error(impl, payload):
     with pytest.raises(UnicodeDecodeError):
         _ = impl.events.Message(Opcode.TEXT, payload).data
@@ -123,9 +121,7 @@ def test_what_is_fed_is_bytes_like(impl, stack, data):
             feed(data)
 
 
-@pytest.mark.parametrize(
-    "returned", [None, bytearray(4096), "x" * 4096, object()], ids=lambda value: type(value).__name__
-)
+@pytest.mark.parametrize("returned", [None, bytearray(4096), "x" * 4096, object()], ids=lambda value: type(value).__name__)
 def test_urandom_replaced_by_what_gives_no_bytes(impl, monkeypatch, returned):
     impl.masking._forget_pool()
     monkeypatch.setattr(os, "urandom", lambda size: returned)
@@ -250,17 +246,10 @@ def test_prepared_message_that_was_tampered_with(stack, attribute, broken):
             assert connection.data_to_send() == b""
             assert connection.frames_sent == connection.messages_sent == connection.payload_bytes_sent == 0
         connection.send_binary(b"x")
-        assert (
-            stack.core(Role.SERVER if role is Role.CLIENT else Role.CLIENT)
-            .receive_data(connection.data_to_send())[-1]
-            .data
-            == b"x"
-        )
+        assert stack.core(Role.SERVER if role is Role.CLIENT else Role.CLIENT).receive_data(connection.data_to_send())[-1].data == b"x"
 
 
-@pytest.mark.parametrize(
-    "message", [None, b"bytes", "text", SimpleNamespace(plain_frame=b"\x82\x00", payload=None, opcode=2)]
-)
+@pytest.mark.parametrize("message", [None, b"bytes", "text", SimpleNamespace(plain_frame=b"\x82\x00", payload=None, opcode=2)])
 def test_prepared_message_of_another_type(stack, message):
     connection = stack.core(Role.SERVER)
     with pytest.raises(REFUSED):
