@@ -72,6 +72,8 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
     with as_view(buffer) as view:
         if view.readonly:
             raise TypeError("buffer must be writable")
+        if not view.nbytes:
+            return
         if not view.c_contiguous:
             raise ValueError("buffer must be contiguous")
         with view.cast("B") as target:

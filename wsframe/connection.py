@@ -34,7 +34,7 @@ from wsframe.exceptions import (
 )
 from wsframe.extensions import Extension
 from wsframe.framing import Frame
-from wsframe.limits import Limits
+from wsframe.limits import MAX_LENGTH, Limits
 from wsframe.uri import WebSocketURI
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ class Connection(Core):
             return TooManyFragments(f"{fault.text} ({fault.section})", fault=fault), fault.text
         before = None if self._fragments is None else self._message_size
         if fault.close_code == CloseCode.MESSAGE_TOO_BIG:
-            limits = [self._limits.max_fragment_size]
+            # Without any limit, the length that none can exceed is one.
+            limits = [MAX_LENGTH, self._limits.max_fragment_size]
             if self._limits.max_message_size is not None:
                 limits.append(self._limits.max_message_size - (before or 0))
             room = min(limit for limit in limits if limit is not None)

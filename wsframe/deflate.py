@@ -399,11 +399,11 @@ class PerMessageDeflateFactory(ExtensionFactory):
         client_no_context_takeover = self.client_no_context_takeover or "client_no_context_takeover" in offered
         if client_no_context_takeover:
             response.append(("client_no_context_takeover", None))
-        # RFC 7692 §7.1.2.1: at most what the client asks for; it may be told even if it has not asked.
+        # RFC 7692 §7.1.2.1: at most what the client asks for, and it is told; it may be told even if it has not asked.
         server_bits = min(self.server_max_window_bits or DEFAULT_WINDOW_BITS, offered.get("server_max_window_bits", 15))
         if server_bits == 8:
             raise NegotiationError("zlib cannot compress with a window of 256 bytes")
-        if server_bits < 15:
+        if server_bits < 15 or "server_max_window_bits" in offered:
             response.append(("server_max_window_bits", str(server_bits)))
         # RFC 7692 §7.1.2.2: a client that does not offer it must not be asked.
         client_bits = 15

@@ -173,6 +173,8 @@ class ServerHandshake:
         if b"\n" in begun or len(begun) > MAX_JUDGED_LINE:
             return
         line, newline, _ = (begun + bytes(data)).partition(b"\n")
+        if not line and not newline:
+            return
         if _CONTROL.search(line.removesuffix(b"\r")):
             is_http = _HTTP_METHOD.match(line) is not None
         elif newline:

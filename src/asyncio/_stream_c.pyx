@@ -656,6 +656,9 @@ From a read to messages, and from messages to a write.
             # Not writelines(): in some versions of asyncio, it never pauses writing.
             self._transport.write(rest)
             for rest in output[first + 1:]:
+                if self._transport.is_closing():
+                    # pause_writing() has ended it.
+                    return 0
                 self._transport.write(rest)
         return 0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wsframe import CloseCode, Connection, Failed, Fault, Limits, Message, Role, serialize_frame
+from wsframe import CloseCode, Connection, Failed, Fault, FrameParser, Limits, Message, Role, serialize_frame
 from wsframe.deflate import PerMessageDeflateFactory
-from wsframe.exceptions import TooManyFragments
+from wsframe.exceptions import PayloadTooBig, TooManyFragments
 
 MASK = b"\1\2\3\4"
 
@@ -58,3 +58,22 @@ def test_fragments_of_compressed_messages_count_too():
             send = client.send_continuation if i else client.send_text
             send("abc", fin=i == count - 1)
         assert [type(event) for event in server.receive_data(client.data_to_send())] == [kind]
+
+
+@pytest.mark.parametrize("length", [2**62 + 1, 2**63 - 1])
+@pytest.mark.parametrize("before", [b"", serialize_frame(2, b"abc", fin=False)])
+def test_without_limits_a_length_that_nobody_can_have_is_still_too_big(length, before):
+    """RFC 6455 §10.4."""
+    connection = Connection(Role.CLIENT, limits=Limits(max_message_size=None, max_fragment_size=None))
+    header = bytes([0x80 if before else 0x82, 127]) + length.to_bytes(8, "big")
+    (event,) = connection.receive_data(before + header)
+    assert isinstance(event, Failed)
+    assert event.fault.close_code == CloseCode.MESSAGE_TOO_BIG
+    parser = FrameParser(Role.SERVER)
+    (close,) = parser.feed(connection.data_to_send())
+    assert close.payload[:2] == CloseCode.MESSAGE_TOO_BIG.to_bytes(2, "big")
+    connection.receive_eof()
+    cause = connection.close_exc.__cause__
+    assert isinstance(cause, PayloadTooBig)
+    assert cause.size == length
+    assert str(length) in str(cause)

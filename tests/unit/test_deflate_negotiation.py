@@ -117,7 +117,8 @@ OFFERS = {
     "server_max_window_bits=12": [({}, "server_max_window_bits=12", (False, False, 15, 12))],
     "server_max_window_bits=15": [
         ({}, "server_max_window_bits=12", (False, False, 15, 12)),
-        ({"server_max_window_bits": 15}, "", (False, False, 15, 15)),
+        # RFC 7692 §7.1.2.1: the server repeats the parameter, whatever its value.
+        ({"server_max_window_bits": 15}, "server_max_window_bits=15", (False, False, 15, 15)),
         ({"server_max_window_bits": 10}, "server_max_window_bits=10", (False, False, 15, 10)),
     ],
     # Row D4, RFC 6455 §9.1.

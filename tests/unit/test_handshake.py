@@ -682,3 +682,10 @@ def test_each_refusal_has_a_status():
     for error, status in ((InvalidMethod("x"), 405), (InvalidProtocol("x"), 505), (InvalidOrigin("x"), 403)):
         assert statuses[type(error)] == status
         assert server.refuse(error).status_code == status
+
+
+def test_an_empty_read_is_not_another_protocol():
+    _, made = start("ws://example.com/")
+    server = ServerHandshake()
+    assert server.receive_data(b"") is None
+    assert server.receive_data(made.serialize()) is not None

@@ -135,6 +135,10 @@ def test_masking_in_place_refuses_a_buffer_that_is_not_contiguous(impl):
         impl.masking.apply_mask_inplace(memoryview(bytearray(10))[::2], b"abcd")
 
 
+def test_masking_in_place_takes_an_empty_buffer_with_strides(impl):
+    impl.masking.apply_mask_inplace(memoryview(bytearray(10))[5:5:-2], b"abcd")
+
+
 def test_masking_keeps_no_buffer(impl):
     buffer = bytearray(100)
     impl.masking.apply_mask(buffer, b"abcd")

@@ -43,6 +43,11 @@ def failing(function, start, stop):
         return None, True
 
 
+def stops(twin, start):
+    """Where memory comes back: after one allocation, or never; CPython hangs then in Python code with handlers."""
+    return (start + 1, 0) if twin.name == "c" else (start + 1,)
+
+
 def peer_of(stack, role):
     return stack.core(Role.SERVER if role is Role.CLIENT else Role.CLIENT, limits=Limits(max_message_size=None))
 
@@ -168,11 +173,12 @@ def test_running_out_of_memory_while_receiving_ends_it(stack, streaming):
         connection = stack.core(Role.SERVER)
         events = []
         failed = False
+        one = step // len(PIECES), stops(stack.twin, step // len(PIECES))[-1]
         for number, piece in enumerate(PIECES):
             if streaming and not number:
                 connection.stream_message()
             if number == step % len(PIECES):
-                received, failed_now = failing(lambda: connection.receive_data(piece), step // len(PIECES), 0)
+                received, failed_now = failing(lambda: connection.receive_data(piece), *one)
                 failed |= failed_now
                 events += received or []
             else:
@@ -211,7 +217,7 @@ def test_codec_without_memory(impl):
     ):
         right = operation()
         for step in range(40):
-            for stop in (step + 1, 0):
+            for stop in stops(impl, step):
                 impl.masking._forget_pool()
                 result, failed = failing(operation, step, stop)
                 if not failed and operation != impl.masking.new_masking_key:
@@ -255,7 +261,7 @@ class Transport(asyncio.Transport):
 def test_streams_without_memory_lose_nothing_they_accepted(stack, kind):
     async def main():
         for step in range(STEPS):
-            for stop in (step + 1, 0):
+            for stop in stops(stack.twin, step):
                 await attempt(step, stop)
 
     async def attempt(step, stop):

@@ -1,0 +1,1 @@
+"""Structured fuzzing: one generator, plain targets, an independent reference; ``python -m tests.fuzz --list``."""
