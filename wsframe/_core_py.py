@@ -376,9 +376,7 @@ class Core:
             raise
         opcode, payload = message.opcode, plain_bytes(message.payload)
         logged = None if self.frame_log is None else Frame(opcode, payload)
-        self._append(opcode, frame)
-        self.messages_sent += 1
-        self.payload_bytes_sent += len(payload)
+        self._append(opcode, frame, len(payload))
         self._log_sent(logged)
         self._send_deferred()
 
@@ -388,10 +386,10 @@ class Core:
         output, self._output = self._output, []
         try:
             data = output[0] if len(output) == 1 else b"".join(output)
+            self.bytes_sent += len(data)
         except BaseException:
             self._output[:0] = output
             raise
-        self.bytes_sent += len(data)
         return data
 
     def _has_output(self) -> bool:
@@ -454,10 +452,8 @@ class Core:
         """Send a data frame; ``size`` is what the application has sent, before extensions encoded it."""
         frame = self._serialize(opcode, payload, fin, rsv1)
         logged = None if self.frame_log is None else Frame(opcode, payload, fin, rsv1)
-        self._append(opcode, frame)
+        self._append(opcode, frame, size)
         self._sending_fragments = not fin
-        self.messages_sent += opcode is not Opcode.CONTINUATION
-        self.payload_bytes_sent += size
         self._log_sent(logged)
 
     def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
@@ -472,8 +468,12 @@ class Core:
         mask = new_masking_key() if self.role is Role.CLIENT else None
         return serialize_frame(opcode, payload, fin=fin, rsv1=rsv1, mask=mask)
 
-    def _append(self, opcode: Opcode, frame: bytes) -> None:
+    def _append(self, opcode: Opcode, frame: bytes, size: int = 0) -> None:
         """Have a frame sent, if it may be the next one: others may have sent something since that was found out."""
+        # Before, since there may be no memory for them.
+        frames = self.frames_sent + 1
+        messages = self.messages_sent + (Opcode.CONTINUATION < opcode < Opcode.CLOSE)
+        payload_bytes = self.payload_bytes_sent + size
         if opcode < Opcode.CLOSE:
             is_continuation = opcode is Opcode.CONTINUATION
             if self.state is not State.OPEN or self._sending_fragments is not is_continuation:
@@ -481,7 +481,7 @@ class Core:
                     self._check_message_can_start()
                 raise ProtocolError("there is no fragmented message to continue")
         self._output.append(frame)
-        self.frames_sent += 1
+        self.frames_sent, self.messages_sent, self.payload_bytes_sent = frames, messages, payload_bytes
 
     def _log_sent(self, frame: Frame | None) -> None:
         if frame is not None and self.frame_log is not None:

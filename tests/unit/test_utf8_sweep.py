@@ -103,7 +103,7 @@ def test_a_parser_refuses_what_the_decoder_refuses(impl, each_kernel, way):
         for offset, sequence in itertools.product(places, chosen):
             head = b"x" * offset
             for first, *rest in cuts_of(sequence):
-                parser = impl.framing.FrameParser(0)
+                parser = impl.framing.FrameParser(Role.SERVER)
                 payloads = [head + first, *rest]
                 if way == "fragments":
                     last = len(rest)
