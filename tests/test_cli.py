@@ -171,10 +171,25 @@ def run_module(monkeypatch, *arguments):
 
 def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
     run_module(monkeypatch)
-    version, implementation, python = capsys.readouterr().out.splitlines()
+    version, implementation, python, *paths = capsys.readouterr().out.splitlines()
     assert version == f"wsframe {wsframe.__version__}"
     assert re.fullmatch(rf"implementation: {wsframe.IMPLEMENTATION} \(.+\)", implementation)
     assert platform.python_version() in python
+    assert [line.partition(": ")[0] for line in paths] == ["data path on asyncio", "data path on uvloop"]
+    assert all("reads" in line and "writes" in line for line in paths)
+
+
+def test_module_without_loopback_says_so(monkeypatch):
+    from wsframe.__main__ import describe_data_paths
+
+    async def refuse(*args, **options):
+        raise OSError("no such address")
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.create_server", refuse)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert describe_data_paths() == (
+        "data path on asyncio: unknown, since there is no TCP connection over loopback: no such address"
+    )
 
 
 def test_module_with_arguments_is_the_command(monkeypatch, capsys):

@@ -35,6 +35,7 @@ RANKS = {
         "asyncio._queue_py",
         "asyncio._queue_c",
         "asyncio.queue",
+        "asyncio.data_path",
         "asyncio.base",
         "asyncio.connection",
         "asyncio.broadcast",

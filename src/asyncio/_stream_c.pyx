@@ -293,16 +293,7 @@ From a read to messages, and from messages to a write.
 
     def _take_reads(self) -> None:
         """Read without the transport's help from now on, if that is faster."""
-        cdef object kind = type(self)
-        if (
-            self._fd >= 0
-            and type(self._transport).__module__ == "asyncio.selector_events"
-            and hasattr(self.loop, "_add_reader")
-            and hasattr(self.loop, "_remove_reader")
-            and kind.get_buffer is Stream.get_buffer
-            and kind.buffer_updated is Stream.buffer_updated
-            and self._transport.is_reading()
-        ):
+        if self._why_not_direct()[0] is None and self._transport.is_reading():
             # In place of the transport's reader, which comes back when the transport resumes reading.
             if self._has_reader or self._watch is None and (self._share.readers < FEW or not watch(self)):
                 self.loop._add_reader(self._fd, self._read_ready)
@@ -312,6 +303,23 @@ From a read to messages, and from messages to a write.
                 self.loop._remove_reader(self._fd)
                 self._context = PyContext_CopyCurrent()
             self._reads = True
+
+    def _why_not_direct(self) -> tuple[str | None, str | None]:
+        """Why the socket is not read and not written without the transport's help; None where it is."""
+        cdef object transport = self._transport
+        cdef object kind = type(self)
+        name = f"{type(transport).__module__}.{type(transport).__qualname__}"
+        if self._fd < 0:
+            reason = f"{name} is not known"
+            return reason, reason
+        if type(transport).__module__ != "asyncio.selector_events":
+            return f"{name} reads by itself", None
+        for owner, attribute in ((self.loop, "_add_reader"), (self.loop, "_remove_reader"), (transport, "_fatal_error")):
+            if not hasattr(owner, attribute):
+                return f"{type(owner).__name__} has no {attribute}", None
+        if kind.get_buffer is not Stream.get_buffer or kind.buffer_updated is not Stream.buffer_updated:
+            return f"{kind.__qualname__} overrides get_buffer or buffer_updated", None
+        return None, None
 
     def _read_ready(self) -> None:
         """The event loop has seen something to read."""

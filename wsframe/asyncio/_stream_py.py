@@ -170,6 +170,11 @@ class Stream:
     def _take_reads(self) -> None:
         """Read without the transport's help from now on, if that is faster."""
 
+    def _why_not_direct(self) -> tuple[str | None, str | None]:
+        """Why the socket is not read and not written without the transport's help; None where it is."""
+        reason = "the pure implementation leaves it to the transport"
+        return reason, reason
+
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._share.parsing:
             # A transport delivers while what was read before is not parsed yet.

@@ -7,6 +7,7 @@ import logging
 import os
 from typing import Any, cast
 
+from wsframe.asyncio.data_path import log_data_path
 from wsframe.asyncio.keepalive import Clock, Keepalive, Timer
 from wsframe.asyncio.memory import connection_closed, trim_soon
 from wsframe.asyncio.stream import Stream
@@ -247,6 +248,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         self.was_open = True
         self.protocol.open(handshake.subprotocol, handshake.extensions)
         if self.logger.isEnabledFor(logging.DEBUG):
+            log_data_path(self, self.logger)
             self.protocol.frame_log = self._log_frame
         self._has_idle_timeout = any(extension.idle_timeout is not None for extension in handshake.extensions)
         assert self.request is not None
