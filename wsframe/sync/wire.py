@@ -169,11 +169,17 @@ class Wire:
     def _join_output(self) -> None:
         pieces = []
         size = 0
-        while self._output and size + len(self._output[0]) <= JOINED_BYTES:
-            size += len(self._output[0])
-            pieces.append(self._output.popleft())
+        for piece in self._output:
+            size += len(piece)
+            if size > JOINED_BYTES:
+                break
+            pieces.append(piece)
         if pieces:
-            self._output.appendleft(b"".join(pieces))
+            # Before anything is taken away, since there may be no memory for it.
+            joined = b"".join(pieces)
+            for _ in pieces:
+                self._output.popleft()
+            self._output.appendleft(joined)
 
     def write(self, target: int, deadline: Deadline) -> None:
         """Wait until bytes are written.
