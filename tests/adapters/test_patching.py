@@ -151,7 +151,7 @@ def test_tested_series_is_none(hosts, monkeypatch, tested):
 
 @pytest.mark.parametrize("name", [None, 5, ["alpha"], b"alpha"])
 def test_name_that_is_no_string_is_an_error(hosts, name):
-    with pytest.raises(TypeError, match="the name of a host must be a str, not "):
+    with pytest.raises(TypeError, match="each name must be a str, not "):
         wsframe.patch("alpha", name)
     assert hosts.alpha.function == "host"
 
