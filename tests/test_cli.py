@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import importlib.util
 import io
 import logging
-import importlib.util
 import os
 import platform
 import re
