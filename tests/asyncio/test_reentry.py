@@ -333,7 +333,7 @@ async def test_finalizer_that_sends_or_closes_at_any_time():
     gc.collect()
     received = await received_by(client, counts.sent + counts.finalized)
     assert [text for text in received if text != "within"] == [str(number) for number in range(counts.sent)]
-    Cyclic(lambda: connection.protocol.send_close(1001))
+    Cyclic(lambda: (connection.protocol.send_close(1001), connection._flush()))
     gc.collect()
     with pytest.raises(wsframe.ConnectionClosed):
         for _ in range(10):
