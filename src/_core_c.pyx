@@ -61,8 +61,7 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* Make a bytes object of ours shorter where it is: unlike _PyBytes_Resize(), this cannot fail, nor give memory back.
-     */
+    /* Make a bytes object of ours shorter in place: unlike _PyBytes_Resize(), this cannot fail, nor give memory back. */
     static void cut_bytes(PyObject *data, Py_ssize_t size) {
         Py_SET_SIZE((PyVarObject *)data, size);
         PyBytes_AS_STRING(data)[size] = 0;
@@ -239,6 +238,7 @@ The part of a connection that every message passes through: frames to events, me
             self._failed = True
             raise
 
+    @cython.nonecheck(False)
     cdef list _receive(self, const unsigned char *data, Py_ssize_t size):
         # First of frames and whole messages, then of the events that they amount to.
         cdef list events = []
@@ -511,11 +511,13 @@ The part of a connection that every message passes through: frames to events, me
         self.bytes_sent += PyBytes_GET_SIZE(data)
         return data
 
+    @cython.nonecheck(False)
     cdef bint has_output(self) except -1:
         if self._answer is not None and not (self.hold_failure and self._failed):
             self._send_close_frame(self._answer)
         return self._tail != NULL or PyList_GET_SIZE(self._output) > 0
 
+    @cython.nonecheck(False)
     @cython.critical_section
     cdef list take_output(self):
         # The list first, since the garbage collector may run then, and others send something.
@@ -545,6 +547,7 @@ The part of a connection that every message passes through: frames to events, me
         if self._sending_fragments:
             raise ProtocolError("a fragmented message is in progress")
 
+    @cython.nonecheck(False)
     cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1:
         if self.state is not OPEN or self._sending_fragments:
             self._check_message_can_start()
@@ -557,6 +560,7 @@ The part of a connection that every message passes through: frames to events, me
         """Send a data frame, whose turn it is."""
         self.send_data(opcode, data, fin, compress)
 
+    @cython.nonecheck(False)
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1:
         cdef Frame frame
         cdef unsigned char first = (FIN if fin else 0) | opcode
@@ -643,6 +647,7 @@ The part of a connection that every message passes through: frames to events, me
         if self.frame_log is not None:
             self._log_sent(first, payload)
 
+    @cython.nonecheck(False)
     cdef int _write(self, unsigned char first, object data) except -1:
         cdef Py_buffer view
         if PyUnicode_Check(data):
@@ -661,34 +666,29 @@ The part of a connection that every message passes through: frames to events, me
         finally:
             PyBuffer_Release(&view)
 
-    cdef inline int _check_turn(self, unsigned char first) except -1:
-        """Whether this frame may be the next one: Python code of others may have run since that was found out."""
-        if self.state is OPEN and self._sending_fragments == ((first & 0x0F) == CONTINUATION):
-            return 0
-        return 0 if first & CONTROL else self._refuse(first)
-
     cdef int _refuse(self, unsigned char first) except -1:
         if (first & 0x0F) != CONTINUATION or self.state is not OPEN:
             self._check_message_can_start()
         raise ProtocolError("there is no fragmented message to continue")
 
-    # From here on, no Python code of others runs between _check_turn() and the end of the frame. Without a GIL, critical
+    # From here on, no Python code of others runs between check_turn() and the end of the frame. Without a GIL, critical
     # sections keep other threads away meanwhile.
 
     @cython.critical_section
     cdef int _append(self, bytes frame) except -1:
         """Send a whole message whose frame is ready."""
-        self._check_turn(BINARY)
+        check_turn(self, BINARY)
         self._end_tail()
         self._output.append(frame)
         self.frames_sent += 1
         return 0
 
+    @cython.nonecheck(False)
     @cython.critical_section
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1:
         cdef uint32_t key
         cdef uint32_t *mask = self._new_key(&key)
-        self._check_turn(first)
+        check_turn(self, first)
         put_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
         return self._count_sent(size)
 
@@ -698,7 +698,7 @@ The part of a connection that every message passes through: frames to events, me
         cdef bytes header = PyBytes_FromStringAndSize(NULL, header_size(size, False))
         cdef tuple both = (header, payload)
         put_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
-        self._check_turn(first)
+        check_turn(self, first)
         self._end_tail()
         # Both, or neither if there is no memory.
         self._output.extend(both)
@@ -710,13 +710,14 @@ The part of a connection that every message passes through: frames to events, me
         cdef uint32_t *mask = self._new_key(&key)
         cdef Py_ssize_t size = str_utf8_size(text)
         cdef unsigned char *payload
-        self._check_turn(first)
+        check_turn(self, first)
         payload = put_header(self._room(header_size(size, mask != NULL) + size), first, size, mask)
         str_write_utf8(text, payload, size)
         if mask != NULL:
             masking.mask_copy(payload, payload, <size_t>size, key, masking.kernel)
         return self._count_sent(size)
 
+    @cython.nonecheck(False)
     cdef unsigned char *_room(self, Py_ssize_t size) except NULL:
         cdef Py_ssize_t room = 0
         cdef bytes frame
@@ -735,6 +736,7 @@ The part of a connection that every message passes through: frames to events, me
         self._tail_size = size
         return <unsigned char *>PyBytes_AS_STRING(<bytes>self._tail)
 
+    @cython.nonecheck(False)
     cdef int _end_tail(self) except -1:
         cdef Py_ssize_t room
         if self._tail != NULL:
@@ -768,3 +770,11 @@ The part of a connection that every message passes through: frames to events, me
         frame.payload = PyUnicode_AsUTF8String(data) if PyUnicode_Check(data) else PyBytes_FromObject(data)
         self.frame_log(">", frame)
         return 0
+
+
+@cython.nonecheck(False)
+cdef inline int check_turn(Core core, unsigned char first) except -1:
+    """Whether this frame may be the next one: Python code of others may have run since that was found out."""
+    if core.state is OPEN and core._sending_fragments == ((first & 0x0F) == CONTINUATION):
+        return 0
+    return 0 if first & CONTROL else core._refuse(first)

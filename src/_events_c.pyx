@@ -100,6 +100,7 @@ cdef bytes plain_bytes(object data):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
+@cython.nonecheck(False)
 cdef Message new_message(bint is_text, bytes payload):
     cdef Message message = Message.__new__(Message)
     message.is_text = is_text
@@ -109,6 +110,7 @@ cdef Message new_message(bint is_text, bytes payload):
     return message
 
 
+@cython.nonecheck(False)
 cdef object message_data(Message message):
     if not message.is_text:
         return message.payload

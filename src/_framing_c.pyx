@@ -307,6 +307,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
             self._reset()
             raise
 
+    @cython.nonecheck(False)
     cdef int _parse(self, const unsigned char *data, Py_ssize_t size, list frames) except -1:
         cdef Header header
         cdef Py_ssize_t pos = 0
@@ -372,6 +373,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
             self._complete(header.first, payload, frames, False)
         return 0
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t _read_header(self, const unsigned char *data, Py_ssize_t size, Header *header) except -1:
         """Judge a header; return its size, or 0 if it is incomplete or faulty. There is at least 1 byte."""
         cdef Py_ssize_t end = 2
@@ -472,6 +474,7 @@ Split a byte stream into frames (RFC 6455 §5.2).
                 self._stop(INVALID_UTF8_TEXT)
         return 0
 
+    @cython.nonecheck(False)
     cdef inline int _complete(self, unsigned char first, bytes payload, list frames, bint validated) except -1:
         """Judge a whole frame and append it to ``frames``, unless it is faulty."""
         cdef Frame frame

@@ -176,6 +176,7 @@ A stream that queues messages for ``recv()``.
         return self._queue_high >= 0 and self.depth() >= self._queue_high
 
     @cython.final
+    @cython.nonecheck(False)
     cdef Message front(self):
         """Look at the next message; there is one."""
         return self._first if self._first is not None else <Message?>self._others[self._next]
@@ -190,6 +191,7 @@ A stream that queues messages for ``recv()``.
         return 0
 
     @cython.final
+    @cython.nonecheck(False)
     cdef Message pop(self):
         """Take the next message; there is one."""
         cdef Message message = self._first
@@ -256,12 +258,13 @@ A stream that queues messages for ``recv()``.
                 break
         joined = self.protocol.join_message(fragments)
         # Now that nothing can fail any more.
-        for message in fragments:
+        for _message in fragments:
             self.pop()
         if joined is not None:
             # What was taken from the queue included its first.
             self._first = joined
 
+    @cython.nonecheck(False)
     cdef int handle(self, list events) except -1:
         for event in events:
             if type(event) is not Message:
@@ -411,6 +414,7 @@ cdef class Operation:
             self.coroutine.close()
         self.abandon()
 
+    @cython.nonecheck(False)
     cdef int step(self, object value) except -1:
         """Go on until there is something to wait for, or a result."""
         cdef PySendResult sent
@@ -446,6 +450,7 @@ cdef class Operation:
         self.coroutine = None
         return 0
 
+    @cython.nonecheck(False)
     cdef int receive(self) except -1:
         cdef QueueStream stream = self.stream
         cdef Waiter waiter = self.waiter
@@ -477,6 +482,7 @@ cdef class Operation:
         self.phase = WAITING
         return WAIT
 
+    @cython.nonecheck(False)
     cdef int take(self) except -1:
         """Take the next message from the queue; there is one, and it stays there if anything fails."""
         cdef QueueStream stream = self.stream
@@ -507,6 +513,7 @@ cdef class Operation:
         self.value = value
         return RESULT
 
+    @cython.nonecheck(False)
     cdef int send_message(self) except -1:
         cdef QueueStream stream = self.stream
         cdef object message = self.message
@@ -531,6 +538,7 @@ cdef class Operation:
         return self.delegate(stream._send(message, self.option, self.compress))
 
 
+@cython.nonecheck(False)
 cdef PyObject *operation_iternext(PyObject *me) except? NULL:
     cdef Operation self = <Operation>me
     cdef int outcome = self.step(None)

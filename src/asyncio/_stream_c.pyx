@@ -1,5 +1,6 @@
 """Reads and writes of a connection in C. Rank 5. Twin of ``wsframe/asyncio/_stream_py.py``; see ``stream``."""
 
+cimport cython
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromObject, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -314,7 +315,8 @@ From a read to messages, and from messages to a write.
             return reason, reason
         if type(transport).__module__ != "asyncio.selector_events":
             return f"{name} reads by itself", None
-        for owner, attribute in ((self.loop, "_add_reader"), (self.loop, "_remove_reader"), (transport, "_fatal_error")):
+        needed = (self.loop, "_add_reader"), (self.loop, "_remove_reader"), (transport, "_fatal_error")
+        for owner, attribute in needed:
             if not hasattr(owner, attribute):
                 return f"{type(owner).__name__} has no {attribute}", None
         if kind.get_buffer is not Stream.get_buffer or kind.buffer_updated is not Stream.buffer_updated:
@@ -368,6 +370,7 @@ From a read to messages, and from messages to a write.
                     self._transport.resume_reading()
         return 0
 
+    @cython.nonecheck(False)
     cdef int read(self) except -1:
         cdef unsigned char *target = self._bytes
         cdef Py_ssize_t room = self._size
@@ -440,6 +443,7 @@ From a read to messages, and from messages to a write.
         elif not self._ending:
             self._on_handshake_data(data)
 
+    @cython.nonecheck(False)
     cdef int receive(self, const unsigned char *data, Py_ssize_t size) except -1:
         cdef Core protocol = self.protocol
         cdef Share share = self._share
@@ -478,6 +482,7 @@ From a read to messages, and from messages to a write.
             self.protocol.fail(INTERNAL_ERROR)
         return self.flush_later()
 
+    @cython.nonecheck(False)
     cdef int parse(self, const unsigned char *data, Py_ssize_t size) except -1:
         cdef Py_ssize_t end
         while size > 0:
@@ -533,6 +538,7 @@ From a read to messages, and from messages to a write.
         """Write a message of that many bytes at once, or together with others sent in this turn of the event loop."""
         self.flush_joined(size)
 
+    @cython.nonecheck(False)
     cdef int flush_joined(self, Py_ssize_t size) except -1:
         if self._corked:
             return 0
@@ -570,6 +576,7 @@ From a read to messages, and from messages to a write.
         """Write what there is to send, and end the TCP connection when its time has come."""
         self.flush()
 
+    @cython.nonecheck(False)
     cdef int flush(self) except -1:
         cdef Core protocol = self.protocol
         if self._corked:
@@ -602,6 +609,7 @@ From a read to messages, and from messages to a write.
             return 0
         return 0
 
+    @cython.nonecheck(False)
     cdef int write(self) except -1:
         """Write what there is."""
         cdef list output, pieces
@@ -670,6 +678,7 @@ From a read to messages, and from messages to a write.
                 self._transport.write(rest)
         return 0
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t write_pieces(self, list output, Py_ssize_t size) except -1:
         """Write to the socket; return how many of ``size`` bytes are left, which are the transport's business."""
         cdef piece pieces[MAX_PIECES]
@@ -714,6 +723,7 @@ A stream that hands messages to a method.
     def message_received(self, data: str | bytes) -> None:
         """A message came: text as str, binary as bytes."""
 
+    @cython.nonecheck(False)
     def send(self, data: str | Buffer | PreparedMessage, *, compress: bool | None = None) -> None:
         """Send a message.
 
@@ -741,6 +751,7 @@ A stream that hands messages to a method.
             self._send_other(data)
         self.flush()
 
+    @cython.nonecheck(False)
     cdef int handle(self, list events) except -1:
         cdef object hook = None
         for event in events:

@@ -75,7 +75,6 @@ cdef class Core:
     cdef int _defer(self, unsigned char opcode, object data, bint fin, object compress) except -1
     cdef int _send_deferred(self) except -1
     cdef int _write(self, unsigned char first, object data) except -1
-    cdef int _check_turn(self, unsigned char first) except -1
     cdef int _refuse(self, unsigned char first) except -1
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
     cdef int _write_text(self, unsigned char first, object text) except -1

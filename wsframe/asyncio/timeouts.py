@@ -30,9 +30,6 @@ async def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], disca
     Raises:
         TimeoutError: If it takes longer.
     """
-    if seconds is not None and seconds <= 0:
-        coroutine.close()
-        raise TimeoutError(f"timed out after {seconds} s")
     loop = asyncio.get_running_loop()
     task = loop.create_task(coroutine)
     expired = False
