@@ -61,7 +61,7 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* Make a bytes object of ours shorter in place: unlike _PyBytes_Resize(), this cannot fail, nor give memory back. */
+    /* Shorten a bytes object of ours in place: unlike _PyBytes_Resize(), this cannot fail, nor give memory back. */
     static void cut_bytes(PyObject *data, Py_ssize_t size) {
         Py_SET_SIZE((PyVarObject *)data, size);
         PyBytes_AS_STRING(data)[size] = 0;
@@ -692,16 +692,21 @@ The part of a connection that every message passes through: frames to events, me
         put_frame(self._room(header_size(size, mask != NULL) + size), first, payload, size, mask)
         return self._count_sent(size)
 
+    @cython.nonecheck(False)
     @cython.critical_section
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         cdef bytes header = PyBytes_FromStringAndSize(NULL, header_size(size, False))
-        cdef tuple both = (header, payload)
         put_header(<unsigned char *>PyBytes_AS_STRING(header), first, size, NULL)
         check_turn(self, first)
         self._end_tail()
-        # Both, or neither if there is no memory.
-        self._output.extend(both)
+        self._output.append(header)
+        try:
+            self._output.append(payload)
+        except MemoryError:
+            # Never a header without its payload.
+            self._output[-1] = b""
+            raise
         return self._count_sent(size)
 
     @cython.critical_section

@@ -177,9 +177,9 @@ A stream that queues messages for ``recv()``.
 
     @cython.final
     @cython.nonecheck(False)
-    cdef Message front(self):
+    cdef inline Message front(self):
         """Look at the next message; there is one."""
-        return self._first if self._first is not None else <Message?>self._others[self._next]
+        return self._first if self._first is not None else <Message>self._others[self._next]
 
     @cython.final
     cdef int put_back(self, Message message) except -1:
@@ -198,7 +198,7 @@ A stream that queues messages for ``recv()``.
         if message is not None:
             self._first = None
             return message
-        message = <Message?>self._others[self._next]
+        message = <Message>self._others[self._next]
         self._others[self._next] = None
         self._next += 1
         if self._next == PyList_GET_SIZE(self._others):
@@ -206,12 +206,14 @@ A stream that queues messages for ``recv()``.
             self._next = 0
         return message
 
+    @cython.nonecheck(False)
     def __anext__(self) -> Awaitable[str | bytes]:
         cdef Operation operation = Operation.__new__(Operation)
         operation.stream = self
         operation.kind = ITERATE
         return operation
 
+    @cython.nonecheck(False)
     def recv(self, decode: bool | None = None) -> str | bytes:
         """Receive the next message, whole.
 
@@ -294,6 +296,7 @@ A stream that queues messages for ``recv()``.
 
     # Sending
 
+    @cython.nonecheck(False)
     def send(
         self,
         message: str | Buffer | PreparedMessage | Iterable[str | Buffer] | AsyncIterable[str | Buffer],
@@ -378,6 +381,7 @@ cdef class Operation:
     def __name__(self) -> str:
         return self.name().decode()
 
+    @cython.nonecheck(False)
     def __await__(self):
         if self.phase != NEW:
             raise RuntimeError("cannot reuse already awaited coroutine")
