@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
+# For what every message passes through, where looking up a member of an Enum takes as long as the rest.
+_CONTINUATION = Opcode.CONTINUATION
+_CLOSE = Opcode.CLOSE
+_OPEN = State.OPEN
+
 
 class Core:
     """The part of a connection that every message passes through: frames to events, messages to frames.
@@ -361,24 +366,31 @@ class Core:
             InvalidState: If the connection is not open.
             ProtocolError: If a fragmented message is in progress.
         """
-        self._check_message_can_start()
-        if self._encoding is not None:
+        if self.state is not _OPEN or self._sending_fragments:
+            self._check_message_can_start()
+        if not self._extensions:
+            frame = message.serialize(self.role, ())
+        elif self._encoding is not None:
             self._defer(message)
             return
-        try:
-            self._encoding = _Encoding.WHOLE
+        else:
             try:
-                frame = plain_bytes(message.serialize(self.role, self._extensions))
-            finally:
-                self._encoding = None
-        except BaseException:
-            self._start_afresh()
-            raise
-        opcode, payload = message.opcode, plain_bytes(message.payload)
-        logged = None if self.frame_log is None else Frame(opcode, payload)
+                self._encoding = _Encoding.WHOLE
+                try:
+                    frame = message.serialize(self.role, self._extensions)
+                finally:
+                    self._encoding = None
+            except BaseException:
+                self._start_afresh()
+                raise
+        opcode, payload = message.opcode, message.payload
+        if type(frame) is not bytes or type(payload) is not bytes:
+            frame, payload = plain_bytes(frame), plain_bytes(payload)
         self._append(opcode, frame, len(payload))
-        self._log_sent(logged)
-        self._send_deferred()
+        if self.frame_log is not None:
+            self.frame_log(">", Frame(opcode, payload))
+        if self._deferred:
+            self._send_deferred()
 
     def data_to_send(self) -> bytes:
         """Return the bytes to send to the peer now; the caller sends all of them, in order."""
@@ -415,7 +427,8 @@ class Core:
             raise ProtocolError("a fragmented message is in progress")
 
     def _send_message(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
-        self._check_message_can_start()
+        if self.state is not _OPEN or self._sending_fragments:
+            self._check_message_can_start()
         if self._encoding is not None:
             self._defer((opcode, data if isinstance(data, str) else bytes(memoryview(data)), fin, compress))
             return
@@ -451,17 +464,17 @@ class Core:
     def _write(self, opcode: Opcode, payload: bytes, fin: bool, rsv1: bool, size: int) -> None:
         """Send a data frame; ``size`` is what the application has sent, before extensions encoded it."""
         frame = self._serialize(opcode, payload, fin, rsv1)
-        logged = None if self.frame_log is None else Frame(opcode, payload, fin, rsv1)
         self._append(opcode, frame, size)
         self._sending_fragments = not fin
-        self._log_sent(logged)
+        if self.frame_log is not None:
+            self.frame_log(">", Frame(opcode, payload, fin, rsv1))
 
     def _send(self, opcode: Opcode, payload: Buffer, fin: bool = True, rsv1: bool = False) -> None:
         """Send a frame."""
         frame = self._serialize(opcode, payload, fin, rsv1)
-        logged = None if self.frame_log is None else Frame(opcode, bytes(memoryview(payload)), fin, rsv1)
         self._append(opcode, frame)
-        self._log_sent(logged)
+        if self.frame_log is not None:
+            self.frame_log(">", Frame(opcode, bytes(memoryview(payload)), fin, rsv1))
 
     def _serialize(self, opcode: Opcode, payload: Buffer, fin: bool, rsv1: bool) -> bytes:
         # RFC 6455 §5.1, §5.3: a client masks each frame with a fresh key.
@@ -472,20 +485,17 @@ class Core:
         """Have a frame sent, if it may be the next one: others may have sent something since that was found out."""
         # Before, since there may be no memory for them.
         frames = self.frames_sent + 1
-        messages = self.messages_sent + (Opcode.CONTINUATION < opcode < Opcode.CLOSE)
+        messages = self.messages_sent
         payload_bytes = self.payload_bytes_sent + size
-        if opcode < Opcode.CLOSE:
-            is_continuation = opcode is Opcode.CONTINUATION
-            if self.state is not State.OPEN or self._sending_fragments is not is_continuation:
-                if not is_continuation or self.state is not State.OPEN:
+        if opcode < _CLOSE:
+            is_continuation = opcode is _CONTINUATION
+            if self.state is not _OPEN or self._sending_fragments is not is_continuation:
+                if not is_continuation or self.state is not _OPEN:
                     self._check_message_can_start()
                 raise ProtocolError("there is no fragmented message to continue")
+            messages += not is_continuation
         self._output.append(frame)
         self.frames_sent, self.messages_sent, self.payload_bytes_sent = frames, messages, payload_bytes
-
-    def _log_sent(self, frame: Frame | None) -> None:
-        if frame is not None and self.frame_log is not None:
-            self.frame_log(">", frame)
 
     def _start_afresh(self) -> None:
         """What extensions have encoded was not sent: have them refer to nothing before."""
