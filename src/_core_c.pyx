@@ -472,7 +472,7 @@ The part of a connection that every message passes through: frames to events, me
         cdef object frame = None
         cdef bytes payload
         if self.state is not OPEN or self._sending_fragments:
-            self._check_message_can_start()
+            self._refuse_message()
         if self._encoding:
             return self._defer(0, message, True, None)
         if not PyList_GET_SIZE(self._extensions) and not self._masks:
@@ -541,16 +541,15 @@ The part of a connection that every message passes through: frames to events, me
         empty(self._output)
         empty(self._deferred)
 
-    def _check_message_can_start(self) -> None:
+    def _refuse_message(self) -> NoReturn:
         if self.state is not OPEN:
             raise InvalidState(f"cannot send in state {self.state.name}")
-        if self._sending_fragments:
-            raise ProtocolError("a fragmented message is in progress")
+        raise ProtocolError("a fragmented message is in progress")
 
     @cython.nonecheck(False)
     cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1:
         if self.state is not OPEN or self._sending_fragments:
-            self._check_message_can_start()
+            self._refuse_message()
         if self._encoding:
             return self._defer(opcode, data, fin, compress)
         self._sending_plain = compress is False
@@ -668,7 +667,7 @@ The part of a connection that every message passes through: frames to events, me
 
     cdef int _refuse(self, unsigned char first) except -1:
         if (first & 0x0F) != CONTINUATION or self.state is not OPEN:
-            self._check_message_can_start()
+            self._refuse_message()
         raise ProtocolError("there is no fragmented message to continue")
 
     # From here on, no Python code of others runs between check_turn() and the end of the frame. Without a GIL, critical

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from wsframe._checks import as_view, check_role, check_state
 from wsframe._events_py import Message, plain_bytes
@@ -367,7 +367,7 @@ class Core:
             ProtocolError: If a fragmented message is in progress.
         """
         if self.state is not _OPEN or self._sending_fragments:
-            self._check_message_can_start()
+            self._refuse_message()
         if not self._extensions:
             frame = message.serialize(self.role, ())
         elif self._encoding is not None:
@@ -420,15 +420,14 @@ class Core:
         self._output.clear()
         self._deferred.clear()
 
-    def _check_message_can_start(self) -> None:
+    def _refuse_message(self) -> NoReturn:
         if self.state is not State.OPEN:
             raise InvalidState(f"cannot send in state {self.state.name}")
-        if self._sending_fragments:
-            raise ProtocolError("a fragmented message is in progress")
+        raise ProtocolError("a fragmented message is in progress")
 
     def _send_message(self, opcode: Opcode, data: str | Buffer, fin: bool, compress: bool | None) -> None:
         if self.state is not _OPEN or self._sending_fragments:
-            self._check_message_can_start()
+            self._refuse_message()
         if self._encoding is not None:
             self._defer((opcode, data if isinstance(data, str) else bytes(memoryview(data)), fin, compress))
             return
@@ -491,7 +490,7 @@ class Core:
             is_continuation = opcode is _CONTINUATION
             if self.state is not _OPEN or self._sending_fragments is not is_continuation:
                 if not is_continuation or self.state is not _OPEN:
-                    self._check_message_can_start()
+                    self._refuse_message()
                 raise ProtocolError("there is no fragmented message to continue")
             messages += not is_continuation
         self._output.append(frame)

@@ -8,9 +8,10 @@ import pytest
 from support import frame
 
 from wsframe.constants import Opcode, Role, State
-from wsframe.deflate import PerMessageDeflateFactory
+from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.exceptions import InvalidState, ProtocolError
 from wsframe.limits import Limits
+from wsframe.prepared import PreparedMessage
 
 
 @pytest.fixture
@@ -119,6 +120,37 @@ def test_message_and_close_sent_while_one_is_compressed(stack):
     assert connection.data_to_send() == b""
 
 
+def test_prepared_message_that_cannot_be_compressed(stack, monkeypatch):
+    """The next message refers to nothing that was not sent."""
+    connection, extension, peer = deflating(stack)
+
+    def fail(payload):
+        raise MemoryError
+
+    connection.send_text("a" * 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(PerMessageDeflate, "encode_standalone", lambda self, payload: fail(payload))
+        with pytest.raises(MemoryError):
+            connection.send_prepared(PreparedMessage("lost"))
+    connection.send_text("a" * 100)
+    assert [event.data for event in peer.receive_data(connection.data_to_send())] == ["a" * 100] * 2
+
+
+def test_messages_sent_while_a_prepared_one_is_compressed(stack, monkeypatch):
+    connection, extension, peer = deflating(stack)
+    encode = PerMessageDeflate.encode_standalone
+
+    def with_hook(self, payload):
+        connection.send_text("b")
+        connection.send_prepared(PreparedMessage("c"))
+        monkeypatch.undo()
+        return encode(self, payload)
+
+    monkeypatch.setattr(PerMessageDeflate, "encode_standalone", with_hook)
+    connection.send_prepared(PreparedMessage("a"))
+    assert [event.data for event in peer.receive_data(connection.data_to_send())] == ["a", "b", "c"]
+
+
 # Out of memory in Python code; test_nomemory does it to the compiled implementation.
 
 
@@ -151,11 +183,12 @@ def test_parser_that_fails_parses_nothing_more(impl, monkeypatch):
     def fail(*args):
         raise MemoryError
 
+    first, second = frame(Opcode.TEXT, b"a"), frame(Opcode.TEXT, b"b")
     with monkeypatch.context() as patch:
         patch.setattr(impl.framing, "apply_mask", fail)
         with pytest.raises(MemoryError):
-            parser.feed(frame(Opcode.TEXT, b"a"))
-    assert parser.feed(frame(Opcode.TEXT, b"b")) == []
+            parser.feed(first)
+    assert parser.feed(second) == []
     assert parser.pending_bytes == 0
 
 
