@@ -616,7 +616,8 @@ def test_running_out_of_memory_is_survived(impl):
             continue
         assert parser.pending_bytes in (0, before)
         assert parser.fault is None
-    assert failures >= 3
+    # Fewer than there are allocations, since what was freed before may serve again.
+    assert failures >= 2
 
 
 # serialize_frame
