@@ -104,7 +104,8 @@ def test_the_environment_sets_the_defaults():
 import itertools, wsframe.client
 print(list(itertools.islice(wsframe.client.backoff(), 4)), wsframe.client.MAX_REDIRECTS)
 """
-    env["PYTHONPATH"] = str(Path(wsframe.__file__).parents[1])
+    paths = str(Path(wsframe.__file__).parents[1]), os.environ.get("PYTHONPATH")
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     result = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=True
     )
