@@ -97,7 +97,7 @@ SUITES = {
         "uvicorn==0.54.0",
         host="uvicorn",
         passed=216,
-        # test_send_binary_data_to_server_bigger_than_default_on_websockets: we read on behind 1009, that it may arrive, and
+        # test_send_binary_data_to_server_bigger_than_default_on_websockets: we read on behind 1009, for it to arrive;
         # asyncio's transport of the client, which thereby ends by itself, cannot be aborted any more.
         may_fail=3,
         needs=[
