@@ -265,7 +265,7 @@ The part of a connection that every message passes through: frames to events, me
                 self.messages_received += (<Message>event).fin
                 self.payload_bytes_received += PyBytes_GET_SIZE((<Message>event).payload)
             elif type(event) is Fault:
-                events[kept] = self._receive_fault(event, 0, self._refused_text)
+                events[kept] = self._receive_fault(event, 0, self._refused_text, size)
                 del events[kept + 1:]
                 return events
             events[kept] = event
@@ -273,9 +273,9 @@ The part of a connection that every message passes through: frames to events, me
         if kept < count:
             del events[kept:]
         if self._parser.fault is not None:
-            events.append(
-                self._receive_fault(self._parser.fault, self._parser.refused_length, self._parser.refused_payload)
-            )
+            events.append(self._receive_fault(
+                self._parser.fault, self._parser.refused_length, self._parser.refused_payload, size
+            ))
         return events
 
     cdef object _receive_fragment(self, Frame frame):

@@ -242,6 +242,16 @@ class Peer:
         opcode, payload = frames[-1]
         assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
 
+    async def send_what_is_refused(self, beginning, pieces, code):
+        """Go on sending what is refused by its beginning, while reading: the stream ends behind it, not before."""
+        reading = asyncio.ensure_future(self.expect_failure(code))
+        await self.send(beginning)
+        for _ in range(pieces):
+            await asyncio.sleep(0.02)
+            assert not reading.done(), "the stream ended before the peer paused"
+            await self.send(bytes(10_000))
+        await soon(reading)
+
     async def accept(self, headers=None, behind=b"", piece_size=2**16):
         """As a server, read a request and answer it with 101; return its headers."""
         _, lines = await self.read_head()

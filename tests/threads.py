@@ -116,7 +116,7 @@ class RawPeer:
 
 
 def in_thread(function, *arguments):
-    """Call a function in a thread; return a function that waits for its result."""
+    """Call a function in a thread; return what waits for its result, and has ``done()``."""
     results, problems = [], []
 
     def run():
@@ -135,4 +135,5 @@ def in_thread(function, *arguments):
             raise problems[0]
         return results[0]
 
+    result.done = lambda: not thread.is_alive()
     return result

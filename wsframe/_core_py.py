@@ -149,8 +149,11 @@ class Core:
         """A control frame came."""
         raise NotImplementedError
 
-    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes) -> Event:
-        """The peer broke the protocol, by a frame too long, or by a payload that is not UTF-8."""
+    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes, read: int) -> Event:
+        """The peer broke the protocol, by a frame too long, or by a payload that is not UTF-8.
+
+        It did so in a read of ``read`` bytes.
+        """
         raise NotImplementedError
 
     def _send_close_frame(self, close: Close) -> None:
@@ -196,7 +199,7 @@ class Core:
                 continue
             message = self._receive_fragment(frame)
             if isinstance(message, Fault):
-                events.append(self._receive_fault(message, 0, self._refused_text))
+                events.append(self._receive_fault(message, 0, self._refused_text, size))
                 return events
             if message is not None:
                 self.messages_received += message.fin
@@ -204,7 +207,8 @@ class Core:
                 events.append(message)
         fault = self._parser.fault
         if fault is not None:
-            events.append(self._receive_fault(fault, self._parser.refused_length, self._parser.refused_payload))
+            parser = self._parser
+            events.append(self._receive_fault(fault, parser.refused_length, parser.refused_payload, size))
         return events
 
     def _receive_fragment(self, frame: Frame) -> Message | Fault | None:

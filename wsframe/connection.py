@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "check_can_close"]
 
+_SMALLEST_SEGMENT = 1220
+"""Bytes that a TCP segment carries at least while there are more to come, at IPv6's smallest MTU (RFC 8200 §5)."""
+
 
 class Connection(Core):
     """One end of a WebSocket connection behind the opening handshake.
@@ -77,6 +80,8 @@ class Connection(Core):
         subprotocol: The subprotocol agreed on, or None.
         extensions: The extensions agreed on.
         fault: The peer's violation that failed the connection, or None.
+        peer_is_sending: Whether, behind the violation, more of what the peer was sending is to come, as far as one can
+            tell. Read and drop it before the end of the stream is sent: many peers close TCP when they see that.
         close_rcvd: The ``Close`` received, or None.
         close_sent: The ``Close`` sent, or None.
         close_rcvd_then_sent: Whether the peer's came first; None unless there are both.
@@ -94,7 +99,16 @@ class Connection(Core):
         TypeError: If an argument is of another type: a word for the role, a factory for an extension, and so on.
     """
 
-    __slots__ = ("_fault_exc", "close_rcvd", "close_rcvd_then_sent", "close_sent", "fault", "subprotocol", "uri")
+    __slots__ = (
+        "_fault_exc",
+        "close_rcvd",
+        "close_rcvd_then_sent",
+        "close_sent",
+        "fault",
+        "peer_is_sending",
+        "subprotocol",
+        "uri",
+    )
 
     def __init__(
         self,
@@ -110,6 +124,7 @@ class Connection(Core):
         self.uri: WebSocketURI | None = None
         self.subprotocol = subprotocol
         self.fault: Fault | None = None
+        self.peer_is_sending = False
         self._fault_exc: Exception | None = None
         self.close_rcvd: Close | None = None
         self.close_sent: Close | None = None
@@ -166,9 +181,10 @@ class Connection(Core):
             self._answer = close
         return CloseReceived(close)
 
-    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes) -> Event:
+    def _receive_fault(self, fault: Fault, refused_length: int, refused_payload: bytes, read: int) -> Event:
         self.fault = fault
         self._failed = True
+        self.peer_is_sending = refused_length > read or read >= _SMALLEST_SEGMENT
         cause, reason = self._explain(fault, refused_length, refused_payload)
         self._fault_exc = cause
         if self.state is State.OPEN:

@@ -20,6 +20,7 @@ __all__ = [
     "PARSE_SIZE",
     "PING_INTERVAL_S",
     "PING_TIMEOUT_S",
+    "QUIET_S",
     "READ_SIZE",
     "SENDS_IN_A_ROW",
     "WRITE_LIMIT",
@@ -45,6 +46,10 @@ PING_TIMEOUT_S = 20.0
 ANSWER_GRACE_S = 1.0
 """Seconds that the application has to answer what came before a violation, until the connection fails: longer
 than an answer takes that needs no waiting, and short for someone who holds a connection open on purpose."""
+
+QUIET_S = 0.25
+"""Seconds without a byte after which a peer, in the midst of sending what was refused, counts as done: several round
+trips, and a delay that nobody minds who has broken the protocol."""
 
 MAX_QUEUE = 16
 """Messages that wait to be received before reading pauses: they keep a task busy while more arrive."""

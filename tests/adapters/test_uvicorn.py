@@ -266,6 +266,16 @@ async def test_close_frame_reaches_a_client_that_sends_everything_first(secure, 
             await peer.expect_failure(1009)
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificate):
+    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+    options = {"ssl_certfile": certificate.cert, "ssl_keyfile": certificate.key} if secure else {}
+    async with running(App(echo), **options) as server:
+        options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
+        async with dial_open(server, **options) as peer:
+            await peer.send_what_is_refused(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
+
+
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])
 def test_patch_puts_it_behind_the_names_that_uvicorn_knows(ws):
     async def app(scope, receive, send):

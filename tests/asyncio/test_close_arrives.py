@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 
 import pytest
-from support import BINARY, CLOSE, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
+from support import BINARY, CLOSE, TEXT, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
 
 from wsframe import ConnectionClosedError, State, WebSocketProtocol, connect, serve
+from wsframe.limits import QUIET_S
 
 HERE = "127.0.0.1"
 SIZE = 20_000_000
@@ -96,6 +97,49 @@ async def test_refused_request_with_a_long_body(options):
             assert start_line.startswith("HTTP/1.1 4")
             await soon(peer.reader.read())
         await until(lambda: not server._attached)
+
+
+def refused(kind, mask):
+    """The beginning of what is refused, and the code that says why."""
+    return {
+        "length": (wire_frame(BINARY, length=SIZE, mask=mask), 1009),
+        "opcode": (wire_frame(3, LONG[:2000], mask=mask), 1002),
+        "text": (wire_frame(TEXT, b"\xff" * 2000, mask=mask, length=900_000), 1007),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["length", "opcode", "text"])
+async def test_stream_of_a_server_ends_once_the_peer_pauses(options, kind):
+    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+    async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            beginning, code = refused(kind, bytes(4))
+            await peer.send_what_is_refused(beginning, 40, code)
+        await until(lambda: not server._attached)
+
+
+@pytest.mark.parametrize("kind", ["length", "opcode", "text"])
+async def test_stream_of_a_client_ends_once_the_peer_pauses(options, scheme, kind):
+    async def script(peer):
+        await peer.accept()
+        beginning, code = refused(kind, None)
+        await peer.send_what_is_refused(beginning, 40, code)
+
+    async with raw_server(script, **options["server"]) as server:
+        uri = f"{scheme}://localhost:{server.port}/"
+        async with connect(uri, host=HERE, close_timeout=60, **options["client"]) as websocket:
+            with pytest.raises(ConnectionClosedError):
+                await soon(websocket.recv())
+
+
+async def test_stream_ends_when_the_peer_is_gone_before_it_pauses(options):
+    async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
+        async with dial_open(server, **options["peer"]) as peer:
+            await peer.send(refused("length", bytes(4))[0])
+            await peer.read_frame()
+            peer.abort()
+        await until(lambda: not server._attached)
+        await asyncio.sleep(2 * QUIET_S)
 
 
 async def test_silent_peer_is_cut(options):

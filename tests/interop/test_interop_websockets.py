@@ -50,6 +50,32 @@ async def test_messages_of_any_size(connect, serve):
                 assert await soon(websocket.recv()) == message
 
 
+@pytest.mark.parametrize("role", ["server", "client"])
+async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role):
+    """Theirs closes its transport at the end of the stream, and cannot abort it any more after that."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def send_too_much(websocket):
+        try:
+            await websocket.send(bytes(2**24))
+            await websocket.recv()
+        except BaseException as exc:
+            ended.set_result(exc)
+        else:
+            ended.set_result(None)
+
+    async def wait(websocket):
+        await websocket.wait_closed()
+
+    connect, serve = PAIRS[f"our {role}"]
+    handler = wait if role == "server" else send_too_much
+    async with talk(connect, serve, handler, {"compression": None}) as websocket:
+        await (send_too_much if role == "server" else wait)(websocket)
+        exc = await soon(ended)
+    assert isinstance(exc, websockets.exceptions.ConnectionClosedError)
+    assert exc.rcvd.code == 1009
+
+
 @both
 async def test_fragments(connect, serve):
     """RFC 6455 §5.4: in both directions."""

@@ -19,7 +19,7 @@ def receiver(impl):
     """Make the receiving end of a client, which gives messages as pairs, and the fault."""
 
     class Receiver(impl.core.Core):
-        def _receive_fault(self, fault, refused_length, refused_payload):
+        def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 
         def add(self, frame):

@@ -149,7 +149,7 @@ def receive(impl):
     """Make a receiver of frames, which returns the text of messages, or the fault."""
 
     class Receiver(impl.core.Core):
-        def _receive_fault(self, fault, refused_length, refused_payload):
+        def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 
     def make(extensions=()):

@@ -128,7 +128,7 @@ def receiving(impl):
     """Make the class of the part of a connection that receives messages; a fault it takes for an event."""
 
     class Receiver(impl.core.Core):
-        def _receive_fault(self, fault, refused_length, refused_payload):
+        def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 
         def _receive_control(self, frame):

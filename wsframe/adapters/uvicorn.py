@@ -663,7 +663,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         elif not begun and not self.transport.is_closing():
             # What the client still sends is read and dropped, until it ends its stream too, or time is up.
             self._resume_reading()
-            end_writing(self.transport)
+            end_writing(self, self.loop, when_quiet=self._connection.peer_is_sending)
 
     def _close_timed_out(self) -> None:
         self.close_timer = None

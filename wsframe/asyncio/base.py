@@ -415,7 +415,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol):
         """
         if not self._writing_ended and not self.transport.is_closing():
             self._writing_ended = True
-            end_writing(self.transport)
+            end_writing(self, self._clock, when_quiet=self.protocol.peer_is_sending)
 
     def _set_timer(self, delay: float | None, callback: Any = None) -> None:
         if self._timer is not None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["end_writing", "tls_timeouts"]
+from wsframe.asyncio.keepalive import Clock
+from wsframe.limits import QUIET_S
+
+__all__ = ["Ended", "end_writing", "tls_timeouts"]
 
 _READ_SIZE = 64 * 1024
 
@@ -31,12 +34,43 @@ def tls_timeouts(
     return {name: value for name, value in timeouts.items() if value is not None and name not in options}
 
 
-def end_writing(transport: asyncio.Transport) -> None:
+class Ended(Protocol):
+    """What ``end_writing`` needs to know of a connection.
+
+    Attributes:
+        transport: Its transport.
+        alive: Whether anything came since it was last set to False.
+    """
+
+    transport: asyncio.Transport
+    alive: bool
+
+
+def end_writing(connection: Ended, clock: Clock, when_quiet: bool) -> None:
     """Send the end of the stream behind what was written, with TLS or without, and go on reading.
 
     Closing the socket at once would make the kernel answer the peer's next segment with a reset, which may destroy
     what the peer has not read yet.
+
+    Args:
+        connection: Whose stream it is.
+        clock: What timers run by.
+        when_quiet: Whether to wait until nothing comes any more. Many peers close their end when they see ours,
+            asyncio's transports among them, whose ``abort`` fails after that when there was something left to write.
     """
+    if not when_quiet:
+        _end_writing(connection.transport)
+        return
+    connection.alive = False
+
+    def end_if_quiet() -> None:
+        if not connection.transport.is_closing():
+            end_writing(connection, clock, connection.alive)
+
+    clock.call_later(QUIET_S, end_if_quiet)
+
+
+def _end_writing(transport: asyncio.Transport) -> None:
     if not transport.can_write_eof():
         _end_tls(transport)
         return

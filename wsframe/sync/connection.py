@@ -35,7 +35,7 @@ from wsframe.events import Event, Failed, Message, PongReceived
 from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
 from wsframe.fragments import FragmentReader, give_back
 from wsframe.http11 import Request, Response
-from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, WRITE_LIMIT
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, QUIET_S, WRITE_LIMIT
 from wsframe.prepared import PreparedMessage
 from wsframe.sync.tls import TLSSocket
 from wsframe.sync.utils import Deadline, control_payload, holding, is_held, leave_at_fork
@@ -129,6 +129,8 @@ class Connection:
         # many bytes waited to be written before it.
         self._keepalive_at: float | None = None
         self._pinged_at: float | None = None
+        # When a peer that was sending something refused will have been quiet for long enough.
+        self._quiet_at: float | None = None
         self._alive = False
         self._backlog_at_ping = 0
         # Why TCP ended, to be the cause of ConnectionClosed.
@@ -685,6 +687,8 @@ class Connection:
             self._emit()
             if self.protocol.failed or self.protocol.close_expected():
                 self._expect_end()
+                if self.protocol.peer_is_sending:
+                    self._quiet_at = time.monotonic() + QUIET_S
             full = self._queue_high is not None and len(self._queue) > self._queue_high
             self._paused = full and self._close_deadline is None
             self._changed.notify_all()
@@ -714,7 +718,8 @@ class Connection:
             return self._flush()
         # RFC 6455 §7.1.1, §7.1.7: a server ends TCP, and so does who gives the connection up.
         if protocol.failed or (protocol.role is Role.SERVER and protocol.close_expected()):
-            return self._wire.end_writing()
+            # The peer closes TCP when it sees the end of the stream, perhaps in the midst of a message.
+            return self._quiet_at is not None or self._wire.end_writing()
         return True
 
     def _resume(self) -> None:
@@ -746,18 +751,21 @@ class Connection:
 
     def _next_timeout(self) -> float | None:
         """Return the seconds until there is something to do; None if there never is."""
-        timeouts = [] if self._keepalive_at is None else [self._keepalive_at - time.monotonic()]
+        clocks = (self._keepalive_at, self._quiet_at)
+        timeouts = [at - time.monotonic() for at in clocks if at is not None]
         if self._close_deadline is not None:
             left = self._close_deadline.timeout(raise_if_elapsed=False)
             if left is not None:
                 timeouts.append(left)
-        return min(timeouts, default=None)
+        return max(0.0, min(timeouts)) if timeouts else None
 
     def _check_clocks(self) -> None:
         if self._close_deadline is not None:
             left = self._close_deadline.timeout(raise_if_elapsed=False)
             if left is not None and left <= 0:
                 self._close_timed_out()
+        if self._quiet_at is not None and time.monotonic() >= self._quiet_at:
+            self._quiet_at = None
         if self._keepalive_at is not None and time.monotonic() >= self._keepalive_at:
             self._keep_alive()
             self._flush()
