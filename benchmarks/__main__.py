@@ -13,12 +13,14 @@ import os
 import pathlib
 import platform
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from benchmarks import broadcast, client, codec, deflate, echo, handshakes, hosts, memory, text, tls
+import wsframe
+from benchmarks import broadcast, client, codec, deflate, echo, handshakes, hosts, imports, memory, text, tls
 from benchmarks.harness import Tools
 
 SUITES = {
@@ -31,6 +33,7 @@ SUITES = {
     "tls": tls,
     "deflate": deflate,
     "memory": memory,
+    "imports": imports,
     "hosts": hosts,
 }
 PACKAGES = ["aiofastnet", "aiohttp", "picows", "tornado", "uvicorn", "uvloop", "websockets", "wsaccel", "wsproto"]
@@ -40,6 +43,15 @@ def versions() -> dict[str, str]:
     """Return the versions of the peers that are installed."""
     installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
     return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def commit() -> str | None:
+    """Return the commit of the work tree that the benchmarks are in, with "+" behind it if files differ."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def processor() -> str:
@@ -59,7 +71,17 @@ def main() -> int:
     parser.add_argument("--servers", help="servers to run, separated by semicolons; see benchmarks/servers.py")
     parser.add_argument("--cases", default="", help="only the cases whose name has this in it")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"), metavar="DIRECTORY")
+    parser.add_argument(
+        "--pure", action="store_true", help="measure the pure implementation of wsframe, if that is the one that runs"
+    )
     options = parser.parse_args()
+    if wsframe.IMPLEMENTATION == "python" and not options.pure:
+        parser.error(
+            "the pure implementation of wsframe runs, which --pure measures; "
+            "`python -m wsframe` tells why it does, and `pip install .` outside the work tree brings the compiled one"
+        )
+    if wsframe.IMPLEMENTATION == "c" and options.pure:
+        parser.error("--pure: the compiled implementation runs; set WSFRAME_NO_EXTENSIONS=1")
     unknown = set(options.suites) - set(SUITES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
@@ -76,6 +98,10 @@ def main() -> int:
             busy = os.getloadavg()[0]
             suite = SUITES[name].run(tools, options)
             about: dict[str, Any] = {
+                "wsframe": wsframe.__version__,
+                "implementation": wsframe.IMPLEMENTATION,
+                "installed": str(pathlib.Path(wsframe.__file__).parent),
+                "commit": commit(),
                 "python": platform.python_version(),
                 "system": platform.platform(),
                 "processor": processor(),

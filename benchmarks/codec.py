@@ -196,7 +196,7 @@ def pure() -> Iterator[Task | Goal]:
     from websockets.frames import Frame, Opcode
     from websockets.utils import apply_mask
 
-    from wsframe import _framing_py, _masking_py
+    from wsframe.codec import _framing_py, _masking_py
 
     for size in PURE_MASK_SIZES:
         case = f"pure, mask, {size_name(size)}"

@@ -27,7 +27,7 @@ def wsframe_parser() -> Parse:
 def wsframe_pure_parser() -> Parse:
     """Make ours without a compiler's help."""
     from wsframe import Role
-    from wsframe._framing_py import FrameParser
+    from wsframe.codec._framing_py import FrameParser
 
     return _with_feed(FrameParser(Role.SERVER))
 

@@ -63,6 +63,12 @@ def memory(results: Sequence[Row]) -> str:
     return _grouped(results, lambda result: str(result["case"]), lambda group: by_figure(group, columns))
 
 
+def imports(results: Sequence[Row]) -> str:
+    """Make a table for each thing that is imported."""
+    figures = [("cpu_ms", "CPU ms"), ("kib", "KiB"), ("modules", "modules")]
+    return _grouped(results, lambda result: str(result["case"]), lambda group: by_figure(group, figures))
+
+
 SECTIONS: list[tuple[str, str, Callable[[Sequence[Row]], str]]] = [
     ("echo", "Echo server, CPU µs per message", lambda results: by_case(results, "cpu_us")),
     ("echo", "Echo server, latency at 99 per cent, µs", lambda results: by_case(results, "p99_us")),
@@ -78,6 +84,7 @@ SECTIONS: list[tuple[str, str, Callable[[Sequence[Row]], str]]] = [
     ("deflate", "Echo with compression, CPU µs per message", lambda results: by_case(results, "cpu_us")),
     ("memory", "Memory, KiB per connection", memory),
     ("codec", "Codec, ns per call or frame", codec),
+    ("imports", "Import, beyond an interpreter that does nothing", imports),
 ]
 
 
