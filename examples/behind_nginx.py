@@ -1,6 +1,6 @@
-"""A server behind nginx, on a Unix socket: ``python behind_nginx.py app.sock``, with nginx.conf beside it.
+"""A server behind nginx, on a Unix socket: ``python behind_nginx.py app.sock``, with nginx.conf in the same directory.
 
-The client's address is in a header that nginx sets; nobody else can reach the socket and forge it.
+nginx puts the client's address in a header. Only nginx can connect to the socket, so clients cannot forge the header.
 """
 
 import asyncio

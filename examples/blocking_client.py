@@ -1,4 +1,4 @@
-"""A client without an event loop; start one of the echo servers first."""
+"""A client without an event loop. Start one of the echo servers first."""
 
 from wsframe.sync.client import connect
 

@@ -1,4 +1,4 @@
-"""An echo server with callbacks instead of coroutines: an asyncio Protocol like any other."""
+"""An echo server with callbacks instead of coroutines, written as an ordinary asyncio Protocol."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
-"""The same echo server twice, with coroutines and with callbacks, and what each costs on this machine.
+"""The same echo server with coroutines and with callbacks, and the throughput of each on this machine.
 
-Coroutines read like a story and have backpressure; callbacks take less time per message and give no hold on it.
+Coroutines read better and have backpressure. Callbacks take less time per message but cannot wait for a slow peer.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A chat: what one says, all others hear; try ``wsframe connect ws://localhost:8765`` in two terminals."""
+"""A chat: each message goes to all other clients. Run ``wsframe connect ws://localhost:8765`` in two terminals."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def handler(websocket):
 
 
 async def tell_others(sender, text):
-    # gather: one slow client does not keep the others waiting; one that is gone is not an error.
+    # With gather(), a slow client does not delay the others, and a client that has left is not an error.
     others = [client.send(text) for client in clients if client is not sender]
     await asyncio.gather(*others, return_exceptions=True)
 

@@ -1,6 +1,6 @@
-"""A chat with rooms: the path is the room, and what one says in it, all others in it hear.
+"""A chat with rooms: the path is the room, and each message goes to all other clients in it.
 
-Try ``wsframe connect ws://localhost:8765/kitchen`` in two terminals.
+Run ``wsframe connect ws://localhost:8765/kitchen`` in two terminals.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ async def handler(websocket):
     wsframe.broadcast(room, f"{len(room)} in {name}")
     try:
         async for message in websocket:
-            # Nobody waits for who reads slowly: see Limits.max_send_buffer for what becomes of those.
+            # broadcast() does not wait for slow clients; Limits.max_send_buffer determines what happens to them.
             wsframe.broadcast(room - {websocket}, message)
     finally:
         room.discard(websocket)

@@ -1,4 +1,4 @@
-"""A client; start one of the echo servers first."""
+"""A client. Start one of the echo servers first."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An echo server, with a handler that wants the path."""
+"""An echo server, with a handler that takes the path as a second argument."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A server that SIGTERM ends gracefully: clients get code 1012, and handlers finish what they are at."""
+"""A server that shuts down gracefully on SIGTERM: clients receive code 1012, and handlers finish their work."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ async def handler(websocket):
         async for message in websocket:
             await websocket.send(f"Echo: {message}")
     finally:
-        # Here the handler learns of the end, and it has the time that it takes.
+        # The connection is closed; the server waits until the handler has cleaned up.
         await asyncio.sleep(0.1)
         print("handler done")
 

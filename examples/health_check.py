@@ -3,7 +3,7 @@
 import asyncio
 
 import wsframe
-from wsframe.metrics import metrics_endpoint
+from wsframe.testing.metrics import metrics_endpoint
 
 
 async def handler(websocket):
@@ -16,7 +16,7 @@ def health_check(connection, request):
         return connection.respond(200, "OK\n")
     if request.path == "/drain":
         return connection.respond(503, "no more of you\n")
-    return None  # go on with the opening handshake
+    return None  # continue the opening handshake
 
 
 async def main():

@@ -1,4 +1,4 @@
-"""Your own server on asyncio streams: the protocol from wsframe, typed, in 40 lines."""
+"""Your own server on asyncio streams: wsframe implements the protocol. Typed, 40 lines."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             for event in connection.receive_data(data):
                 if isinstance(event, Message):
                     connection.send_text(f"Echo: {event.data!s}")
-            # Your answers, and those that the protocol demands: pongs, close frames.
+            # Your messages, and what the protocol requires: pongs and close frames.
             writer.write(connection.data_to_send())
             await writer.drain()
             if connection.close_expected() or not (data := await reader.read(65536)):

@@ -1,4 +1,4 @@
-"""A server that pushes a message every few seconds until the client leaves."""
+"""A server that pushes a message every few seconds until the client leaves, with a handler that takes the path."""
 
 import asyncio
 import datetime as dt

@@ -1,4 +1,4 @@
-"""A client that comes back when the server does: stop and start one of the push servers, and see."""
+"""A client that reconnects. To see it reconnect, stop and restart one of the push servers."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import wsframe as websockets
 
 
 async def main():
-    # Tells when the next attempt is.
+    # Log when the next attempt is due.
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     async for websocket in websockets.connect("ws://localhost:8765"):
         try:

@@ -1,4 +1,4 @@
-"""Your own server: the protocol from wsframe, the I/O from you. Here: blocking sockets, one thread per client."""
+"""Your own server: wsframe implements the protocol, you do the I/O. Here: blocking sockets, one thread per client."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from wsframe import Connection, InvalidHandshake, Message, Role, ServerHandshake
 
 
 def open_connection(sock):
-    """Perform the opening handshake; return the connection and what came behind the request, or None."""
+    """Perform the opening handshake; return the connection and the bytes after the request, or None."""
     handshake = ServerHandshake()
     try:
         while (request := handshake.receive_data(data := sock.recv(65536))) is None:
@@ -33,7 +33,7 @@ def serve_client(sock):
             for event in connection.receive_data(data):
                 if isinstance(event, Message):
                     connection.send_text(f"Echo: {event.data}")
-            # Your answers, and those that the protocol demands: pongs, close frames.
+            # Your messages, and what the protocol requires: pongs and close frames.
             sock.sendall(connection.data_to_send())
             if connection.close_expected():
                 return

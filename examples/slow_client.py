@@ -35,7 +35,7 @@ async def main():
             if received == 20:
                 break
             await asyncio.sleep(0.1)
-        # What is still on its way is of no use to anybody.
+        # Nobody needs the messages that are still in transit.
         websocket.transport.abort()
 
 

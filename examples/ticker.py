@@ -1,4 +1,4 @@
-"""A ticker: all clients get the same figures, ten times a second, prepared once for all of them."""
+"""A ticker: sends the same figures to all clients ten times a second, and prepares each message only once."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ async def tick(server):
 
 
 async def handler(websocket):
-    # Clients have nothing to say; when they are gone, this ends.
+    # Clients send nothing; wait until they disconnect.
     await websocket.wait_closed()
 
 
 async def main():
-    # Who does not read for long is left out, and not waited for.
+    # Skip clients that do not read for a long time instead of waiting for them.
     limits = wsframe.Limits(max_send_buffer=64 * 1024, send_buffer_policy="drop")
     async with wsframe.serve(handler, "localhost", 8765, limits=limits) as server:
         await tick(server)

@@ -1,7 +1,7 @@
 """An echo server with TLS: ``python tls_server.py cert.pem key.pem``.
 
-For a certificate to try it with: ``openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost
--addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem``; clients then need
+To create a certificate for testing: ``openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost
+-addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem``. Clients then need
 ``ssl.create_default_context(cafile="cert.pem")``.
 """
 

@@ -1,4 +1,4 @@
-"""The ``wsframe`` command: one module per subcommand. Rank 6; nothing of the library imports it."""
+"""The ``wsframe`` command: one module per subcommand. Nothing of the library imports it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from wsframe._build import IMPLEMENTATION
 from wsframe._escape import escape
+from wsframe._implementation import IMPLEMENTATION
 from wsframe._version import VERSION
 from wsframe.cli import connect, demo, echo, patch, run
 from wsframe.cli.common import CommandError
@@ -19,7 +19,7 @@ __all__ = ["build_parser", "main"]
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="wsframe", description="WebSocket at C speed: a demonstration, an echo server, an interactive client."
+        prog="wsframe", description="WebSocket at C speed: a demo, an echo server, an interactive client, and more."
     )
     parser.add_argument("--version", action="version", version=f"wsframe {VERSION} ({IMPLEMENTATION})")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)

@@ -1,4 +1,4 @@
-"""What the commands have in common: errors, event loops, signals, logs, words. Rank 6."""
+"""What the commands have in common: errors, event loops, signals, logs, words."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class CommandError(Exception):
 
 def add_loop_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--loop``."""
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="event loop (%(default)s)")
+    parser.add_argument(
+        "--loop", choices=("asyncio", "uvloop"), default="asyncio", help="event loop (default: %(default)s)"
+    )
 
 
 def add_header_option(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -65,7 +67,7 @@ def add_compression_option(parser: argparse.ArgumentParser) -> None:
         type=_compression,
         default="deflate",
         metavar="KIND",
-        help="permessage-deflate by the name of 'deflate', or 'none' (%(default)s)",
+        help="compression to negotiate: 'deflate' for permessage-deflate, or 'none' (default: %(default)s)",
     )
 
 
@@ -143,7 +145,7 @@ def add_max_size_option(parser: argparse._ActionsContainer) -> None:
         type=_size,
         default=2**20,
         metavar="BYTES",
-        help="largest message to accept, or 'none' for no limit (%(default)s)",
+        help="size of the largest message to accept, or 'none' for no limit (default: %(default)s)",
     )
 
 
@@ -252,7 +254,7 @@ def describe_end(exc: ConnectionClosed, peer: str) -> str:
         code = "" if exc.sent is None else f" with {exc.sent.code}"
         return f"failed by us{code}: {cause}"
     if exc.rcvd is None and exc.sent is None:
-        return f"lost: the {peer} left without a closing handshake"
+        return f"lost: the {peer} disconnected without a closing handshake"
     if exc.sent is not None and exc.rcvd is None:
         return f"closed by us with {exc.sent}, not answered by the {peer}"
     if exc.rcvd_then_sent is False:

@@ -1,4 +1,4 @@
-"""``wsframe connect``: a client for a person at a terminal, or for a pipe. Rank 6."""
+"""``wsframe connect``: a client for a person at a terminal, or for a pipe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ from wsframe.cli.common import (
     run_loop,
     supports_ansi,
 )
-from wsframe.connection import Connection
 from wsframe.constants import State
 from wsframe.exceptions import (
     ConnectionClosed,
@@ -45,6 +44,7 @@ from wsframe.exceptions import (
     InvalidStatus,
     InvalidURI,
 )
+from wsframe.messages.connection import SansIOConnection
 
 __all__ = ["Console", "Session", "add_parser", "read_lines", "run"]
 
@@ -58,17 +58,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "connect",
-        help="connect to a server: type messages, see what comes back",
-        description="Send each line of standard input as a text message, and print what comes back. "
-        "At a terminal: until Ctrl-D. In a pipe: until there are as many answers as lines, "
-        "or nothing has come for a while.",
+        help="connect to a server, type messages, see the replies",
+        description="Send each line of standard input as a text message, and print the messages received. "
+        "At a terminal, the session ends with Ctrl-D. In a pipe, it ends when as many messages as lines have arrived, "
+        "or when none has arrived for a while.",
     )
     parser.add_argument("uri", metavar="URI", help="ws://host:port/path or wss://...")
     parser.add_argument("--origin", help="value of the Origin header")
     add_header_option(parser, "header to add to the request; may be repeated")
     parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to offer; may be repeated")
     add_compression_option(parser)
-    parser.add_argument("--proxy", metavar="ADDRESS", help="proxy, or 'none'; that of the environment otherwise")
+    parser.add_argument("--proxy", metavar="ADDRESS", help="proxy, or 'none' (default: from the environment)")
 
     messages = parser.add_argument_group("messages")
     kind = messages.add_mutually_exclusive_group()
@@ -80,30 +80,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         dest="kind",
         action="store_const",
         const="hex",
-        help="lines are hex digits of binary messages, and so is what is printed of those",
+        help="read and print binary messages as hex",
     )
-    messages.add_argument("--json", action="store_true", help="indent what comes if it is JSON")
+    messages.add_argument("--json", action="store_true", help="indent messages that are JSON")
     messages.add_argument(
         "--ping",
         type=parse_seconds,
         metavar="SECONDS",
-        help="send a ping every so many seconds, and tell how long the answer took",
+        help="send a ping at this interval, and print its round-trip time",
     )
     messages.add_argument(
         "--wait",
         type=parse_wait,
         default=1.0,
         metavar="SECONDS",
-        help="in a pipe: how long to wait for one more answer (%(default)s)",
+        help="in a pipe: how long to wait for the next message (default: %(default)s)",
     )
     add_max_size_option(messages)
 
     tls = parser.add_argument_group("TLS, for wss://")
-    tls.add_argument("--insecure", action="store_true", help="do not check the server's certificate")
-    tls.add_argument("--tls-ca", metavar="FILE", help="trust the certificates in this file, and no others")
-    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain to show to the server")
-    tls.add_argument("--tls-key", metavar="FILE", help="private key, where it is not in the same file")
-    tls.add_argument("--server-name", metavar="NAME", help="the name that the server's certificate must have")
+    tls.add_argument("--insecure", action="store_true", help="do not verify the server's certificate")
+    tls.add_argument("--tls-ca", metavar="FILE", help="trust only the certificates in this file")
+    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain to present to the server")
+    tls.add_argument("--tls-key", metavar="FILE", help="private key, if it is not in the certificate file")
+    tls.add_argument("--server-name", metavar="NAME", help="name that the server's certificate must match")
 
     add_loop_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="show the opening handshake")
@@ -246,12 +246,12 @@ async def read_lines(stream: BinaryIO) -> AsyncIterator[bytes]:
 class _Connection(ClientConnection):
     """A connection that shows the server's pings."""
 
-    def __init__(self, protocol: Connection, console: Console, **options: Any) -> None:
+    def __init__(self, protocol: SansIOConnection, console: Console, **options: Any) -> None:
         super().__init__(protocol, **options)
         self._console = console
 
     def _on_ping(self, payload: bytes) -> None:
-        self._console.show_status(f"ping {payload!r}, answered")
+        self._console.show_status(f"answered ping {payload!r}")
 
 
 class Session:
@@ -346,8 +346,8 @@ class Session:
             text = line.decode()
             return text if self._kind == "text" else bytes.fromhex(text)
         except ValueError as exc:
-            wanted = "hex digits" if self._kind == "hex" else "UTF-8"
-            raise CommandError(f"line {self._sent + 1} of the input is not {wanted}: {exc}") from exc
+            wanted = "hex" if self._kind == "hex" else "UTF-8"
+            raise CommandError(f"line {self._sent + 1} of the input is not valid {wanted}: {exc}") from exc
 
     async def _send_pings(self, interval: float) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -376,7 +376,7 @@ async def _talk(options: argparse.Namespace) -> int:
     console = Console(options.json, options.kind == "hex")
     websocket = await _open(options, console)
     subprotocol = "" if websocket.subprotocol is None else f", subprotocol {websocket.subprotocol}"
-    console.show_status(f"connected to {options.uri}{subprotocol}; Ctrl-D to leave")
+    console.show_status(f"connected to {options.uri}{subprotocol}; Ctrl-D to quit")
     # The stream below the buffer of stdin; see read_lines.
     stream: BinaryIO | None = getattr(getattr(sys.stdin, "buffer", None), "raw", None)
     async with websocket:

@@ -1,4 +1,4 @@
-"""``wsframe demo``: one exchange as it is on the wire, and how fast more of them are. Rank 6."""
+"""``wsframe demo``: one exchange as it is on the wire, and how fast more of them are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TextIO
 
-from wsframe._build import IMPLEMENTATION, REASON
+from wsframe._implementation import IMPLEMENTATION, REASON
 from wsframe._version import VERSION
 from wsframe.asyncio.client import ClientConnection, connect
 from wsframe.asyncio.protocol import WebSocketProtocol
@@ -42,9 +42,9 @@ ASCII = str.maketrans({"→": ">", "←": "<", "…": "~", "·": "-", "§": "s."
 """What stands in for characters that an output cannot encode."""
 
 NOTES = (
-    "FIN=0: there is more to come. Only control frames (ping, pong, close) may come between fragments.",
-    "fe 01 00: 126 (7e) in the length field says that the length is in the next 2 bytes; 127: in 8.",
-    "The close frame is answered by one with the same code; then the server ends TCP.",
+    "FIN=0: more fragments follow. Only control frames (ping, pong, close) may come between fragments.",
+    "fe 01 00: 126 (7e) in the length field means that the next 2 bytes hold the length; 127, the next 8.",
+    "The peer answers the close frame with the same code; then the server closes the TCP connection.",
 )
 
 
@@ -52,17 +52,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="see what WebSocket looks like on the wire, and how fast it goes",
-        description="Start an echo server, connect to it, show the frames of one exchange as they are on the wire, "
+        help="see what WebSocket looks like on the wire, and how fast it is",
+        description="Start an echo server, connect to it, show the frames of one exchange as they appear on the wire, "
         "and measure a short burst of messages.",
     )
     parser.add_argument(
-        "--seconds", type=_positive(float), default=1.0, help="how long to measure, in all (%(default)s)"
+        "--seconds", type=_positive(float), default=1.0, help="total measuring time (default: %(default)s)"
     )
     parser.add_argument(
-        "--messages", type=_positive(int), metavar="N", help="how many messages per measurement, instead of --seconds"
+        "--messages", type=_positive(int), metavar="N", help="number of messages per measurement, instead of --seconds"
     )
-    parser.add_argument("--no-color", action="store_true", help="no colors, even on a terminal")
+    parser.add_argument("--no-color", action="store_true", help="disable colors, even on a terminal")
     add_loop_option(parser)
     parser.set_defaults(run=run)
 
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
 async def _demonstrate(screen: Screen, options: argparse.Namespace) -> int:
     title = screen.paint(f"wsframe {VERSION}", "title")
     try:
-        screen.line(f"{title} · a server and a client meet on this machine; a relay between them records the bytes")
+        screen.line(f"{title} · a server and a client on this machine; a relay between them records the bytes")
         async with serve(_echo, HOST, 0) as server:
             address = HOST, server.sockets[0].getsockname()[1]
             await _show_exchange(screen, *address)
@@ -147,17 +147,19 @@ async def _echo(websocket: ServerConnection) -> None:
 async def _show_exchange(screen: Screen, host: str, port: int) -> None:
     async with Relay(host, port) as relay:
         async with connect(f"ws://{host}:{relay.port}/chat", compression=None) as websocket:
-            screen.title("1. It begins as HTTP (RFC 6455 §4)")
+            screen.title("1. The opening handshake is HTTP (RFC 6455 §4)")
             _show_head(screen, relay, Role.CLIENT)
             _show_head(screen, relay, Role.SERVER)
 
             await websocket.send("Hello")
             await websocket.recv()
-            screen.title("2. Then there are frames: a header of 2 to 14 bytes, and a payload (RFC 6455 §5)")
+            screen.title("2. Then come frames: a header of 2 to 14 bytes and a payload (RFC 6455 §5)")
             for sender, frame in relay.take_frames():
                 _explain_frame(screen, sender, frame)
 
-            screen.title("3. A message in fragments with a ping between them, a longer one, and the end")
+            screen.title(
+                "3. A message in fragments with a ping between them, a longer message, and the closing handshake"
+            )
             _show_columns(screen)
             await _send_fragments(websocket)
             _show_frames(screen, relay)
@@ -200,7 +202,7 @@ def _show_head(screen: Screen, relay: Relay, sender: Role) -> None:
         text = line if important else screen.paint(name + colon + value, "dim")
         screen.line(f"  {screen.paint(margin, sender)}{text}")
     if sender is Role.SERVER:
-        note = "(Accept: SHA-1 of Key and a fixed GUID, so that only a WebSocket server has it)"
+        note = "(Accept: SHA-1 of Key and a fixed GUID; proves that the server speaks WebSocket)"
         screen.line(" " * 20 + screen.paint(note, "dim"))
 
 
@@ -219,7 +221,7 @@ def _explain_frame(screen: Screen, sender: Role, frame: WireFrame) -> None:
         fields.append((frame.masking_key.hex(" "), "", "masking key: random, a fresh one for each frame"))
         how = "payload XOR masking key"
     else:
-        how = "payload as it is: servers do not mask"
+        how = "unmasked payload, since servers do not mask"
     fields.append((frame.payload.hex(" "), "", f"{how}: {_quote(frame)}"))
     for data, bits, meaning in fields:
         screen.line(f"  {'':18}{data:<15}{screen.paint(f'{bits:<8}', 'dim')}  {meaning}")
@@ -259,7 +261,7 @@ def _quote(frame: WireFrame) -> str:
 
 
 async def _show_burst(screen: Screen, host: str, port: int, options: argparse.Namespace) -> None:
-    screen.title(f"4. A short burst: {len(MESSAGE)} bytes of text to the server and back, both in this process")
+    screen.title(f"4. A short burst: {len(MESSAGE)} bytes of text to the server and back, all in one process")
     loop = asyncio.get_running_loop()
     async with await loop.create_server(_EchoProtocol, host, 0) as server:
         callback_port = server.sockets[0].getsockname()[1]
@@ -267,7 +269,7 @@ async def _show_burst(screen: Screen, host: str, port: int, options: argparse.Na
         measurements: list[tuple[str, Callable[[_Stop], Awaitable[float]]]] = [
             (f"callbacks,  {IN_FLIGHT} in flight", lambda stop: _measure_callbacks(host, callback_port, stop)),
             (f"coroutines, {IN_FLIGHT} in flight", lambda stop: _measure_coroutines(uri, IN_FLIGHT, stop)),
-            ("coroutines, one by one", lambda stop: _measure_coroutines(uri, 1, stop)),
+            ("coroutines,  1 in flight", lambda stop: _measure_coroutines(uri, 1, stop)),
         ]
         for name, measure in measurements:
             rate = await measure(_Stop(options.seconds / len(measurements), options.messages))

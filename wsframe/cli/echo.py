@@ -1,4 +1,4 @@
-"""``wsframe echo``: a server that sends back what it receives, and tells who comes and goes. Rank 6."""
+"""``wsframe echo``: a server that sends back what it receives, and tells who comes and goes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from wsframe.cli.common import (
     parse_seconds,
     run_loop,
 )
-from wsframe.datastructures import Headers
-from wsframe.http11 import Request, Response
 from wsframe.limits import PING_INTERVAL_S
+from wsframe.opening.fields import Headers
+from wsframe.opening.http import Request, Response
 
 __all__ = ["EchoConnection", "PingedEchoConnection", "add_parser", "echo", "run"]
 
@@ -41,31 +41,33 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "echo", help="run an echo server", description="Run an echo server until Ctrl-C or SIGTERM."
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on; 0 for a free one (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8765, help="port to listen on; 0 for a free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--origin",
         action="append",
         metavar="ORIGIN",
-        help="accept only clients with this Origin; 'none' is those without one; may be repeated",
+        help="accept only clients with this Origin; 'none' stands for clients without one; may be repeated",
     )
     add_header_option(parser, "header to add to the response; may be repeated")
     parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to accept; may be repeated")
     add_compression_option(parser)
     add_max_size_option(parser)
     parser.add_argument(
-        "--ping", type=parse_seconds, metavar="SECONDS", help="seconds between keepalive pings; tell how long each took"
+        "--ping", type=parse_seconds, metavar="SECONDS", help="interval of keepalive pings; log their round-trip times"
     )
 
     tls = parser.add_argument_group("TLS")
-    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM format: listen for wss://")
-    tls.add_argument("--tls-key", metavar="FILE", help="private key, where it is not in the same file")
+    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM format; enables wss://")
+    tls.add_argument("--tls-key", metavar="FILE", help="private key, if it is not in the certificate file")
     tls.add_argument(
-        "--tls-ca", metavar="FILE", help="accept only clients with a certificate that one in this file has signed"
+        "--tls-ca", metavar="FILE", help="accept only clients whose certificate is signed by one in this file"
     )
 
     add_loop_option(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="log messages and handshakes too")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also log messages and handshakes")
     parser.set_defaults(run=run)
 
 
@@ -90,7 +92,7 @@ class EchoConnection(ServerConnection):
             end = describe_end(self.close_exc, "client")
             logger.info("%s  %s; %d message%s", self.peer, end, self.messages, "" if self.messages == 1 else "s")
         elif self.response is None:
-            logger.info("%s  gone without an opening handshake", self.peer)
+            logger.info("%s  disconnected without an opening handshake", self.peer)
         else:
             why = bytes(self.response.body).decode().partition("\n")[0]
             logger.info("%s  refused with HTTP %d: %s", self.peer, self.response.status_code, escape(why))

@@ -1,4 +1,4 @@
-"""``wsframe run --patch HOST -m MODULE``: somebody's program with wsframe in what it is built on. Rank 6."""
+"""``wsframe run --patch HOST -m MODULE``: somebody's program with wsframe in what it is built on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import runpy
 import sys
 
+from wsframe.adapters.patching import PatchError, patch
 from wsframe.cli.common import CommandError
-from wsframe.patching import PatchError, patch
 
 __all__ = ["add_parser", "run"]
 
@@ -17,12 +17,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "run",
-        help="run a program with wsframe put into the servers and clients it uses",
+        help="run a program after patching the servers and clients it uses",
         usage="wsframe run --patch HOST[,HOST...] (-m MODULE | FILE) [ARGUMENT ...]",
-        description="Run a program as python does, behind wsframe.patch(). Processes that it starts are not patched.",
+        description="Run a program as python does, after wsframe.patch(). Processes that it starts are not patched.",
     )
     parser.add_argument(
-        "--patch", required=True, metavar="HOST[,HOST...]", help="what to patch; 'wsframe patch --list' tells the names"
+        "--patch", required=True, metavar="HOST[,HOST...]", help="what to patch; 'wsframe patch --list' shows the names"
     )
     parser.add_argument(
         "-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="module to run, and its arguments"
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     arguments = options.module or options.file
     if not arguments:
-        raise CommandError("neither a module nor a file to run")
+        raise CommandError("no module or file to run")
     try:
         patched = patch(*options.patch.split(","))
     except (PatchError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""Bytes as they are on the wire: a relay that records them, and what they mean (RFC 6455 §5.2). Rank 6."""
+"""Bytes as they are on the wire: a relay that records them, and what they mean (RFC 6455 §5.2)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from wsframe.codec import Frame, FrameParser
 from wsframe.constants import Role
-from wsframe.framing import Frame, FrameParser
 
 if TYPE_CHECKING:
     from typing_extensions import Self
