@@ -62,7 +62,7 @@ class BuildPython(build_py):
     def run(self):
         super().run()
         if not (NO_EXTENSIONS or self.editable_mode):
-            for source in glob.glob("src/*.h") + glob.glob("src/wsframe/*.pxd"):
+            for source in glob.glob("src/kernels/*.h") + glob.glob("src/wsframe/**/*.pxd", recursive=True):
                 target = os.path.join(self.build_lib, "wsframe", "_include", os.path.relpath(source, "src"))
                 self.mkpath(os.path.dirname(target))
                 self.copy_file(source, target)
@@ -74,15 +74,15 @@ def extensions():
     from Cython.Build import cythonize  # noqa: PLC0415 - a build without extensions needs no Cython
 
     modules = [
-        Extension(f"wsframe.{name}", [f"src/{name.replace('.', '/')}.pyx"], include_dirs=["src"], depends=HEADERS)
+        Extension(name, [f"src/{name.replace('.', '/')}.pyx"], include_dirs=["src"], depends=HEADERS)
         for name in (
-            "_masking_c",
-            "_utf8_c",
-            "_events_c",
-            "_framing_c",
-            "_core_c",
-            "asyncio._stream_c",
-            "asyncio._queue_c",
+            "wsframe.codec._masking_c",
+            "wsframe.codec._utf8_c",
+            "wsframe.codec._message_c",
+            "wsframe.codec._framing_c",
+            "wsframe.messages._messenger_c",
+            "wsframe.asyncio.datapath._stream_c",
+            "wsframe.asyncio.datapath._queue_c",
         )
     ]
     directives = {

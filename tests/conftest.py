@@ -39,9 +39,16 @@ def chosen(config: pytest.Config) -> list[str]:
 
 def load(name: str) -> SimpleNamespace:
     """Import one implementation: a missing C twin is an ImportError, so an error of each test that wants it."""
-    modules = ("masking", "utf8", "events", "framing", "core")
-    twins = {module: importlib.import_module(f"wsframe._{module}_{name}") for module in modules}
-    twins |= {module: importlib.import_module(f"wsframe.asyncio._{module}_{name}") for module in ("stream", "queue")}
+    packages = {
+        "codec": ("masking", "utf8", "message", "framing"),
+        "messages": ("messenger",),
+        "asyncio.datapath": ("stream", "queue"),
+    }
+    twins = {
+        module: importlib.import_module(f"wsframe.{package}._{module}_{name}")
+        for package, modules in packages.items()
+        for module in modules
+    }
     return SimpleNamespace(name=name, **twins)
 
 

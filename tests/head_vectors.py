@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsframe.handshake import accept_key
+from wsframe.opening.handshake import accept_key
 
 HEADS = json.loads((Path(__file__).parent / "vectors" / "http" / "heads.json").read_text(encoding="utf-8"))
 

@@ -27,12 +27,12 @@ def load(name, patched, twin):
 def load_stack(twin):
     """Load the classes that the streams and the core of an implementation are the bases of."""
     patched = {
-        "wsframe.core": twin.core,
-        "wsframe.asyncio.stream": twin.stream,
-        "wsframe.asyncio.queue": twin.queue,
+        "wsframe.messages.messenger": twin.messenger,
+        "wsframe.asyncio.datapath.stream": twin.stream,
+        "wsframe.asyncio.datapath.queue": twin.queue,
     }
-    core = load("wsframe.connection", patched, twin).Connection
-    load("wsframe.asyncio.base", patched, twin)
+    core = load("wsframe.messages.connection", patched, twin).SansIOConnection
+    load("wsframe.asyncio.datapath.lifecycle", patched, twin)
     protocol = load("wsframe.asyncio.protocol", patched, twin).WebSocketProtocol
     connection = load("wsframe.asyncio.connection", patched, twin).Connection
     assert issubclass(protocol, twin.stream.CallbackStream)

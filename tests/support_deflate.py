@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import zlib
 
+from wsframe.codec import Frame
 from wsframe.constants import Opcode
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
-from wsframe.framing import Frame
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory
 
 EMPTY_FINAL_BLOCK = b"\x03\x00"
 JSON = b'{"jsonrpc": "2.0", "method": "subscribe", "params": ["ticker", "depth"], "id": 1234567890}'

@@ -14,7 +14,14 @@ import wsframe
 from wsframe import FrameParser, Role, serialize_frame
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "servers.md").read_text(encoding="utf-8")
-DECLARATIONS = ["wsframe/_framing_c.pxd", "wsframe/_masking_c.pxd", "wsframe/_utf8_c.pxd", "mask.h", "utf8.h"]
+DECLARATIONS = [
+    "wsframe/__init__.pxd",
+    "wsframe/codec/_framing_c.pxd",
+    "wsframe/codec/_masking_c.pxd",
+    "wsframe/codec/_utf8_c.pxd",
+    "kernels/mask.h",
+    "kernels/utf8.h",
+]
 
 
 def block(language, text):
@@ -30,8 +37,10 @@ def test_the_declarations_are_there():
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a C compiler on the PATH")
-def test_module_of_somebody_else(tmp_path, twins):
-    (tmp_path / "echo.pyx").write_text("# cython: language_level=3\n" + block("cython", "cimport"))
+@pytest.mark.parametrize("package", ["wsframe", "wsframe._framing_c"])
+def test_module_of_somebody_else(tmp_path, twins, package):
+    source = block("cython", "cimport").replace("from wsframe cimport", f"from {package} cimport")
+    (tmp_path / "echo.pyx").write_text("# cython: language_level=3\n" + source)
     (tmp_path / "setup.py").write_text(block("py", "cythonize"))
     env = environment("c")
     subprocess.run(
@@ -48,9 +57,9 @@ print(echo.echo(parser, bytearray(wsframe.serialize_frame(1, b"Hello", mask=b"ab
 
 
 def test_folder_of_an_installed_package(tmp_path, monkeypatch):
-    module = tmp_path / "wsframe" / "cimport.py"
+    module = tmp_path / "wsframe" / "_cimport.py"
     module.parent.mkdir()
-    monkeypatch.setattr("wsframe.cimport.__file__", str(module))
+    monkeypatch.setattr("wsframe._cimport.__file__", str(module))
     assert wsframe.get_include() == str(tmp_path / "src")
     (module.parent / "_include").mkdir()
     assert wsframe.get_include() == str(module.parent / "_include")

@@ -262,7 +262,7 @@ def too_big_behind_a_close():
         (ConnectionClosedError(Close(1011, "oh"), None), "closed by the server with 1011 (internal error) oh"),
         (ConnectionClosedOK(Close(1001), Close(1001), False), "closed by us with 1001 (going away)"),
         (ConnectionClosedError(None, Close(1000)), "closed by us with 1000 (OK), not answered by the server"),
-        (ConnectionClosedError(None, None), "lost: the server left without a closing handshake"),
+        (ConnectionClosedError(None, None), "lost: the server disconnected without a closing handshake"),
         (too_big(), "failed by us with 1009: a message exceeds the size limit"),
         (too_big_behind_a_close(), "failed by us: a message exceeds the size limit"),
     ],
@@ -551,7 +551,7 @@ def test_echo_logs_who_is_refused(capsys):
     assert run_echo(script, "--origin", "https://good.example", "--origin", "none") == 0
     log = capsys.readouterr().err
     assert re.search(r"refused with HTTP 403: Failed to open .*evil\.example", log)
-    assert "gone without an opening handshake\n" in log
+    assert "disconnected without an opening handshake\n" in log
 
 
 @POSIX_SIGNALS

@@ -171,7 +171,7 @@ def test_input_that_is_not_utf8_is_told(pipe, capsys):
     pipe.type(b"good\n\xff\n")
     with serving(support.echo) as uri:
         assert main(["connect", uri]) == 1
-    assert capsys.readouterr().err.startswith("wsframe connect: line 2 of the input is not UTF-8: ")
+    assert capsys.readouterr().err.startswith("wsframe connect: line 2 of the input is not valid UTF-8: ")
 
 
 def test_a_server_that_closes_normally_is_success(pipe, capsys):
@@ -198,7 +198,7 @@ def test_a_connection_that_is_lost_is_told(pipe, capsys):
 
     with serving(handler) as uri:
         assert main(["connect", uri]) == 1
-    assert capsys.readouterr().err.startswith("wsframe connect: lost: the server left")
+    assert capsys.readouterr().err.startswith("wsframe connect: lost: the server disconnected")
 
 
 def test_a_message_that_is_too_big_is_told(pipe, capsys):
@@ -322,7 +322,7 @@ def test_a_person_sees_messages_above_the_line_that_is_typed(keyboard, monkeypat
     )
     assert status == 0
     assert shown == (
-        "* connected to URI; Ctrl-D to leave\n"
+        "* connected to URI; Ctrl-D to quit\n"
         "> > \x1b7\n\x1b[1A\x1b[1L< hello\x1b8\x1b[1B"
         "\r\x1b[K* closed by us with 1000 (OK)\n"
     )
@@ -338,7 +338,7 @@ def test_a_person_sees_pings_binary_messages_and_the_close(keyboard, monkeypatch
 
     status, shown = talk(keyboard, monkeypatch, handler, ("lines", lambda: keyboard.type(b"x\n")), stdout=Terminal())
     assert status == 1
-    assert "* ping b'\\x1b?', answered" in shown
+    assert "* answered ping b'\\x1b?'" in shown
     assert "< 01 ab (2 bytes)" in shown
     assert "\x1b7\n\n\x1b[2A\x1b[2L< evil \\x1b[2J\\r\\x07 two\nlines\x1b8\x1b[2B" in shown
     assert shown.endswith("wsframe connect: closed by the server with 4000 (private use) so long\n")
@@ -354,7 +354,7 @@ def test_a_terminal_without_escape_sequences(keyboard, monkeypatch):
         ("< hello", keyboard.end),
     )
     assert status == 0
-    assert shown == "* connected to URI; Ctrl-D to leave\n> > < hello\n\n* closed by us with 1000 (OK)\n"
+    assert shown == "* connected to URI; Ctrl-D to quit\n> > < hello\n\n* closed by us with 1000 (OK)\n"
 
 
 @POSIX_SIGNALS

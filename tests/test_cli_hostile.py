@@ -16,8 +16,7 @@ from test_cli_connect import keyboard, pipe, serving, talk
 from threads import running
 
 import wsframe
-from wsframe.cli import echo as echo_command
-from wsframe.cli import main
+from wsframe.cli import echo as echo_command, main
 from wsframe.cli.common import log_to_stderr
 
 __all__ = ["keyboard", "pipe"]

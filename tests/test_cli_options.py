@@ -73,7 +73,7 @@ def test_lines_that_are_no_hex_digits(pipe, capsys):
     pipe.end()
     with serving(support.echo) as uri:
         assert main(["connect", uri, "--hex"]) == 1
-    assert "line 2 of the input is not hex digits: " in capsys.readouterr().err
+    assert "line 2 of the input is not valid hex: " in capsys.readouterr().err
 
 
 def test_json_is_indented(pipe, capsys):

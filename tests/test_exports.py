@@ -106,6 +106,8 @@ def test_all_names_exist_once() -> None:
 
 
 def test_all_is_complete() -> None:
+    for name in wsframe.__all__:
+        getattr(wsframe, name)
     public = {name for name, value in vars(wsframe).items() if name[0] != "_" and not isinstance(value, ModuleType)}
     assert public | {"__version__"} == set(wsframe.__all__)
 

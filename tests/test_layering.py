@@ -1,9 +1,11 @@
-"""The folder listing is the architecture diagram: a module imports only what stands before it here."""
+"""The folder listing is the architecture diagram: a package imports only what stands before it here."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,94 +13,43 @@ import pytest
 import wsframe
 
 PACKAGE = Path(wsframe.__file__).parent
-CYTHON = Path(__file__).parents[1] / "src"
+CYTHON = Path(__file__).parents[1] / "src" / "wsframe"
 
-# Within a rank too, a module imports only those before it.
-RANKS = {
-    0: ["_version", "_switches", "_build", "cimport", "constants", "_escape", "_checks"]
-    + ["limits", "exceptions", "typing", "stats"],
-    1: ["_masking_py", "_masking_c", "_utf8_py", "_utf8_c", "_events_py", "_events_c"]
-    + ["masking", "utf8", "events", "headers", "uri", "protocol"],
-    2: ["_framing_py", "_framing_c", "framing", "frame_log", "frames", "datastructures"],
-    3: ["extensions", "extensions.base", "http11", "custom_headers", "heads", "handshake", "proxy", "client"],
-    4: ["_core_py", "_core_c", "core", "deflate", "extensions.permessage_deflate", "prepared"]
-    + ["connection", "fragments"],
-    5: [
-        "asyncio",
-        "asyncio.keepalive",
-        "asyncio.tls",
-        "asyncio.timeouts",
-        "asyncio.memory",
-        "asyncio._stream_py",
-        "asyncio._stream_c",
-        "asyncio.stream",
-        "asyncio._queue_py",
-        "asyncio._queue_c",
-        "asyncio.queue",
-        "asyncio.data_path",
-        "asyncio.base",
-        "asyncio.connection",
-        "asyncio.broadcast",
-        "asyncio.protocol",
-        "asyncio.proxy",
-        "asyncio.client",
-        "asyncio.auth",
-        "asyncio.server",
-        "asyncio.router",
-        "metrics",
-        "testing",
-        "sync",
-        "sync.utils",
-        "sync.tls",
-        "sync.wire",
-        "sync.connection",
-        "sync.proxy",
-        "sync.client",
-        "patching",
-        "__init__",
-    ],
-    6: [
-        "adapters",
-        "adapters.tornado",
-        "adapters.hypercorn",
-        "adapters.wsproto.typing",
-        "adapters.wsproto.events",
-        "adapters.wsproto.utilities",
-        "adapters.wsproto.wire",
-        "adapters.wsproto.reader",
-        "adapters.wsproto.extensions",
-        "adapters.wsproto.frame_protocol",
-        "adapters.wsproto.connection",
-        "adapters.wsproto.handshake",
-        "adapters.wsproto",
-        "adapters.wsproto.installed",
-        "adapters._uvicorn_http",
-        "adapters._uvicorn_options",
-        "adapters.uvicorn",
-        "adapters.websockets",
-        "adapters.websocket_client",
-        "adapters.wsaccel.utf8validator",
-        "adapters.wsaccel.xormask",
-        "adapters.wsaccel",
-        "adapters.autobahn",
-        "adapters.gevent_websocket",
-        "adapters.websockify",
-        "pytest_plugin",
-        "cli.common",
-        "cli.wire",
-        "cli.connect",
-        "cli.echo",
-        "cli.demo",
-        "cli.patch",
-        "cli.run",
-        "cli",
-    ],
-    7: ["__main__"],
-}
-ORDER = [name for names in RANKS.values() for name in names]
-LAST_RANK_WITHOUT_IO = 4
+# In the order in which a byte travels. What is not in a package is vocabulary, stands before all of them, and is in an
+# order of its own.
+VOCABULARY = [
+    "_version",
+    "_switches",
+    "_lazy",
+    "_implementation",
+    "_cimport",
+    "constants",
+    "_escape",
+    "_checks",
+    "_options",
+    "limits",
+    "exceptions",
+    "typing",
+]
+PACKAGES = [
+    "codec",
+    "extensions",
+    "messages",
+    "opening",
+    "asyncio.datapath",
+    "asyncio",
+    "sync",
+    "testing",
+    "adapters",
+    "cli",
+]
+WITHOUT_IO = PACKAGES[: PACKAGES.index("asyncio.datapath")]
+# Names of other projects, for programs that are written for those: nothing of ours imports them.
+SHIMS = ["client", "datastructures", "frames", "http11", "metrics", "protocol", "proxy", "uri"]
+# What imports whatever it wants: the package and the surface for hosts, when a name is used, and the command.
+TOP = ["__init__", "__main__", "hosting"]
 IO = {"asyncio", "multiprocessing", "select", "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"}
-SELECTORS = {"_build", "masking", "utf8", "events", "framing", "core", "asyncio.stream", "asyncio.queue"}
+SELECTORS = {"codec", "messages.messenger", "asyncio.datapath.stream", "asyncio.datapath.queue"}
 
 
 def find_modules() -> dict[str, Path]:
@@ -115,6 +66,19 @@ def find_modules() -> dict[str, Path]:
 MODULES = find_modules()
 
 
+def layer(module: str) -> str:
+    """Name the package that a module belongs to, or what it is else."""
+    for package in PACKAGES:
+        if module == package or module.startswith(f"{package}."):
+            return package
+    if module in SHIMS:
+        return "shims"
+    return "top" if module in TOP else "vocabulary"
+
+
+LAYERS = ["vocabulary", *PACKAGES, "shims", "top"]
+
+
 def absolute_imports(path: Path) -> set[str]:
     """Return what a module imports when it runs, wherever in it: dotted names, of modules or of what is in them."""
     if path.suffix == ".pyx":
@@ -123,7 +87,7 @@ def absolute_imports(path: Path) -> set[str]:
     pending: list[ast.AST] = [ast.parse(path.read_text())]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
@@ -154,41 +118,100 @@ def own_imports(path: Path) -> set[str]:
     return found
 
 
-def test_the_table_lists_all_modules() -> None:
-    assert sorted(MODULES) == sorted(ORDER)
+IMPORTS = {module: own_imports(path) for module, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_imports_only_modules_before_it(module: str) -> None:
-    before = ORDER[: ORDER.index(module)]
-    assert own_imports(MODULES[module]) <= set(before)
+def test_every_module_belongs_somewhere() -> None:
+    assert sorted(module for module in MODULES if layer(module) == "vocabulary") == sorted(VOCABULARY)
+    assert set(SHIMS) | set(TOP) < set(MODULES)
+    assert {layer(module) for module in MODULES} == set(LAYERS)
 
 
-@pytest.mark.parametrize(("rank", "module"), [(rank, name) for rank, names in RANKS.items() for name in names])
-def test_docstring_tells_the_rank(rank: int, module: str) -> None:
-    source = MODULES[module].read_text()
-    if module != "__init__":
-        assert re.findall(r"\bRank (\d+)", source.split('"""', 2)[1]) == [str(rank)]
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) not in ("adapters", "shims", "top")])
+def test_imports_only_what_stands_before_it(module: str) -> None:
+    before = LAYERS[: LAYERS.index(layer(module)) + 1]
+    assert {name for name in IMPORTS[module] if layer(name) not in before} == set()
 
 
-@pytest.mark.parametrize("module", [name for rank in range(LAST_RANK_WITHOUT_IO + 1) for name in RANKS[rank]])
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) == "adapters"])
+def test_adapters_import_public_names(module: str) -> None:
+    ours = {name for name in IMPORTS[module] if layer(name) != "adapters"}
+    assert ours <= {"__init__", "extensions", "hosting"}
+    assert not {name for name in absolute_imports(MODULES[module]) if re.match(r"wsframe\._[a-z]", name)}
+
+
+@pytest.mark.parametrize("module", VOCABULARY)
+def test_vocabulary_has_an_order(module: str) -> None:
+    assert IMPORTS[module] <= set(VOCABULARY[: VOCABULARY.index(module)])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
+    left = {module: set(IMPORTS[module]) - {module} for module in MODULES if layer(module) == package}
+    while left:
+        free = [module for module, imports in left.items() if not imports & set(left)]
+        assert free, f"they import one another: {sorted(left)}"
+        for module in free:
+            del left[module]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) in WITHOUT_IO + ["vocabulary"]])
 def test_does_no_io(module: str) -> None:
     assert {name.partition(".")[0] for name in absolute_imports(MODULES[module])} & IO == set()
 
 
-@pytest.mark.parametrize("module", [name for name in ORDER if name.endswith(("_py", "_c"))])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("_py", "_c"))])
 def test_twin_imports_no_selector(module: str) -> None:
-    assert own_imports(MODULES[module]) & SELECTORS == set()
+    assert IMPORTS[module] & SELECTORS == set()
 
 
-@pytest.mark.parametrize("module", [name for name in ORDER if name.endswith("_py")])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith("_py")])
 def test_pure_twin_imports_no_compiled_one(module: str) -> None:
-    assert not {name for name in own_imports(MODULES[module]) if name.endswith("_c")}
+    assert not {name for name in IMPORTS[module] if name.endswith("_c")}
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_only_the_selector_imports_the_compiled_twin(module: str) -> None:
-    compiled = {name for name in own_imports(MODULES[module]) if name.endswith("_c")}
-    if not module.endswith("_c"):
-        package, _, name = module.rpartition(".")
-        assert compiled <= {f"{package}._{name}_c".lstrip(".")}
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("_c")])
+def test_only_the_selectors_import_compiled_twins(module: str) -> None:
+    compiled = {name for name in IMPORTS[module] if name.endswith("_c")}
+    assert not compiled or module in SELECTORS
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith("_c")])
+def test_twins_have_the_same_path(module: str) -> None:
+    assert f"{module[:-2]}_py" in MODULES
+    assert f"Twin of ``wsframe/{module[:-2].replace('.', '/')}_py.py``" in MODULES[module].read_text()
+    pure = MODULES[f"{module[:-2]}_py"].read_text()
+    assert f"Twin of ``src/wsframe/{module.replace('.', '/')}.pyx``" in pure
+
+
+@pytest.mark.parametrize("module", SHIMS)
+def test_shim_is_short_and_says_so(module: str) -> None:
+    source = MODULES[module].read_text()
+    assert source.startswith('"""Only a name ')
+    assert len(source.splitlines()) <= 10
+    assert not [name for name, imports in IMPORTS.items() if module in imports]
+
+
+@pytest.mark.parametrize("package", [package for package in PACKAGES if package != "cli"])
+def test_package_says_what_it_is(package: str) -> None:
+    docstring = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
+    assert 3 <= len(docstring.splitlines()) <= 45
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("wsframe", {"asyncio", "h11", "wsframe.codec"}),
+        ("wsframe.codec", {"asyncio", "h11", "socket", "ssl", "wsframe.messages.connection"}),
+        ("wsframe.messages.connection", {"asyncio", "h11", "socket", "ssl"}),
+        ("wsframe.opening.handshake", {"asyncio", "socket", "ssl"}),
+        ("wsframe_pytest", {"asyncio", "wsframe"}),
+    ],
+)
+def test_what_an_import_does_not_load(module: str, unwanted: set[str]) -> None:
+    # pytest loads much itself.
+    program = f"import pytest, sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
+    if module != "wsframe_pytest":
+        program = program.replace("pytest, ", "")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & unwanted == set()

@@ -91,7 +91,7 @@ def test_modules():
 
 
 def test_what_is_there_besides():
-    besides = PAGE.partition("## What is there besides")[2].partition("\n## ")[0]
+    besides = PAGE.partition("## Additional features")[2].partition("\n## ")[0]
     names = set(re.findall(r"`(\w+)(?:\(\))?`", besides)) - {"send", "compress"}
     assert "stats" in names
     for name in names:

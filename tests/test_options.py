@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import re
 
 import pytest
@@ -87,6 +88,20 @@ def test_servers_and_clients_tell_the_same(name):
 @pytest.mark.parametrize("name", CLIENTS)
 def test_clients_tell_the_same_with_and_without_an_event_loop(name):
     assert documented(wsframe.sync.client.connect)[name] == documented(wsframe.connect)[name]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMON if name not in ("max_queue", "write_limit")])
+def test_callbacks_tell_the_same(name):
+    kind, default, words = documented(wsframe.serve)[name]
+    lines = " ".join(inspect.getdoc(wsframe.WebSocketProtocol).split())
+    assert f" {name} ({kind}, default {default}): {words} " in lines
+
+
+def test_help_shows_the_options():
+    for owner in (wsframe.serve, wsframe.connect, wsframe.WebSocketProtocol, wsframe.sync.client.connect):
+        text = pydoc.render_doc(owner, renderer=pydoc.plaintext)
+        assert "close_timeout (float | None, default 10): Seconds" in text
+        assert "{" not in inspect.getdoc(owner)
 
 
 @pytest.mark.parametrize("name", ["open_timeout", "ping_interval", "ping_timeout", "close_timeout"])

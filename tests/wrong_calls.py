@@ -25,12 +25,12 @@ import types
 from pathlib import Path
 
 import wsframe
-import wsframe.client
-import wsframe.metrics
-import wsframe.proxy
+import wsframe.opening.attempts
+import wsframe.opening.proxy
 import wsframe.sync.client
 import wsframe.sync.connection
 import wsframe.testing
+import wsframe.testing.metrics
 from wsframe import (
     ClientHandshake,
     Connection,
@@ -62,7 +62,7 @@ from wsframe import (
 )
 from wsframe.extensions import Extension
 from wsframe.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
-from wsframe.uri import parse_uri
+from wsframe.opening.uri import parse_uri
 
 try:
     from werkzeug.routing import Map, Rule

@@ -1,4 +1,4 @@
-"""``python -m wsframe``: which implementation runs and why; with arguments, the ``wsframe`` command. Rank 7."""
+"""``python -m wsframe``: which implementation runs and why; with arguments, the ``wsframe`` command."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import importlib.util
 import platform
 import sys
 
-from wsframe._build import IMPLEMENTATION, REASON
+from wsframe._implementation import IMPLEMENTATION, REASON
 from wsframe._version import VERSION
-from wsframe.asyncio.data_path import describe_data_path
+from wsframe.asyncio.datapath.report import describe_data_path
 from wsframe.asyncio.protocol import WebSocketProtocol
 from wsframe.cli import main
 
@@ -24,7 +24,7 @@ def describe_implementation() -> str:
 
 
 def describe_data_paths() -> str:
-    """Make a TCP connection over loopback on each event loop there is, and return what reads and writes its socket."""
+    """Open a TCP connection over loopback on each available event loop, and return what reads and writes its socket."""
     factories = {"asyncio": asyncio.new_event_loop}
     if importlib.util.find_spec("uvloop") is not None:
         factories["uvloop"] = importlib.import_module("uvloop").new_event_loop
@@ -42,10 +42,10 @@ def describe_data_paths() -> str:
 
 
 async def probe_data_path() -> str:
-    """Make a TCP connection over loopback on the running event loop, and describe its data path.
+    """Open a TCP connection over loopback on the running event loop, and describe its data path.
 
     Raises:
-        OSError: If there is no loopback.
+        OSError: If loopback is not available.
     """
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[WebSocketProtocol] = loop.create_future()

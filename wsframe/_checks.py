@@ -1,4 +1,4 @@
-"""Checks of arguments where they are given: what came, and what is expected, in one line. Rank 0.
+"""Argument checks at the point of call: the error names the value received and the one expected, in one line.
 
 A wrong type is a TypeError and a wrong value a ValueError. Nothing here runs for each message.
 """
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 MAX_COUNT = 2**62
-"""No count of bytes or messages can be larger; see ``limits.MAX_LENGTH``."""
+"""Upper bound on every count of bytes or messages; see ``limits.MAX_LENGTH``."""
 
 MAX_PORT = 65535
 _SHOWN_CHARS = 60
@@ -55,7 +55,7 @@ _SHOWN_BITS = 64
 
 
 def describe(value: object) -> str:
-    """Tell what came: simple values as they are written, the type of others."""
+    """Describe a value for an error message: simple values as literals, others by their type."""
     if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         return f"an int of {value.bit_length()} bits"
     if value is None or type(value) in (bool, int, float, str, bytes):
@@ -68,23 +68,23 @@ def describe(value: object) -> str:
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Check that a value is of some type.
+    """Check the type of a value.
 
     Args:
-        name: What the argument is called.
-        value: What came.
-        kinds: The types that are right.
+        name: The argument's name.
+        value: The value received.
+        kinds: The accepted types.
         expected: The same in words.
 
     Raises:
-        TypeError: If it is of none of them.
+        TypeError: If the value has none of these types.
     """
     if not isinstance(value, kinds):
         raise TypeError(f"{name} must be {expected}, not {describe(value)}")
 
 
 def as_view(data: Any) -> memoryview:
-    """Return a view of what is bytes-like; the TypeError for all else reads as that of the compiled twins."""
+    """Return a view of a bytes-like object; the TypeError for anything else reads like that of the compiled twins."""
     try:
         return memoryview(data)
     except TypeError:
@@ -92,20 +92,20 @@ def as_view(data: Any) -> memoryview:
 
 
 def check_bool(name: str, value: object, *, optional: bool = False) -> None:
-    """Check a flag: a bool, or None if it is optional."""
+    """Check a flag: a bool, or None if optional."""
     if value is None and optional:
         return
     check_type(name, value, bool, "a bool or None" if optional else "a bool")
 
 
 def check_optional_str(name: str, value: object) -> None:
-    """Check a text, or None for none."""
+    """Check a str, or None for none."""
     if value is not None:
         check_type(name, value, str, "a str or None")
 
 
 def check_role(role: object) -> None:
-    """Check the role of an endpoint. A number or a word is none, since every wrong one would pass for some role."""
+    """Check the role of an endpoint. Numbers and words are refused: any wrong one would pass for some role."""
     check_type("role", role, Role, "Role.SERVER or Role.CLIENT")
 
 
@@ -115,15 +115,15 @@ def check_state(state: object) -> None:
 
 
 def listed(name: str, values: Iterable[Any], expected: str) -> list[Any]:
-    """Return what is in a sequence, or in an iterable that can be consumed once.
+    """Return the items of a sequence, or of an iterable that can be consumed only once, as a list.
 
     Args:
-        name: What the argument is called.
-        values: What came.
+        name: The argument's name.
+        values: The value received.
         expected: What it must be, in words.
 
     Raises:
-        TypeError: If it is a text, bytes, a mapping, or cannot be iterated.
+        TypeError: If it is a str, bytes, a mapping, or not iterable.
     """
     if type(values) is list or type(values) is tuple:
         return list(values)
@@ -139,17 +139,17 @@ def check_count(name: str, value: Any, *, low: int = 0, high: int = MAX_COUNT, o
     """Check a number of bytes, messages or the like.
 
     Args:
-        name: What the argument is called.
-        value: What came.
-        low: The lowest number that is right.
-        high: The highest one.
-        optional: Whether None is right too.
+        name: The argument's name.
+        value: The value received.
+        low: The lowest accepted number.
+        high: The highest accepted number.
+        optional: Whether to accept None too.
 
     Raises:
-        TypeError: If it is no int, or a bool.
-        ValueError: If it is out of range.
+        TypeError: If the value is not an int, or is a bool.
+        ValueError: If the value is out of range.
     """
-    # The usual case first: connections check several of them.
+    # The common case first: each connection checks several counts.
     if (type(value) is int and low <= value <= high) or (value is None and optional):
         return
     try:
@@ -164,17 +164,17 @@ def check_count(name: str, value: Any, *, low: int = 0, high: int = MAX_COUNT, o
 
 
 def check_seconds(name: str, value: Any, *, positive: bool = False, optional: bool = True) -> None:
-    """Check a number of seconds, of which None stands for no limit.
+    """Check a number of seconds; None means no limit.
 
     Args:
-        name: What the argument is called.
-        value: What came.
-        positive: Whether 0 is wrong.
-        optional: Whether None is right.
+        name: The argument's name.
+        value: The value received.
+        positive: Whether to refuse 0.
+        optional: Whether to accept None.
 
     Raises:
-        TypeError: If it is no number, or a bool.
-        ValueError: If it is negative, infinite or not a number.
+        TypeError: If the value is not a number, or is a bool.
+        ValueError: If the value is negative, infinite or NaN.
     """
     if (type(value) is float and 0.0 < value < math.inf) or (value is None and optional):
         return
@@ -186,14 +186,14 @@ def check_seconds(name: str, value: Any, *, positive: bool = False, optional: bo
 
 
 def _is_real(value: Any) -> bool:
-    # The usual kinds first: abstract base classes take their time.
+    # The common types first: checks against abstract base classes are slow.
     if type(value) is float or type(value) is int:
         return True
     return isinstance(value, numbers.Real) and not isinstance(cast(object, value), bool)
 
 
 def check_wait(name: str, value: Any) -> None:
-    """Check a number of seconds to wait; 0 or less is not to wait, and None is to wait for ever."""
+    """Check a number of seconds to wait: 0 or less means not to wait, None means to wait forever."""
     if value is None or (_is_real(value) and math.isfinite(value)):
         return
     if isinstance(value, float):
@@ -202,7 +202,7 @@ def check_wait(name: str, value: Any) -> None:
 
 
 def check_timeouts(open_timeout: Any, ping_interval: Any, ping_timeout: Any, close_timeout: Any) -> None:
-    """Check the times of a connection: each in seconds, None for no limit."""
+    """Check the timeouts of a connection: each in seconds, None for no limit."""
     check_seconds("open_timeout", open_timeout)
     check_seconds("ping_interval", ping_interval, positive=True)
     check_seconds("ping_timeout", ping_timeout)
@@ -216,14 +216,14 @@ def check_port(name: str, value: Any) -> None:
 
 
 def check_max_size(max_size: Any) -> None:
-    """Check ``max_size``: bytes of a message, or a pair with those of a fragment; None for no limit."""
+    """Check ``max_size``: bytes of a message, or a pair for a message and a fragment; None for no limit."""
     message, fragment = _pair("max_size", max_size, optional=True)
     check_count("max_size", message)
     check_count("the second number of max_size", fragment)
 
 
 def check_max_queue(max_queue: Any) -> tuple[int | None, int | None]:
-    """Check ``max_queue``; return the high and the low mark, of which None is for no limit and for the default."""
+    """Check ``max_queue``; return its high mark, None for no limit, and its low mark, None for the default."""
     high, low = _pair("max_queue", max_queue, optional=True)
     check_count("max_queue", high)
     check_count("the second number of max_queue", low)
@@ -233,7 +233,7 @@ def check_max_queue(max_queue: Any) -> tuple[int | None, int | None]:
 
 
 def check_write_limit(write_limit: Any) -> tuple[int, int | None]:
-    """Check ``write_limit``; return the high and the low mark, of which None is for the default."""
+    """Check ``write_limit``; return the high and the low mark, where None means the default."""
     high, low = _pair("write_limit", write_limit, optional=False)
     check_count("write_limit", high, optional=False)
     check_count("the second number of write_limit", low)
@@ -243,7 +243,7 @@ def check_write_limit(write_limit: Any) -> tuple[int, int | None]:
 
 
 def _pair(name: str, value: Any, *, optional: bool) -> tuple[Any, Any]:
-    """Split a number, or a pair of numbers; what is neither is a number to complain about."""
+    """Split a number or a pair of numbers; a number by itself leaves the second one None."""
     if type(value) is int:
         return value, None
     if not isinstance(value, tuple):
@@ -263,19 +263,19 @@ def _pair(name: str, value: Any, *, optional: bool) -> tuple[Any, Any]:
 
 
 def check_close(code: Any, reason: Any) -> None:
-    """Check the types of a close code and a reason; the connection refuses values that cannot be sent."""
+    """Check the types of a close code and a reason; the connection refuses values that must not be sent."""
     if code is not None and (isinstance(code, bool) or not isinstance(code, int)):
         raise TypeError(f"code must be an int or None, not {describe(code)}")
     check_type("reason", reason, str, "a str")
 
 
 def check_origins(origins: Any) -> list[Any] | None:
-    """Check values of Origin that are accepted: strings, compiled patterns and None; return them as a list."""
+    """Check the accepted values of Origin: strings, compiled patterns and None; return them as a list."""
     if origins is None:
         return None
     values = listed("origins", origins, "a list of str, compiled patterns and None")
     for value in values:
-        # A pattern of bytes would fail when it meets the first request.
+        # A bytes pattern would only fail on the first request.
         if value is not None and not isinstance(getattr(value, "pattern", value), str):
             raise TypeError(f"origins must have str, compiled patterns of str and None, not {describe(value)}")
     return values
@@ -287,14 +287,14 @@ def check_path(path: Any) -> None:
 
 
 def check_logger(logger: Any) -> None:
-    """Check what to log to: a logger, an adapter, or something that behaves like one; None is for the default."""
+    """Check a logger: a Logger, a LoggerAdapter, or an object that behaves like one; None for the default."""
     if logger is not None and not (hasattr(logger, "isEnabledFor") and hasattr(logger, "log")):
         raise TypeError(f"logger must be a logging.Logger, a LoggerAdapter or None, not {describe(logger)}")
 
 
 def check_tls(name: str, value: Any, *others: bool) -> None:
-    """Check a TLS context, which may also be None, or a bool among ``others``."""
-    # Not by its class: this module does no I/O, and neither do those that import it.
+    """Check a TLS context; None and the bools in ``others`` are accepted too."""
+    # Do not check the class: neither this module nor those that import it do I/O, so ssl is not imported.
     if value is None or any(value is other for other in others) or hasattr(value, "wrap_bio"):
         return
     raise TypeError(
@@ -303,16 +303,16 @@ def check_tls(name: str, value: Any, *others: bool) -> None:
 
 
 def check_keywords(function: str, names: Iterable[str], known: Iterable[str], renamed: Mapping[str, str]) -> None:
-    """Check the names of arguments that are passed on.
+    """Check the names of keyword arguments that are passed on.
 
     Args:
-        function: The name of the function that got them.
-        names: What came.
-        known: What may come.
-        renamed: For names that early versions of ``websockets`` had, what to do instead.
+        function: The name of the function that received them.
+        names: The names received.
+        known: The accepted names.
+        renamed: What to do instead, for names from early versions of ``websockets``.
 
     Raises:
-        TypeError: If one is not known.
+        TypeError: If a name is not accepted.
     """
     for name in names:
         if name in renamed:
@@ -333,20 +333,20 @@ def check_callable(
     never_async: bool = False,
     legacy: str = "",
 ) -> None:
-    """Check that a value can be called with some arguments.
+    """Check that a value can be called with given arguments.
 
     Args:
-        name: What the argument is called.
-        value: What came.
-        arguments: What it is called with, in words.
-        keywords: Which keyword arguments it is called with.
-        optional: Whether None is right too.
-        never_async: Whether a coroutine function is wrong.
-        legacy: What the first parameter was called in early versions of ``websockets``, which called it with
-            something else.
+        name: The argument's name.
+        value: The value received.
+        arguments: The positional arguments it is called with, in words.
+        keywords: The keyword arguments it is called with.
+        optional: Whether to accept None too.
+        never_async: Whether to refuse a coroutine function.
+        legacy: The name of the first parameter in early versions of ``websockets``, which passed something
+            else.
 
     Raises:
-        TypeError: If it cannot.
+        TypeError: If it cannot be called with them.
     """
     if value is None and optional:
         return
@@ -363,16 +363,16 @@ def check_callable(
 
 
 def check_handler(handler: Any, name: str = "handler", keywords: Iterable[str] = (), *, with_path: bool = True) -> None:
-    """Check what handles a connection: a function whose result can be awaited, and that takes the connection.
+    """Check a connection handler: a function that takes the connection and returns an awaitable.
 
     Args:
-        handler: What came.
-        name: What it is called.
-        keywords: Keyword arguments that it gets.
+        handler: The value received.
+        name: The argument's name.
+        keywords: Keyword arguments passed to it.
         with_path: Whether it may take the path as a second argument.
 
     Raises:
-        TypeError: If it cannot be that. Of a function that is not declared ``async``, that is certain only if it
+        TypeError: If it cannot be a handler. For a function not declared ``async``, this is certain only if it
             never returns anything.
     """
     if not callable(handler):
@@ -387,7 +387,7 @@ def check_handler(handler: Any, name: str = "handler", keywords: Iterable[str] =
 
 
 def _parameters(function: Callable[..., Any], count: int, keywords: Iterable[str] = ()) -> str | None:
-    """Return None if a function can be called like that, or is not known, and its parameters otherwise."""
+    """Return None if a function accepts such a call or has no known signature; otherwise, its parameters."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -413,7 +413,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 def _is_never_awaitable(function: Any) -> bool:
-    """Tell whether what a function returns can certainly not be awaited: a generator, or always None."""
+    """Return whether a function's result can certainly not be awaited: a generator, or always None."""
     while isinstance(function, functools.partial):
         function = function.func
     if not hasattr(function, "__code__") and not isinstance(function, type) and inspect.ismethod(function.__call__):
@@ -427,14 +427,14 @@ def _is_never_awaitable(function: Any) -> bool:
 
 
 def _returns_none(code: types.CodeType) -> bool:
-    """Tell whether a function returns None wherever it returns."""
+    """Return whether every return in a function returns None."""
     returned = False
     loaded: object = ...
     for instruction in dis.get_instructions(code):
         if instruction.opname.startswith("RETURN_"):
             if instruction.opname == "RETURN_CONST":
                 loaded = instruction.argval
-            # What jumps to a return may bring another value than what stands before it.
+            # A jump to a return may bring a value other than the one loaded just before it.
             elif instruction.is_jump_target:
                 return False
             if loaded is not None:

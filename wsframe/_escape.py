@@ -1,7 +1,7 @@
-"""Text of a peer made harmless where it becomes text for people: log lines, exceptions, terminals. Rank 0.
+"""Escaping of text from a peer for display to people: log lines, exceptions, terminals.
 
-What a peer sends is kept as it is in attributes. In a log line, its line breaks would forge more lines, its escape
-sequences would command the terminal that shows them, and its bidirectional controls would reorder what is read.
+Attributes keep what a peer sends unchanged. In a log line, its line breaks would forge more lines, its escape
+sequences would control the terminal that shows them, and its bidirectional controls would reorder what is read.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import unicodedata
 __all__ = ["SHOWN_CHARS", "escape"]
 
 SHOWN_CHARS = 1024
-"""Characters of a text that are shown: more than any text that is meant to be read, and a few lines of a log."""
+"""Characters shown of a text: more than any text meant to be read has, and only a few lines of a log."""
 
 _HARMFUL_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-"""Controls, formats (bidirectional and zero-width ones), unassigned, private, surrogates, separators of lines."""
+"""Controls, formats (bidirectional and zero-width), unassigned, private use, surrogates, line separators."""
 
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-"""Letters and marks that take no room (Unicode's Default_Ignorable_Code_Point), of other categories."""
+"""Letters and marks that take no space (Unicode's Default_Ignorable_Code_Point), in other categories."""
 
 
 def escape(text: str, *, limit: int | None = SHOWN_CHARS, keep: str = "") -> str:
-    r"""Return a text with what a reader would not see, or a terminal would obey, spelled out as in a Python string.
+    r"""Escape what a reader would not see, or a terminal would obey, as in a Python string.
 
-    That is ``\t``, ``\n``, ``\r``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. Letters of all languages stay. So do
-    backslashes: the result is for people, and not for parsers.
+    Escapes are ``\t``, ``\n``, ``\r``, ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``. Letters of all languages stay as they
+    are. So do backslashes: the result is for people, not for parsers.
 
     Args:
         text: The text.
-        limit: Characters of it that are shown; what is cut off is counted. None for all.
-        keep: Characters that stay too.
+        limit: Number of characters to show; the number cut off is appended. None to show all.
+        keep: Further characters not to escape.
     """
     cut = 0 if limit is None else max(0, len(text) - limit)
     if cut:

@@ -1,4 +1,4 @@
-"""The two environment switches, read alike by ``setup.py`` and at import. Rank 0; imports the standard library only."""
+"""The two environment switches, read by ``setup.py`` and at import. Imports only the standard library."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The version, read by ``pyproject.toml`` and by the package. Rank 0."""
+"""The version, read by ``pyproject.toml`` and by the package."""
 
 VERSION = "0.1.0"

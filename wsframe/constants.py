@@ -1,6 +1,6 @@
-"""Names and maxima of the wire protocol (RFC 6455 §5.2, §5.5, §7.4). Rank 0.
+"""Names and maxima of the wire protocol (RFC 6455 §5.2, §5.5, §7.4).
 
-Nothing here is a matter of taste: defaults that somebody may want to change live in ``limits``.
+The protocol fixes all of them; defaults that you may want to change are in ``limits``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Opcode(enum.IntEnum):
 class CloseCode(enum.IntEnum):
     """Why a connection ended (RFC 6455 §7.4.1 and the IANA registry of close codes).
 
-    ``INVALID_DATA`` and ``MANDATORY_EXTENSION`` are the ``websockets`` library's words for two members.
+    ``INVALID_DATA`` and ``MANDATORY_EXTENSION`` are the ``websockets`` library's names for two members.
     """
 
     NORMAL_CLOSURE = 1000
@@ -57,7 +57,7 @@ class CloseCode(enum.IntEnum):
 
 
 class Role(enum.IntEnum):
-    """Which end of the connection this is (RFC 6455 §5.1): it decides who masks."""
+    """Which end of the connection this is (RFC 6455 §5.1): the client masks, the server does not."""
 
     SERVER = 0
     CLIENT = 1
@@ -73,16 +73,16 @@ class State(enum.IntEnum):
 
 
 MAX_CONTROL_PAYLOAD = 125
-"""Bytes that a control frame's payload may have (RFC 6455 §5.5)."""
+"""Maximum size of a control frame's payload, in bytes (RFC 6455 §5.5)."""
 
 OK_CLOSE_CODES = frozenset({1000, 1001, 1005})
-"""Close codes that tell of a normal end."""
+"""Close codes that indicate a normal closure."""
 
 SENDABLE_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
-"""Registered close codes that may stand in a Close frame (RFC 6455 §7.4); 3000 to 4999 may too."""
+"""Registered close codes that may appear in a Close frame (RFC 6455 §7.4); 3000 to 4999 may too."""
 
 WEBSOCKET_VERSION = "13"
 """Value of Sec-WebSocket-Version (RFC 6455 §4.1)."""
 
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""What a server appends to Sec-WebSocket-Key to prove that it speaks WebSocket (RFC 6455 §1.3)."""
+"""GUID that a server appends to Sec-WebSocket-Key to prove that it speaks WebSocket (RFC 6455 §1.3)."""

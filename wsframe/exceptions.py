@@ -1,8 +1,8 @@
-"""Everything that can go wrong: protocol violations as values, and the exception tree. Rank 0.
+"""Errors: protocol violations as values, and the exception tree.
 
-A violation by the peer is a ``Fault``: parsers and connections return it, and never raise it. What reaches
-the application is an exception of the tree below, whose names and attributes are those of ``websockets``. Attributes
-keep what came from the peer as it is; ``str()`` is for people, and escapes it::
+A violation by the peer is a ``Fault``: parsers and connections return it, and never raise it. The application gets
+an exception from the tree below, with the names and attributes that ``websockets`` uses. Attributes keep text from
+the peer unchanged; ``str()`` is for people, and escapes it::
 
     WebSocketException
         ConnectionClosed: ConnectionClosedOK, ConnectionClosedError
@@ -67,12 +67,12 @@ __all__ = [
 
 
 class Fault(enum.Enum):
-    """One member per way of breaking the framing protocol.
+    """A violation of the framing protocol; one member for each kind.
 
     Attributes:
-        close_code: The code that the Close frame of the failed connection carries (RFC 6455 §7.4.1).
-        text: What happened, in a few words; fits into the reason of a Close frame.
-        section: Where RFC 6455 demands it.
+        close_code: The code in the Close frame of the failed connection (RFC 6455 §7.4.1).
+        text: What happened, in a few words; fits in the reason of a Close frame.
+        section: The section of the RFC that was violated.
     """
 
     close_code: CloseCode
@@ -151,12 +151,12 @@ class WebSocketException(Exception):
 
 
 class ConnectionClosed(WebSocketException):
-    """The connection is closed, so nothing can be sent or received any more.
+    """The connection is closed, so nothing more can be sent or received.
 
     Attributes:
         rcvd: The ``Close`` that was received, or None.
         sent: The ``Close`` that was sent, or None.
-        rcvd_then_sent: Whether the peer's came first; None unless there are both.
+        rcvd_then_sent: Whether the peer's Close came first; None unless both exist.
     """
 
     def __init__(self, rcvd: Close | None, sent: Close | None, rcvd_then_sent: bool | None = None) -> None:
@@ -192,7 +192,7 @@ class ConnectionClosed(WebSocketException):
 
 
 class ConnectionClosedOK(ConnectionClosed):
-    """Both sides closed with code 1000, 1001 or none."""
+    """Both sides closed with code 1000, 1001 or no code."""
 
 
 class ConnectionClosedError(ConnectionClosed):
@@ -252,11 +252,11 @@ class ProxyError(InvalidHandshake):
 
 
 class InvalidProxyMessage(ProxyError):
-    """The proxy's answer is not HTTP."""
+    """The proxy's response is not HTTP."""
 
 
 class InvalidProxyStatus(ProxyError):
-    """The proxy refused the connection; ``response`` tells how."""
+    """The proxy refused the connection; ``response`` is its response."""
 
     def __init__(self, response: Any) -> None:
         super().__init__(response)
@@ -293,7 +293,7 @@ class InvalidProtocol(InvalidHandshake):
 
 
 class InvalidStatus(InvalidHandshake):
-    """The server did not answer with status 101; ``response`` is what it answered."""
+    """The server did not answer with status 101; ``response`` is its response."""
 
     def __init__(self, response: Any) -> None:
         super().__init__(response)
@@ -304,7 +304,7 @@ class InvalidStatus(InvalidHandshake):
 
 
 class InvalidHeader(InvalidHandshake):
-    """A header is missing, or is not what it must be."""
+    """A header is missing or invalid."""
 
     def __init__(self, name: str, value: str | None = None) -> None:
         super().__init__(name, value)
@@ -328,11 +328,11 @@ class InvalidHeaderFormat(InvalidHeader):
 
 
 class InvalidHeaderValue(InvalidHeader, ValueError):
-    """A header is well formed, but its value is not acceptable."""
+    """A header is well-formed, but its value is not acceptable."""
 
 
 class InvalidOrigin(InvalidHeader):
-    """The Origin header is not one of those allowed."""
+    """The Origin header does not have an allowed value."""
 
     def __init__(self, origin: str | None) -> None:
         super().__init__("Origin", origin)
@@ -340,7 +340,7 @@ class InvalidOrigin(InvalidHeader):
 
 
 class InvalidUpgrade(InvalidHeader):
-    """The Upgrade or the Connection header does not ask for WebSocket."""
+    """The Upgrade or the Connection header does not request WebSocket."""
 
 
 class NegotiationError(InvalidHandshake):
@@ -348,7 +348,7 @@ class NegotiationError(InvalidHandshake):
 
 
 class DuplicateParameter(NegotiationError):
-    """An extension's parameter is given twice."""
+    """An extension's parameter appears twice."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -359,7 +359,7 @@ class DuplicateParameter(NegotiationError):
 
 
 class InvalidParameterName(NegotiationError):
-    """An extension's parameter is not known."""
+    """An extension's parameter is unknown."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -370,7 +370,7 @@ class InvalidParameterName(NegotiationError):
 
 
 class InvalidParameterValue(NegotiationError):
-    """An extension's parameter has a value that it cannot have."""
+    """An extension's parameter has an invalid value."""
 
     def __init__(self, name: str, value: str | None) -> None:
         super().__init__(name, value)
@@ -386,10 +386,10 @@ class InvalidParameterValue(NegotiationError):
 
 
 class ProtocolError(WebSocketException):
-    """The peer broke the protocol (``fault`` tells how), or the application asked to.
+    """The peer violated the protocol (see ``fault``), or the application tried to.
 
     Attributes:
-        fault: The peer's violation, or None when sending was refused.
+        fault: The peer's violation, or None if the application's call was refused.
     """
 
     def __init__(self, message: str, fault: Fault | None = None) -> None:
@@ -404,15 +404,15 @@ class PayloadTooBig(WebSocketException):
     """A frame or a message exceeds the size limit.
 
     Args:
-        size_or_message: Bytes of the frame, None if that is not known, or a text to show instead.
-        max_size: Bytes that the frame may have.
+        size_or_message: Size of the frame in bytes, None if unknown, or a text to show instead.
+        max_size: Maximum size of the frame, in bytes.
         current_size: Bytes of the message before the frame.
         fault: The peer's violation.
 
     Attributes:
-        message: The text, or None.
+        message: The text to show instead, or None.
         size: Bytes of the frame, or None.
-        max_size: Bytes that the whole message may have, or None.
+        max_size: Maximum size of the whole message, in bytes, or None.
         current_size: Bytes of the message before the frame, or None.
         fault: The peer's violation, or None.
     """
@@ -436,7 +436,7 @@ class PayloadTooBig(WebSocketException):
         self.set_current_size(current_size)
 
     def set_current_size(self, current_size: int | None) -> None:
-        """Take note of what came before the frame; ``max_size`` then counts for the whole message."""
+        """Record the size of the message before the frame; ``max_size`` then applies to the whole message."""
         if current_size is not None and self.max_size is not None:
             self.max_size += current_size
             self.current_size = current_size
@@ -468,8 +468,8 @@ class TooManyFragments(WebSocketException):
 
 
 class InvalidState(WebSocketException, AssertionError):
-    """A frame cannot be sent in the connection's state."""
+    """A frame cannot be sent in the connection's current state."""
 
 
 class ConcurrencyError(WebSocketException, RuntimeError):
-    """Two tasks receive at once, or a second fragmented message was begun."""
+    """Two tasks receive at once, or a second fragmented message was started."""

@@ -1,4 +1,4 @@
-"""Every bound on size, count and time, with the reason for its default. Rank 0."""
+"""Every bound on size, count and time, with the reason for its default."""
 
 from __future__ import annotations
 
@@ -29,87 +29,88 @@ __all__ = [
 ]
 
 MAX_LENGTH = 2**62
-"""No limit can be larger, so that sums of two lengths that passed one stay within 63 bits."""
+"""Upper bound on every limit, so that the sum of two lengths that passed a limit fits in 63 bits."""
 
 OPEN_TIMEOUT_S = 10.0
-"""Seconds for the opening handshake: several round trips of a slow mobile network, little for an attacker."""
+"""Seconds for the opening handshake: several round trips on a slow mobile network, but little for an attacker."""
 
 CLOSE_TIMEOUT_S = 10.0
-"""Seconds for the closing handshake, then the connection is cut: the same reason."""
+"""Seconds for the closing handshake before the connection is cut, for the same reason."""
 
 PING_INTERVAL_S = 20.0
-"""Seconds between keepalive pings: below the 30 to 60 s after which proxies drop silent connections."""
+"""Seconds between keepalive pings: below the 30 to 60 s after which proxies drop idle connections."""
 
 PING_TIMEOUT_S = 20.0
-"""Seconds for a sign of life after a ping: TCP has by then sent a lost segment again several times."""
+"""Seconds to wait for data after a ping: by then, TCP has retransmitted a lost segment several times."""
 
 ANSWER_GRACE_S = 1.0
-"""Seconds that the application has to answer what came before a violation, until the connection fails: longer
-than an answer takes that needs no waiting, and short for someone who holds a connection open on purpose."""
+"""Seconds that the application has to answer what came before a violation, before the connection fails: enough
+for an answer that needs no waiting, and short for a peer that holds a connection open on purpose."""
 
 QUIET_S = 0.25
-"""Seconds without a byte after which a peer, in the midst of sending what was refused, counts as done: several round
-trips, and a delay that nobody minds who has broken the protocol."""
+"""Seconds without a byte after which a peer that was still sending refused data counts as done: several round trips,
+and an acceptable delay for a peer that has violated the protocol."""
 
 MAX_QUEUE = 16
-"""Messages that wait to be received before reading pauses: they keep a task busy while more arrive."""
+"""Messages queued for the application before reading pauses: they keep a task busy while more arrive."""
 
 WRITE_LIMIT = 2**15
 """Bytes in the write buffer above which sending pauses: more than a round trip's worth for most connections."""
 
 
 READ_SIZE = 256 * 1024
-"""Bytes of the read buffer that all connections of an event loop share: one system call for most of what arrives."""
+"""Bytes of the read buffer shared by all connections of an event loop: most data arrives in one system call."""
 
 PARSE_SIZE = 64 * 1024
-"""Bytes of a read whose messages are handed out before more are parsed: of the smallest frames there are thousands."""
+"""Bytes of a read that are parsed at a time, before their messages are handed out: thousands of the smallest frames."""
 
 JOINED_BYTES = 64 * 1024
-"""Bytes from which joining messages to one write saves less than copying them costs."""
+"""Bytes above which joining messages into one write costs more in copying than it saves."""
 
 SENDS_IN_A_ROW = 256
-"""Messages that a task may send without waiting for anything, until others get their turn."""
+"""Messages that a task may send without waiting for anything, before other tasks get their turn."""
 
 MAX_LENGTHS = 4096
-"""Fragments of one message whose lengths are remembered."""
+"""Fragments of one message whose lengths are recorded."""
 
 LOGGED_BYTES = 75
-"""Characters of a payload that the log of frames shows: with what else it tells, one line of a wide terminal."""
+"""Characters of a payload that the frame log shows: with the other details, one line of a wide terminal."""
 
 MAX_SIZE = 2**20
-"""Bytes of a message: what the peers of this field allow, and thousands of connections at the limit fit into memory."""
+"""Bytes of a message: what comparable libraries allow; thousands of connections at the limit fit in memory."""
 
 SendBufferPolicy: TypeAlias = Literal["wait", "drop", "close"]
-"""What becomes of a message for a peer that does not read; see ``Limits``."""
+"""What happens to a message for a peer that does not read; see ``Limits``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds on what a peer can make us hold and do. Servers and clients take it as ``limits``.
+    """Bounds on the memory and work that a peer can cause. Servers and clients take it as ``limits``.
 
     Attributes:
-        max_message_size: Bytes of one message, over all its fragments; None for no limit. 1 MiB: what the
-            peers of this field allow, and thousands of connections at the limit fit into memory.
-        max_fragment_size: Bytes of one data frame; None for no limit but the message's.
-        max_fragments: Fragments of one message; None for no limit. 1,048,576: they cost time and no memory of
-            their own, so there may be one for each byte of the largest message, but not empty ones for ever.
-        max_control_rate: Pings and pongs in a second, for seconds on end; None for no limit. 10,000: each
-            costs about as much as a small message and is worth less, and a keepalive sends one in many seconds.
-        max_send_buffer: Bytes in the write buffer above which ``send_buffer_policy`` holds for further
-            messages; None for no limit. 16 MiB: many times what ``send`` waits for anyway, so it is reached by
-            ``broadcast``, by many tasks that send at once, and by callbacks.
-        send_buffer_policy: ``"wait"``: ``send`` of coroutines waits before it adds more, and what cannot wait,
-            ``broadcast`` and ``send`` of callbacks, is refused with a BufferError, which ``broadcast`` logs;
-            ``"drop"``: the message is left out without a word; ``"close"``: the connection fails with code 1008.
-        max_head_size: Bytes of the head of a handshake message, start line and all. 32 KiB: several cookies
-            of the 4 KiB that browsers allow each.
+        max_message_size: Bytes of one message, over all its fragments; None for no limit. 1 MiB: what
+            comparable libraries allow; thousands of connections at the limit fit in memory.
+        max_fragment_size: Bytes of one data frame; None for no limit other than the message's.
+        max_fragments: Fragments of one message; None for no limit. 1,048,576: fragments cost time but no memory
+            of their own, so each byte of the largest message may have its own, but empty ones cannot go on forever.
+        max_control_rate: Pings and pongs per second, sustained over several seconds; None for no limit. 10,000:
+            each costs about as much as a small message and is worth less, and a keepalive sends one every many
+            seconds.
+        max_send_buffer: Bytes in the write buffer above which ``send_buffer_policy`` applies to further
+            messages; None for no limit. 16 MiB: many times the level at which ``send`` waits anyway, so only
+            ``broadcast``, many tasks that send at once, and callbacks reach it.
+        send_buffer_policy: ``"wait"``: the coroutine ``send`` waits before it adds more; callers that cannot wait,
+            ``broadcast`` and the callback ``send``, are refused with a BufferError, which ``broadcast`` logs;
+            ``"drop"``: the message is silently dropped; ``"close"``: the connection fails with code 1008.
+        max_head_size: Bytes of the head of a handshake message, including the start line. 32 KiB: several cookies
+            of 4 KiB each, the size that browsers allow.
         max_headers: Header lines of a handshake message. 128: a browser behind two proxies sends about 30.
-        max_body_size: Bytes of the body of an HTTP response that refuses the handshake; the rest is not
+        max_body_size: Bytes of the body of an HTTP response that rejects the handshake; the rest is not
             read. 64 KiB: enough for any error page that a person would read.
 
     Raises:
-        TypeError: If a number is no int.
-        ValueError: If a number is negative or above 2**62, or the policy is another one.
+        TypeError: If a number is not an int.
+        ValueError: If a number is negative or above 2**62, or the policy is unknown.
     """
 
     max_message_size: int | None = MAX_SIZE
@@ -135,10 +136,10 @@ class Limits:
 
     @classmethod
     def checked(cls, limits: Limits | None) -> Limits:
-        """Return an option ``limits``, the defaults for None.
+        """Check the option ``limits`` and return it, or the defaults for None.
 
         Raises:
-            TypeError: If it is something else.
+            TypeError: If it is anything else.
         """
         if limits is None:
             return cls()
@@ -150,12 +151,12 @@ class Limits:
         """Make limits from the options ``max_size`` and ``limits``.
 
         Args:
-            max_size: Bytes of a message, or of a message and of a fragment. Its default leaves ``limits`` as
-                they are, and any other value has precedence over them.
+            max_size: Bytes of a message, or a pair for a message and a fragment. The default leaves ``limits``
+                unchanged; any other value takes precedence over them.
             limits: The other limits; the defaults if None.
 
         Raises:
-            TypeError: If ``limits`` is something else, or a number is no int.
+            TypeError: If ``limits`` is not a ``Limits`` or None, or a number is not an int.
             ValueError: If a number is negative or above 2**62.
         """
         limits = cls.checked(limits)

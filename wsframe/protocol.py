@@ -1,16 +1,8 @@
-"""States and roles under the names of ``websockets.protocol``; ``wsframe.Connection`` is the protocol. Rank 1."""
-
-from __future__ import annotations
+"""Only a name of ``websockets``: states and sides live in ``wsframe.constants``; see ``wsframe.Connection``."""
 
 from wsframe.constants import Role, State
 
 __all__ = ["Side", "State"]
-
 Side = Role
-
-SERVER = Role.SERVER
-CLIENT = Role.CLIENT
-CONNECTING = State.CONNECTING
-OPEN = State.OPEN
-CLOSING = State.CLOSING
-CLOSED = State.CLOSED
+SERVER, CLIENT = Role.SERVER, Role.CLIENT
+CONNECTING, OPEN, CLOSING, CLOSED = State

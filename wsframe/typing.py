@@ -1,4 +1,4 @@
-"""Names for the types of arguments and results, those of the ``websockets`` library. Rank 0."""
+"""Names for the types of arguments and results, as in the ``websockets`` library."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Data: TypeAlias = str | bytes
 """A message: text or binary."""
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
-"""What is taken for bytes."""
+"""Bytes-like objects."""
 
 DataLike: TypeAlias = str | bytes | bytearray | memoryview
-"""What is taken for a message, or for the payload of a ping."""
+"""Accepted as a message, or as the payload of a ping."""
 
 if TYPE_CHECKING:
     LoggerLike: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 else:
     # Python 3.10 cannot subscript it.
     LoggerLike = logging.Logger | logging.LoggerAdapter
-    """What is taken for a logger."""
+    """Accepted as a logger."""
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-"""What is taken for the path of a Unix socket."""
+"""Accepted as the path of a Unix socket."""
 
 StatusLike: TypeAlias = http.HTTPStatus | int
-"""What is taken for an HTTP status."""
+"""Accepted as an HTTP status."""
 
 Origin = NewType("Origin", str)
 """Value of an Origin header."""
@@ -53,7 +53,7 @@ ExtensionName = NewType("ExtensionName", str)
 """Name of an extension, as in Sec-WebSocket-Extensions."""
 
 ExtensionParameter: TypeAlias = tuple[str, str | None]
-"""A parameter of an extension: name and value, None if it has none."""
+"""A parameter of an extension: name and value, or None if it has no value."""
 
 ExtensionHeader: TypeAlias = tuple[ExtensionName, Sequence[ExtensionParameter]]
 """An extension with its parameters."""

@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 LIMIT_S = 900
 
-# The oldest and the newest release of each series in ``wsframe.patching``, and what differs between them.
+# The oldest and the newest release of each series in ``wsframe.adapters.patching``, and what differs between them.
 VERSIONS = {
     "autobahn": ["26.10.1", "26.10.2"],
     "gevent-websocket": ["0.10", "0.10.1"],

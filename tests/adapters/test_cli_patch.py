@@ -12,15 +12,15 @@ import pytest
 from support import PATIENCE_S
 
 import wsframe
+from wsframe.adapters.patching import HOSTS, Host
 from wsframe.cli import main
-from wsframe.patching import HOSTS, Host
 
 PROGRAM = """
 import sys
 import helper_of_the_program
-import wsframe.patching
+from wsframe.adapters import patching
 if __name__ == "__main__":
-    print(wsframe.patching.HOSTS["wsproto"].is_active, sys.argv[0].endswith("program.py"), sys.argv[1:])
+    print(patching.HOSTS["wsproto"].is_active, sys.argv[0].endswith("program.py"), sys.argv[1:])
     sys.exit(3)
 """
 
@@ -60,7 +60,7 @@ def test_list_tells_version_state_and_hook(capsys, monkeypatch):
     by_host = {line.split()[0]: line for line in lines}
     assert "  -  " in by_host["absent"]
     assert "not installed" in by_host["absent"]
-    assert "untested (0.9, 0.8 are)" in by_host["wsproto"]
+    assert "untested (tested: 0.9, 0.8)" in by_host["wsproto"]
     assert by_host["wsproto"].endswith(host.hook)
     assert "available" in by_host["uvicorn"]
     with pytest.warns(wsframe.UntestedVersionWarning), wsframe.patch("wsproto"):
@@ -101,8 +101,8 @@ def test_status_of_a_program_that_just_ends_is_0(program, kind, clean, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--patch", "wsproto"], "neither a module nor a file"),
-        (["--patch", "wsproto", "-m"], "neither a module nor a file"),
+        (["--patch", "wsproto"], "no module or file to run"),
+        (["--patch", "wsproto", "-m"], "no module or file to run"),
         (["--patch", "wsprot", "-m", "program"], "cannot patch 'wsprot': known are"),
     ],
 )

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import wsframe
-from wsframe.patching import HOSTS
+from wsframe.adapters.patching import HOSTS
 
 KEY = b"\x01\x02\x03\x04"
 MASKED = bytes(byte ^ KEY[i % 4] for i, byte in enumerate(b"payload"))

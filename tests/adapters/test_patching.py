@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import wsframe
-from wsframe import patching
-from wsframe.patching import HOSTS, Host
+from wsframe.adapters import patching
+from wsframe.adapters.patching import HOSTS, Host
 
 
 class Base:

@@ -11,8 +11,7 @@ import asyncio
 import h11
 import pytest
 from support import BINARY, TEXT, soon
-from test_hypercorn import dialed
-from test_hypercorn import running as hypercorn_running
+from test_hypercorn import dialed, running as hypercorn_running
 
 import wsframe
 from wsframe.adapters.wsaccel.utf8validator import Utf8Validator

@@ -12,8 +12,7 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import wsframe
 from wsframe import FrameParser, Role, serialize_frame

@@ -13,7 +13,7 @@ import pytest
 from support import dial_open, port_of, until
 
 import wsframe
-from wsframe.asyncio.data_path import describe_data_path, log_data_path
+from wsframe.asyncio.datapath.report import describe_data_path, log_data_path
 
 HERE = "127.0.0.1"
 COMPILED = wsframe.IMPLEMENTATION == "c"

@@ -13,9 +13,9 @@ import warnings
 import pytest
 from support import soon
 
+from wsframe.codec import serialize_frame
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, InvalidState
-from wsframe.framing import serialize_frame
 from wsframe.limits import Limits
 
 
@@ -39,7 +39,7 @@ class Transport:
 def make_stream(impl):
     """Make a server's stream whose messages come when the test says so."""
 
-    class Core(impl.core.Core):
+    class Messenger(impl.messenger.Messenger):
         failed = hold_pongs = failure_held = False
 
     class Stream(impl.queue.QueueStream):
@@ -77,7 +77,7 @@ def make_stream(impl):
             raise ConnectionClosedError(None, None) from exc
 
     def make():
-        stream = Stream(Core(Role.SERVER, State.OPEN, Limits(), []), 0, None, None)
+        stream = Stream(Messenger(Role.SERVER, State.OPEN, Limits(), []), 0, None, None)
         stream._attach(Transport(), asyncio.get_running_loop())
         return stream
 

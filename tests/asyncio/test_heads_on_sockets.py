@@ -13,7 +13,7 @@ from support import TEXT, dial, echo, port_of, raw_server, request, run, soon, u
 import wsframe
 import wsframe.asyncio.client
 from wsframe import InvalidMessage, InvalidStatus, SecurityError, WebSocketProtocol, connect, serve
-from wsframe.heads import MAX_INTERIM_RESPONSES
+from wsframe.opening.head_reader import MAX_INTERIM_RESPONSES
 
 HERE = "127.0.0.1"
 

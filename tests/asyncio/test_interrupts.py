@@ -16,7 +16,7 @@ from test_reentry import Transport, callbacks, coroutines, end, messages, opened
 import wsframe
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.constants import Opcode, State
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 
 class Interrupt(BaseException):

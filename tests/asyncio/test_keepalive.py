@@ -9,7 +9,7 @@ import pytest
 from support import CLOSE, PING, PONG, TEXT, dial_open, echo, raw_server, soon, until, uri_of
 
 from wsframe import ConnectionClosedError, WebSocketProtocol, connect, serve
-from wsframe.asyncio.keepalive import Keepalive
+from wsframe.asyncio.datapath.keepalive import Keepalive
 
 HERE = "127.0.0.1"
 
@@ -137,11 +137,11 @@ async def test_payloads_of_pings_are_not_used_twice(monkeypatch):
     """RFC 6455 §5.5.3: or a pong would be ambiguous."""
     payloads = [b"aaaa", b"bbbb", b"aaaa", b"bbbb", b"cccc"]
     async with serve(echo, HERE, 0, ping_interval=None) as server, connect(uri_of(server)) as websocket:
-        websocket._pings[b"bbbb"] = None, 0.0
-        monkeypatch.setattr("wsframe.asyncio.base.os.urandom", lambda size: payloads.pop(0))
-        assert websocket._new_ping_payload() == b"aaaa"
-        assert websocket._new_ping_payload() == b"aaaa"
-        assert websocket._new_ping_payload() == b"cccc"
+        websocket._pings.add(b"bbbb", None, 0.0)
+        monkeypatch.setattr("wsframe.messages.pings.os.urandom", lambda size: payloads.pop(0))
+        assert websocket._pings.new_payload() == b"aaaa"
+        assert websocket._pings.new_payload() == b"aaaa"
+        assert websocket._pings.new_payload() == b"cccc"
         monkeypatch.undo()
 
 

@@ -13,7 +13,7 @@ import pytest
 from support import echo, until, uri_of
 
 import wsframe
-from wsframe.asyncio import memory
+from wsframe.asyncio.datapath import memory
 
 HERE = "127.0.0.1"
 

@@ -10,8 +10,8 @@ from support import PING, dial, dial_open, echo, port_of, soon, until, uri_of
 
 import wsframe
 from wsframe import connect, serve
-from wsframe.metrics import CONTENT_TYPE, metrics_endpoint, openmetrics
-from wsframe.stats import Stats
+from wsframe.messages.stats import Stats
+from wsframe.testing.metrics import CONTENT_TYPE, metrics_endpoint, openmetrics
 
 HERE = "127.0.0.1"
 

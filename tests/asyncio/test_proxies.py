@@ -27,8 +27,8 @@ from wsframe import (
 )
 from wsframe.asyncio.client import ClientConnection
 from wsframe.asyncio.proxy import Tunnel
-from wsframe.proxy import ProxyHandshake, parse_proxy
-from wsframe.uri import parse_uri
+from wsframe.opening.proxy import ProxyHandshake, parse_proxy
+from wsframe.opening.uri import parse_uri
 
 HERE = "127.0.0.1"
 

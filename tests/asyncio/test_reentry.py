@@ -22,10 +22,10 @@ from support import frame, port_of, until
 import wsframe
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.constants import Opcode, Role, State
-from wsframe.deflate import PerMessageDeflateFactory
-from wsframe.events import Message
+from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.events import Message
+from wsframe.messages.prepared import PreparedMessage
 
 LOGGER = logging.getLogger("test_reentry")
 LOGGER.disabled = True
@@ -133,7 +133,7 @@ def messages(stack, written, role=Role.CLIENT, **options):
     peer = stack.core(role, limits=Limits(max_message_size=None), **options)
     events = peer.receive_data(written)
     assert peer.fault is None
-    return [event.data for event in events if isinstance(event, (Message, stack.twin.events.Message))]
+    return [event.data for event in events if isinstance(event, (Message, stack.twin.message.Message))]
 
 
 def sender(kind, connection):

@@ -11,8 +11,10 @@ import sys
 import pytest
 from support import environment, soon
 
-from wsframe import ConnectionClosedError, ConnectionClosedOK, InvalidStatus, State, pytest_plugin
-from wsframe.testing import Clock, connect_pair, settle
+import wsframe_pytest
+from wsframe import ConnectionClosedError, ConnectionClosedOK, InvalidStatus, State
+from wsframe.testing import Clock, connect_pair
+from wsframe.testing.clock import settle
 
 
 async def test_messages_go_both_ways():
@@ -156,7 +158,7 @@ async def test_clock_calls_timers_in_their_order():
 
 
 def test_the_fixture_is_the_function():
-    assert importlib.reload(pytest_plugin)._websocket_pair() is connect_pair
+    assert importlib.reload(wsframe_pytest)._websocket_pair() is connect_pair
 
 
 def test_pytest_finds_the_fixture(tmp_path):
@@ -170,7 +172,7 @@ def test_pytest_finds_the_fixture(tmp_path):
         "    asyncio.run(main())\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
-    if not any(point.value == pytest_plugin.__name__ for point in importlib.metadata.entry_points(group="pytest11")):
-        command += ["-p", pytest_plugin.__name__]  # run from the source tree
+    if not any(point.value == wsframe_pytest.__name__ for point in importlib.metadata.entry_points(group="pytest11")):
+        command += ["-p", wsframe_pytest.__name__]  # run from the source tree
     result = subprocess.run(command, cwd=tmp_path, env=environment("py"), capture_output=True, text=True, timeout=60)
     assert "1 passed" in result.stdout, result.stdout + result.stderr

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from support import soon
 
+from wsframe.asyncio.datapath.ending import end_writing
 from wsframe.asyncio.timeouts import within
-from wsframe.asyncio.tls import end_writing
 
 
 async def give(value, turns=0):
@@ -240,7 +240,7 @@ WANT_READ = ssl.SSLWantReadError()
 def test_end_of_a_tls_stream(read, unwrap, called):
     """RFC 8446 §6.1."""
     transport = FakeTransport(FakeTLS(read, unwrap))
-    end_writing(transport)
+    end_writing(SimpleNamespace(transport=transport, alive=False), None, when_quiet=False)
     assert transport.called == called
 
 
@@ -249,17 +249,17 @@ def test_end_of_a_tls_stream_of_python_3_10():
     transport = FakeTransport(
         FakeTLS([WANT_READ], [WANT_READ]), _ssl_protocol=SimpleNamespace(data_received=received.append)
     )
-    end_writing(transport)
+    end_writing(SimpleNamespace(transport=transport, alive=False), None, when_quiet=False)
     assert (transport.called, received) == ([], [b""])
 
 
 def test_end_of_a_stream_of_a_transport_that_hides_its_tls():
     transport = FakeTransport(None)
-    end_writing(transport)
+    end_writing(SimpleNamespace(transport=transport, alive=False), None, when_quiet=False)
     assert transport.called == ["close"]
 
 
 def test_end_of_a_stream_without_tls():
     transport = FakeTransport(None, eof=True)
-    end_writing(transport)
+    end_writing(SimpleNamespace(transport=transport, alive=False), None, when_quiet=False)
     assert transport.called == ["write_eof"]

@@ -11,8 +11,8 @@ import pytest
 from support import BINARY, CLOSE, PING, PONG, TEXT, dial_open, echo, soon, until, uri_of
 
 import wsframe
+from wsframe.codec import serialize_frame
 from wsframe.constants import Opcode, Role, State
-from wsframe.framing import serialize_frame
 from wsframe.limits import Limits
 
 HERE = "127.0.0.1"
@@ -279,7 +279,7 @@ class Transport:
 def make_stream(impl):
     """Make a stream whose messages come when the test says so."""
 
-    class Core(impl.core.Core):
+    class Messenger(impl.messenger.Messenger):
         failed = hold_pongs = failure_held = False
 
     class Stream(impl.queue.QueueStream):
@@ -290,7 +290,7 @@ def make_stream(impl):
             pass
 
     def make():
-        stream = Stream(Core(Role.CLIENT, State.OPEN, Limits(), []), 0, None, None)
+        stream = Stream(Messenger(Role.CLIENT, State.OPEN, Limits(), []), 0, None, None)
         stream._attach(Transport(), asyncio.get_running_loop())
         return stream
 

@@ -8,26 +8,24 @@ import os
 import sys
 from types import SimpleNamespace
 
-MODULES = (
-    "asyncio.base",
-    "asyncio.connection",
-    "asyncio.protocol",
-    "connection",
-    "constants",
-    "datastructures",
-    "deflate",
-    "events",
-    "exceptions",
-    "extensions",
-    "framing",
-    "handshake",
-    "headers",
-    "limits",
-    "masking",
-    "prepared",
-    "uri",
-    "utf8",
-)
+MODULES = {
+    "base": "asyncio.datapath.lifecycle",
+    "asyncio_connection": "asyncio.connection",
+    "asyncio_protocol": "asyncio.protocol",
+    "codec": "codec",
+    "connection": "messages.connection",
+    "constants": "constants",
+    "datastructures": "opening.fields",
+    "deflate": "extensions.deflate",
+    "events": "messages.events",
+    "exceptions": "exceptions",
+    "extensions": "extensions",
+    "handshake": "opening.handshake",
+    "grammar": "opening.grammar",
+    "limits": "limits",
+    "prepared": "messages.prepared",
+    "uri": "opening.uri",
+}
 
 
 _pure_alone = os.environ.get("WSFRAME_NO_EXTENSIONS") == "1"
@@ -68,13 +66,10 @@ def _load(name: str) -> SimpleNamespace:
     package = importlib.import_module("wsframe")
     wanted = {"c": "c", "py": "python"}[name]
     if wanted != package.IMPLEMENTATION:
-        reason = importlib.import_module("wsframe._build").REASON
+        reason = importlib.import_module("wsframe._implementation").REASON
         raise ImportError(f"the implementation {wanted!r} is to be tested, but {reason}")
-    modules = {module.replace(".", "_"): importlib.import_module(f"wsframe.{module}") for module in MODULES}
-    twins = {
-        twin: importlib.import_module(f"wsframe.{path}_{name}")
-        for twin, path in [("masking", "_masking"), ("utf8", "_utf8")]
-    }
+    modules = {name: importlib.import_module(f"wsframe.{module}") for name, module in MODULES.items()}
+    twins = {twin: importlib.import_module(f"wsframe.codec._{twin}_{name}") for twin in ("masking", "utf8")}
     kernels = [module for module in twins.values() if hasattr(module, "_kernels")]
     return SimpleNamespace(name=name, package=package, kernel_modules=kernels, utf8_twin=twins["utf8"], **modules)
 

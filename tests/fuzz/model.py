@@ -24,7 +24,7 @@ class End:
         role = implementation.constants.Role.SERVER if server else implementation.constants.Role.CLIENT
         extensions = [] if deflate is None else [deflate_extension(implementation, deflate, server)]
         self.extensions = extensions
-        self.connection = implementation.connection.Connection(role, extensions=extensions)
+        self.connection = implementation.connection.SansIOConnection(role, extensions=extensions)
         # Bytes on their way to the other end, and what they are.
         self.pipe = bytearray()
         self.sent: list[Event] = []

@@ -36,7 +36,7 @@ class AsyncEnd:
         self.implementation = implementation
         self.server = name == "server"
         role = constants.Role.SERVER if self.server else constants.Role.CLIENT
-        core = implementation.connection.Connection(role, state=constants.State.CONNECTING)
+        core = implementation.connection.SansIOConnection(role, state=constants.State.CONNECTING)
         self.connection = implementation.asyncio_connection.Connection(
             core, ping_interval=None, close_timeout=None, max_queue=max_queue, write_limit=write_limit, logger=LOGGER
         )

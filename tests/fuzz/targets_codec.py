@@ -78,7 +78,7 @@ def parse(source: Source, masked: bool) -> Iterable[str]:
     refused = []
     for implementation in implementations():
         role = implementation.constants.Role.SERVER if masked else implementation.constants.Role.CLIENT
-        parser = implementation.framing.FrameParser(role, **options)
+        parser = implementation.codec.FrameParser(role, **options)
         frames: list[reference.Frame] = []
         for piece, known in zip(generate.pieces(stream, ends), expected, strict=True):
             buffer = wrapping(piece)
@@ -129,7 +129,7 @@ def validate(source: Source) -> Iterable[str]:
             if kernel is not None:
                 select_kernel(implementation, kernel)
             where = (implementation.name, kernel)
-            validator = implementation.utf8.Utf8Validator()
+            validator = implementation.codec.Utf8Validator()
             for piece, verdict in zip(generate.pieces(data, ends), verdicts, strict=True):
                 assert validator.feed(piece) is verdict, (where, verdict)
                 assert validator.valid is verdict, where
@@ -198,7 +198,7 @@ def check_transcoding(implementation: SimpleNamespace, data: bytes, where: objec
         assert same_str(twin._decode(data), text), where
         assert twin._encode(text) == data, where
         assert twin._encode_at_once(text) == data, where
-    connection = implementation.connection.Connection(implementation.constants.Role.SERVER)
+    connection = implementation.connection.SansIOConnection(implementation.constants.Role.SERVER)
     connection.send_text(text)
     assert connection.data_to_send() == reference.write(reference.TEXT, data), where
 
@@ -219,7 +219,7 @@ def encode(source: Source) -> Iterable[str]:
             if kernel is not None:
                 select_kernel(implementation, kernel)
             where = (implementation.name, kernel)
-            connection = implementation.connection.Connection(implementation.constants.Role.SERVER)
+            connection = implementation.connection.SansIOConnection(implementation.constants.Role.SERVER)
             connection.send_text("before")
             try:
                 connection.send_text(text)
@@ -257,7 +257,7 @@ def mask(source: Source) -> Iterable[str]:
     expected: Any = None
     if not wrong:
         expected = reference.unmask(data, bytes(key))
-    masked = [outcome(one.masking.apply_mask, buffer, key) for one in implementations()]
+    masked = [outcome(one.codec.apply_mask, buffer, key) for one in implementations()]
     if wrong:
         kind = ValueError if isinstance(key, bytes) else TypeError
         assert masked == [kind] * len(masked), (key, masked)
@@ -272,9 +272,9 @@ def mask(source: Source) -> Iterable[str]:
     wanted = data[:begin] + reference.unmask(data[begin:end], turned) + data[end:]
     for implementation in implementations():
         target = bytearray(data)
-        assert implementation.masking.apply_mask_inplace(memoryview(target)[begin:end], key, phase) is None
+        assert implementation.codec.apply_mask_inplace(memoryview(target)[begin:end], key, phase) is None
         assert target == wanted, (implementation.name, begin, end, phase)
-    results = [outcome(one.masking.apply_mask_inplace, buffer, key, phase) for one in implementations()]
+    results = [outcome(one.codec.apply_mask_inplace, buffer, key, phase) for one in implementations()]
     # Twice is not at all, and an even number of implementations leaves the buffer as it was.
     assert results == results[:1] * len(results), results
     return [f"{type(buffer).__name__} {len(data).bit_length()} {phase} {begin % 16} {results[0]}"]
@@ -290,20 +290,20 @@ def serialize(source: Source) -> Iterable[str]:
     rsv = bits["rsv1"] << 2 | bits["rsv2"] << 1 | bits["rsv3"]
     expected = reference.write(opcode, data, fin=bits["fin"], rsv=rsv, key=key)
     for implementation in implementations():
-        frame = implementation.framing.serialize_frame(opcode, buffer, mask=key, **bits)
+        frame = implementation.codec.serialize_frame(opcode, buffer, mask=key, **bits)
         assert type(frame) is bytes, implementation.name
         assert frame == expected, (implementation.name, frame, expected)
     kind = source.integer(0, 7)
     if kind == 0:
         wrong = source.choice(generate.NOT_BUFFERS)
-        results = [outcome(one.framing.serialize_frame, opcode, wrong, mask=key) for one in implementations()]
+        results = [outcome(one.codec.serialize_frame, opcode, wrong, mask=key) for one in implementations()]
         assert results == [TypeError] * len(results), (wrong, results)
     elif kind == 1:
         wrong = source.choice((b"", b"123", b"12345", "1234", 1, [1, 2, 3, 4]))
-        results = [outcome(one.framing.serialize_frame, opcode, data, mask=wrong) for one in implementations()]
+        results = [outcome(one.codec.serialize_frame, opcode, data, mask=wrong) for one in implementations()]
         assert results == [ValueError if isinstance(wrong, bytes) else TypeError] * len(results), (wrong, results)
     elif kind == 2:
         wrong = source.choice((-1, 16, 2**31, 2**64, -(2**70)))
-        results = [outcome(one.framing.serialize_frame, wrong, data) for one in implementations()]
+        results = [outcome(one.codec.serialize_frame, wrong, data) for one in implementations()]
         assert results == [ValueError] * len(results), (wrong, results)
     return [f"{type(buffer).__name__} {len(data).bit_length()} {key is None} {kind}"]

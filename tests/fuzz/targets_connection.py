@@ -174,7 +174,7 @@ def connect(source: Source, server: bool) -> Iterable[str]:
     for implementation in implementations():
         extensions = [] if options is None else [deflate_extension(implementation, options, server)]
         role = implementation.constants.Role.SERVER if server else implementation.constants.Role.CLIENT
-        connection = implementation.connection.Connection(
+        connection = implementation.connection.SansIOConnection(
             role, limits=implementation.limits.Limits(**limits), extensions=extensions
         )
         check = Check(implementation, connection, extensions[0] if released and extensions else None)
@@ -382,7 +382,7 @@ def receive_compressed(
     output = b""
     for number, (fragment, wanted) in enumerate(zip(fragments, known, strict=False)):
         fin = number == len(fragments) - 1
-        frame = implementation.framing.Frame(
+        frame = implementation.codec.Frame(
             opcode.CONTINUATION if number else opcode.BINARY, fragment, fin, rsv1=not number
         )
         where = (implementation.name, number, fragment, wanted)
@@ -433,7 +433,7 @@ def send_compressed(
     reading.begin()
     for number, payload in enumerate(payloads):
         fin = number == len(payloads) - 1
-        frame = implementation.framing.Frame(opcode.CONTINUATION if number else opcode.BINARY, payload, fin)
+        frame = implementation.codec.Frame(opcode.CONTINUATION if number else opcode.BINARY, payload, fin)
         encoded = extension.encode(frame, compress)
         assert (encoded.opcode, encoded.fin) == (frame.opcode, fin), implementation.name
         assert not (number and encoded.rsv1), implementation.name

@@ -328,13 +328,13 @@ def read_extensions(source: Source) -> Iterable[str]:
     }
     for implementation in implementations():
         try:
-            parsed = implementation.headers.parse_extensions(lines)
+            parsed = implementation.grammar.parse_extensions(lines)
         except implementation.exceptions.InvalidHeaderFormat:
             assert wanted is None, (lines, wanted)
             continue
         assert parsed == wanted, (lines, parsed, wanted)
-        written = implementation.headers.build_extensions(parsed)
-        assert implementation.headers.parse_extensions([written]) == parsed, (lines, written)
+        written = implementation.grammar.build_extensions(parsed)
+        assert implementation.grammar.parse_extensions([written]) == parsed, (lines, written)
         factory = implementation.deflate.PerMessageDeflateFactory(**options)
         for name, parameters in parsed:
             if name == "permessage-deflate":

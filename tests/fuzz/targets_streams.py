@@ -118,7 +118,7 @@ class Play:
         implementation, plan = self._implementation, self._plan
         constants = implementation.constants
         role = constants.Role.SERVER if plan.server else constants.Role.CLIENT
-        core = implementation.connection.Connection(role, state=constants.State.CONNECTING)
+        core = implementation.connection.SansIOConnection(role, state=constants.State.CONNECTING)
         end = implementation.asyncio_connection.Connection(
             core,
             ping_interval=None,

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from .implementations import implementations
 from .source import ByteSource, HypothesisSource
@@ -76,8 +75,8 @@ def test_implementations_are_copies_of_their_own():
     names = [one.name for one in implementations()]
     assert names in (["c", "py"], ["py"])
     for one in implementations():
-        assert one.connection.Connection.__mro__[1].__module__ == f"wsframe._core_{one.name}"
-        assert one.masking.apply_mask(b"abc", b"\0\0\0\0") == b"abc"
-        assert one.connection.Connection(one.constants.Role.SERVER).state is one.constants.State.OPEN
+        assert one.connection.SansIOConnection.__mro__[1].__module__ == f"wsframe.messages._messenger_{one.name}"
+        assert one.codec.apply_mask(b"abc", b"\0\0\0\0") == b"abc"
+        assert one.connection.SansIOConnection(one.constants.Role.SERVER).state is one.constants.State.OPEN
     packages = [one.package for one in implementations()]
     assert len(set(map(id, packages))) == len(packages)

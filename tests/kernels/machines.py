@@ -76,7 +76,7 @@ def run(*command: str | Path, **environment: str) -> str:
 def sweep(folder: Path, machine: Sweep, depth: int, *options: str) -> str:
     """Compile and run the sweep, and require that it has been through the kernels of that machine."""
     program = folder / f"sweep-{machine.name.replace(' ', '-')}-{depth}"
-    includes = ["-Isrc", "-Itests/kernels"]
+    includes = ["-Isrc/kernels", "-Itests/kernels"]
     run(*machine.compiler, *WARNINGS, *options, *includes, "tests/kernels/sweep.c", "-o", program)
     done = DONE.findall(run(*machine.emulator, program, str(depth)))
     swept = {kernel for kernel, part in done if part == "encoded"}
@@ -116,8 +116,8 @@ def check_python(folder: Path, architecture: str) -> str:
     version = python.name.removeprefix("python")
     suffix = f".cpython-{version.replace('.', '')}-{triplet}.so"
     headers = root / "usr/include"
-    for source in sorted(ROOT.glob("src/**/*_c.c")):
-        target = folder / "wsframe" / source.relative_to(ROOT / "src").with_suffix(suffix)
+    for source in sorted(ROOT.glob("src/wsframe/**/*_c.c")):
+        target = folder / source.relative_to(ROOT / "src").with_suffix(suffix)
         target.parent.mkdir(parents=True, exist_ok=True)
         includes = ["-Isrc", f"-I{headers / python.name}", "-idirafter", str(headers)]
         run(f"{triplet}-gcc", "-O1", "-shared", "-fPIC", *includes, source, "-o", target)

@@ -1,4 +1,4 @@
-/* Sweep the kernels of src/utf8.h, src/transcode.h and src/mask.h against references written plainly.
+/* Sweep the kernels of src/kernels/utf8.h, transcode.h and mask.h against references written plainly.
  *
  *   sweep DEPTH [KERNEL]    sequences of up to DEPTH bytes or code points; all kernels, or one
  *

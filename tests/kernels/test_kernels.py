@@ -14,7 +14,7 @@ import pytest
 from support import skip_for_want_of
 
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "src"
+SOURCES = HERE.parents[1] / "src" / "kernels"
 WARNINGS = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined,alignment", "-fno-sanitize-recover=all"]
 EMULATE_AVX512 = "-DSWEEP_EMULATE_AVX512"

@@ -1,4 +1,4 @@
-"""Both implementations of ``Core``, in a ``Connection`` each, do the same for every sequence of calls.
+"""Both implementations of ``Messenger``, in a ``Connection`` each, do the same for every sequence of calls.
 
 What the peer sends is mostly right, with a few bytes damaged, and comes in pieces cut anywhere; what we send comes
 between them. The frames that clients send are compared without their masks, which are random.
@@ -16,13 +16,12 @@ import pytest
 from hypothesis import event, given, settings
 from support_deflate import codec
 
-import wsframe.connection
-from wsframe import _framing_py
+from wsframe.codec import Frame, _framing_py
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, ProtocolError
-from wsframe.framing import Frame
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages import connection
+from wsframe.messages.prepared import PreparedMessage
 
 # Of an example that fails, with large messages in it.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -48,15 +47,15 @@ DATA = st.one_of(
 
 
 def load_connection(twin):
-    """Load ``Connection`` on top of the ``Core`` of one implementation."""
-    spec = importlib.util.spec_from_file_location(f"connection_{twin.name}", wsframe.connection.__file__)
+    """Load ``Connection`` on top of the ``Messenger`` of one implementation."""
+    spec = importlib.util.spec_from_file_location(f"connection_{twin.name}", connection.__file__)
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, spec.name, module)
-        patch.setitem(sys.modules, "wsframe.core", twin.core)
+        patch.setitem(sys.modules, "wsframe.messages.messenger", twin.messenger)
         spec.loader.exec_module(module)
-    assert issubclass(module.Connection, twin.core.Core)
-    return module.Connection
+    assert issubclass(module.SansIOConnection, twin.messenger.Messenger)
+    return module.SansIOConnection
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import event, example, given, settings
 
-from wsframe import _framing_py
+from wsframe.codec import _framing_py
 from wsframe.constants import Role
 
 TEXT = st.text(max_size=40).map(str.encode)

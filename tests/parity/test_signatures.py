@@ -11,9 +11,9 @@ from wsframe import Role
 NAMES = {
     "masking": ["apply_mask", "apply_mask_inplace", "new_masking_key"],
     "utf8": ["Utf8Validator"],
-    "events": ["Message"],
+    "message": ["Message"],
     "framing": ["Frame", "FrameParser", "serialize_frame"],
-    "core": ["Core"],
+    "messenger": ["Messenger"],
     "stream": ["CallbackStream", "Stream"],
     "queue": ["QueueStream", "Waiter"],
 }

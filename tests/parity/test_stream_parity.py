@@ -18,10 +18,10 @@ from support import frame, run
 from support_deflate import codec
 
 import wsframe
+from wsframe.codec import apply_mask
 from wsframe.constants import Opcode, Role, State
 from wsframe.limits import Limits
-from wsframe.masking import apply_mask
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 # Of an example that fails, with large messages in it.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")

@@ -14,7 +14,7 @@ from threads import RawPeer, in_thread, linked
 
 import wsframe
 from wsframe import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PreparedMessage, State
-from wsframe.framing import serialize_frame
+from wsframe.codec import serialize_frame
 from wsframe.sync.connection import Connection
 
 
@@ -448,7 +448,7 @@ def test_pong_sets_the_event_of_its_ping_and_those_before():
 def test_payload_of_a_ping_is_random(monkeypatch):
     payloads = iter([b"1111", b"1111", b"2222"])
     with RawPeer() as peer:
-        monkeypatch.setattr("wsframe.sync.connection.os", SimpleNamespace(urandom=lambda size: next(payloads)))
+        monkeypatch.setattr("wsframe.messages.pings.os", SimpleNamespace(urandom=lambda size: next(payloads)))
         peer.connection.ping()
         peer.connection.ping()
         assert peer.frames(2) == [(PING, b"1111"), (PING, b"2222")]
@@ -511,7 +511,7 @@ def test_keepalive_pings_measure_the_latency():
         assert client.latency == 0
     with linked(ping_interval=0.01) as (client, _):
         until(lambda: client.latency)
-        until(lambda: client._pinged_at is None)
+        until(lambda: client._keepalive.ping_is_due)
 
 
 def test_no_keepalive():
@@ -561,7 +561,7 @@ def test_keepalive_without_a_timeout():
 def test_keepalive_is_over_when_the_connection_is_closing():
     with RawPeer(ping_interval=0.05) as peer:
         closed = in_thread(peer.connection.close)
-        until(lambda: peer.connection._keepalive_at is None)
+        until(lambda: peer.connection._keepalive is None or peer.connection._keepalive.due is None)
         assert peer.frames(1) == [(CLOSE, close_payload(1000))]
         peer.sock.close()
         closed()

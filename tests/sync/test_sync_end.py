@@ -13,14 +13,14 @@ import time
 
 import pytest
 from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, wire_frame
-from threads import RawPeer, in_thread, linked
+from threads import RawPeer, in_thread
 
 import wsframe
 from wsframe import ConcurrencyError, ConnectionClosedError, State
-from wsframe.sync import utils
+from wsframe.sync import threads
 from wsframe.sync.client import connect
 from wsframe.sync.connection import Connection
-from wsframe.sync.utils import Deadline, connect_tcp, holding, is_held
+from wsframe.sync.threads import Deadline, connect_tcp, holding, is_held
 
 HERE = "127.0.0.1"
 SIZE = 20_000_000
@@ -260,7 +260,7 @@ def test_stream_that_was_begun_before_the_interpreter_exits(unread, monkeypatch)
 def test_leaving_a_connection_to_the_parent(unread):
     connection, peer = unread
     event = threading.Event()
-    connection._pings[b"a"] = (0.0, event, True)
+    connection._pings.add(b"a", (event, True), 0.0)
     in_thread(connection._lock.acquire)()
     connection.leave_to_parent()
     assert event.is_set()
@@ -278,8 +278,8 @@ def test_leaving_a_connection_to_the_parent(unread):
 
 def test_all_connections_are_left_to_the_parent(unread, monkeypatch):
     connection, _ = unread
-    monkeypatch.setattr(utils, "_left", {1: connection})
-    utils._leave_all()
+    monkeypatch.setattr(threads, "_left", {1: connection})
+    threads._leave_all()
     assert connection.state is State.CLOSED
 
 
@@ -457,11 +457,10 @@ def test_stream_ends_once_the_peer_pauses():
 
 
 def test_end_of_the_stream_waits_for_what_is_written_before():
-    with linked() as (client, server):
-        wire = client._wire
-        wire.queue(bytes(SIZE))
-        assert wire.end_writing() is False
-        server._wire.cut()
+    with RawPeer() as peer:
+        # Nobody reads.
+        peer.connection._wire.queue(bytes(SIZE))
+        assert peer.connection._wire.end_writing() is False
 
 
 # Whole times

@@ -10,7 +10,7 @@ from support import PATIENCE_S
 from threads import in_thread
 
 from wsframe.sync import wire as wire_module
-from wsframe.sync.utils import Deadline
+from wsframe.sync.threads import Deadline
 from wsframe.sync.wire import Wire
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsframe import _build
+from wsframe import _implementation
 from wsframe._switches import read_switches
 
 ROOT = Path(__file__).parent.parent.parent
@@ -69,55 +69,61 @@ def test_both_switches_contradict_each_other(switches):
 
 def test_without_extensions_python_runs(switches):
     switches(NO_EXTENSIONS="1")
-    assert _build.choose_implementation() == ("python", "WSFRAME_NO_EXTENSIONS=1 is set")
+    assert _implementation.choose_implementation() == ("python", "WSFRAME_NO_EXTENSIONS=1 is set")
 
 
 def test_with_extensions_c_runs(switches, monkeypatch):
-    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
-    monkeypatch.setattr(_build, "ASYNCIO_EXTENSIONS", ("asyncio",))
-    assert _build.choose_implementation() == ("c", "the compiled extensions were built and can be imported")
+    monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "zlib"))
+    monkeypatch.setattr(_implementation, "ASYNCIO_EXTENSIONS", ("asyncio",))
+    assert _implementation.choose_implementation() == ("c", "the compiled extensions were built and can be imported")
     switches(REQUIRE_EXTENSIONS="1")
-    assert _build.choose_implementation()[0] == "c"
+    assert _implementation.choose_implementation()[0] == "c"
 
 
 def test_missing_extensions_are_told(switches, monkeypatch):
-    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "wsframe._no_such_module"))
-    implementation, reason = _build.choose_implementation()
+    monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "wsframe._no_such_module"))
+    implementation, reason = _implementation.choose_implementation()
     assert implementation == "python"
     assert "No module named 'wsframe._no_such_module'" in reason
 
 
 def test_missing_asyncio_extension_is_told(switches, monkeypatch):
-    monkeypatch.setattr(_build, "EXTENSIONS", ("json", "zlib"))
-    monkeypatch.setattr(_build, "ASYNCIO_EXTENSIONS", ("asyncio", "wsframe._no_such_module"))
-    assert _build.choose_implementation() == (
+    monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "zlib"))
+    monkeypatch.setattr(_implementation, "ASYNCIO_EXTENSIONS", ("asyncio", "wsframe._no_such_module"))
+    assert _implementation.choose_implementation() == (
         "python",
         "the compiled extensions cannot be imported: No module named 'wsframe._no_such_module'",
     )
 
 
 def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
-    monkeypatch.setattr(_build, "EXTENSIONS", ("wsframe._no_such_module",))
+    monkeypatch.setattr(_implementation, "EXTENSIONS", ("wsframe._no_such_module",))
     switches(REQUIRE_EXTENSIONS="1")
     with pytest.raises(ImportError, match="WSFRAME_REQUIRE_EXTENSIONS=1 is set, but No module named"):
-        _build.choose_implementation()
+        _implementation.choose_implementation()
 
 
 def test_the_decision_is_taken_at_import(impl):
     """Each process decides once, for all modules."""
     code = (
-        "from wsframe import _build, framing, masking, utf8;"
-        "print(_build.IMPLEMENTATION, framing.FrameParser.__module__, masking.apply_mask.__module__,"
-        " utf8.Utf8Validator.__module__)"
+        "from wsframe import _implementation, codec; from wsframe.messages import messenger;"
+        "names = codec.FrameParser, codec.apply_mask, codec.Message, codec.Utf8Validator, messenger.Messenger;"
+        "print(_implementation.IMPLEMENTATION, *(name.__module__ for name in names))"
     )
     # Not the work tree, which is not what is installed.
-    tested = Path(_build.__file__).parent.parent
-    if impl.name == "py":
-        result = run("-c", code, cwd=tested, NO_EXTENSIONS="1")
-        assert result.stdout.split() == ["python", "wsframe._framing_py", "wsframe._masking_py", "wsframe._utf8_py"]
-    else:
-        result = run("-c", code, cwd=tested, REQUIRE_EXTENSIONS="1")
-        assert result.stdout.split() == ["c", "wsframe._framing_c", "wsframe._masking_c", "wsframe._utf8_c"]
+    tested = Path(_implementation.__file__).parent.parent
+    switch, decision = ("NO_EXTENSIONS", "python") if impl.name == "py" else ("REQUIRE_EXTENSIONS", "c")
+    result = run("-c", code, cwd=tested, **{switch: "1"})
+    modules = ["codec._framing", "codec._masking", "codec._message", "codec._utf8", "messages._messenger"]
+    assert result.stdout.split() == [decision, *(f"wsframe.{module}_{impl.name}" for module in modules)]
+
+
+@pytest.mark.parametrize("module", ["_implementation", "codec", "messages.connection", "asyncio.server"])
+def test_the_decision_does_not_depend_on_what_is_imported_first(impl, module):
+    code = f"import wsframe.{module}, wsframe; print(wsframe.IMPLEMENTATION, wsframe._implementation.REASON)"
+    switches = {"NO_EXTENSIONS": "1"} if impl.name == "py" else {}
+    result = run("-c", code, cwd=Path(_implementation.__file__).parent.parent, **switches)
+    assert result.stdout.split()[0] == ("python" if impl.name == "py" else "c"), result
 
 
 @pytest.mark.parametrize("name", ["NO_EXTENSIONS", "REQUIRE_EXTENSIONS"])

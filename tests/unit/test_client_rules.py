@@ -11,15 +11,6 @@ from pathlib import Path
 import pytest
 
 import wsframe
-from wsframe.client import (
-    MAX_REDIRECTS,
-    backoff,
-    is_same_origin,
-    process_exception,
-    redirect_target,
-    without_credentials,
-)
-from wsframe.datastructures import Headers
 from wsframe.exceptions import (
     InvalidHandshake,
     InvalidMessage,
@@ -28,8 +19,17 @@ from wsframe.exceptions import (
     InvalidURI,
     SecurityError,
 )
-from wsframe.http11 import Response
-from wsframe.uri import parse_uri
+from wsframe.opening.attempts import (
+    MAX_REDIRECTS,
+    backoff,
+    is_same_origin,
+    process_exception,
+    redirect_target,
+    without_credentials,
+)
+from wsframe.opening.fields import Headers
+from wsframe.opening.http import Response
+from wsframe.opening.uri import parse_uri
 
 
 def refused(status, *locations):
@@ -101,8 +101,9 @@ def test_the_environment_sets_the_defaults():
     values = {"BACKOFF_INITIAL_DELAY": "0", "BACKOFF_MIN_DELAY": "1", "BACKOFF_MAX_DELAY": "9", "BACKOFF_FACTOR": "4"}
     env = {f"WEBSOCKETS_{name}": value for name, value in values.items()} | {"WEBSOCKETS_MAX_REDIRECTS": "3"}
     program = """
-import itertools, wsframe.client
-print(list(itertools.islice(wsframe.client.backoff(), 4)), wsframe.client.MAX_REDIRECTS)
+import itertools
+from wsframe.opening import attempts
+print(list(itertools.islice(attempts.backoff(), 4)), attempts.MAX_REDIRECTS)
 """
     paths = str(Path(wsframe.__file__).parents[1]), os.environ.get("PYTHONPATH")
     env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support import both_roles, close_frame, frame, in_state, sent
 
 from wsframe import (
@@ -368,7 +367,7 @@ package = types.ModuleType("wsframe")
 package.__path__ = [sys.argv[1]]
 sys.modules["wsframe"] = package
 before = set(sys.modules)
-import wsframe.connection
+import wsframe.messages.connection
 loaded = set(sys.modules) - before
 print(sorted(name for name in loaded if name.split(".")[0] in ("asyncio", "socket", "_socket", "ssl", "_ssl")))
 for name, module in list(sys.modules.items()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wsframe import CloseCode, Connection, Failed, Fault, FrameParser, Limits, Message, Role, serialize_frame
-from wsframe.deflate import PerMessageDeflateFactory
 from wsframe.exceptions import PayloadTooBig, TooManyFragments
+from wsframe.extensions.deflate import PerMessageDeflateFactory
 
 MASK = b"\1\2\3\4"
 

@@ -8,8 +8,8 @@ import pytest
 
 from wsframe import WebSocketProtocol
 from wsframe.asyncio.client import connect
-from wsframe.custom_headers import add_custom_headers, check_custom_headers
-from wsframe.datastructures import Headers
+from wsframe.opening.custom_fields import add_custom_headers, check_custom_headers
+from wsframe.opening.fields import Headers
 from wsframe.sync.client import reconnect
 
 RESERVED = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsframe.datastructures import Headers, MultipleValuesError
 from wsframe.exceptions import InvalidHeaderValue
+from wsframe.opening.fields import Headers, MultipleValuesError
 
 
 def test_names_are_looked_up_without_regard_to_case():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from support_deflate import JSON, RANDOM, Deflater, codec, inflate_whole, receive
 
+from wsframe.codec import Frame
 from wsframe.constants import Opcode
-from wsframe.framing import Frame
 
 TEXT, BINARY, CONTINUATION = Opcode.TEXT, Opcode.BINARY, Opcode.CONTINUATION
 

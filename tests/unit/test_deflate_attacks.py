@@ -7,13 +7,12 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from support_deflate import EMPTY_FINAL_BLOCK, JSON, RANDOM, Deflater, codec, receive
 
-from wsframe import deflate as deflate_module
-from wsframe.deflate import MAX_FINAL_BLOCKS
 from wsframe.exceptions import Fault, PayloadTooBig, ProtocolError
+from wsframe.extensions import deflate as deflate_module
+from wsframe.extensions.deflate import MAX_FINAL_BLOCKS
 
 
 def attempt(extension, payload, *cuts, **options):

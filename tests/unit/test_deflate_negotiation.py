@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from support_deflate import JSON, codec, inflate_whole
 
+from wsframe.codec import Frame
 from wsframe.constants import Opcode
-from wsframe.deflate import BACKENDS, PerMessageDeflateFactory, compression_factories, load_backend
 from wsframe.exceptions import NegotiationError
-from wsframe.extensions import check_agreed, choose_extensions
-from wsframe.framing import Frame
-from wsframe.headers import parse_extensions
+from wsframe.extensions.deflate import BACKENDS, PerMessageDeflateFactory, compression_factories, load_backend
+from wsframe.extensions.negotiation import check_agreed, choose_extensions
+from wsframe.opening.grammar import build_extensions, parse_extensions
 
 # Negotiation
 
@@ -60,15 +59,15 @@ BAD_RESPONSES = [*BAD_PARAMETERS, "client_max_window_bits"]
 def test_d1_server_declines_a_bad_offer(parameters):
     """RFC 7692 §7.1: declined, not refused: the connection goes on without it."""
     offers = parse_extensions([f"permessage-deflate; {parameters}"])
-    assert choose_extensions(offers, names()) == (None, [])
+    assert choose_extensions(offers, names()) == ([], [])
 
 
 @pytest.mark.parametrize("parameters", BAD_OFFERS)
 def test_d3_server_falls_back_to_the_next_offer(parameters):
     """RFC 7692 §5.1, §7.1.3."""
     offers = parse_extensions([f"permessage-deflate; {parameters}, permessage-deflate", "permessage-deflate; bar"])
-    header, (extension,) = choose_extensions(offers, names())
-    assert header == "permessage-deflate; server_max_window_bits=12"
+    chosen, (extension,) = choose_extensions(offers, names())
+    assert chosen == [("permessage-deflate", [("server_max_window_bits", "12")])]
     assert summarize(extension) == (False, False, 15, 12)
 
 
@@ -157,11 +156,12 @@ OFFERS = {
     [pytest.param(offer, *row, id=f"{offer or 'bare'} {row[0]}") for offer, rows in OFFERS.items() for row in rows],
 )
 def test_d4_to_d7_server_answers_an_offer(offer, options, response, agreed):
-    header, extensions = choose_extensions(
+    chosen, extensions = choose_extensions(
         parse_extensions(["permessage-deflate" + ("; " + offer if offer else "")]), names(**options)
     )
+    header = build_extensions(chosen)
     if response is None:
-        assert (header, extensions) == (None, [])
+        assert (header, extensions) == ("", [])
     else:
         assert header == "permessage-deflate" + ("; " + response if response else "")
         assert [summarize(extension) for extension in extensions] == [agreed]
@@ -258,8 +258,8 @@ SIDES = st.fixed_dictionaries(
 def test_our_client_and_our_server_always_agree(server, client):
     (asked,), answering = names(**client), names(**server)
     (offer,) = asked.offer()
-    header, (theirs,) = choose_extensions([("permessage-deflate", offer)], answering)
-    (ours,) = check_agreed(parse_extensions([header]), [asked])
+    chosen, (theirs,) = choose_extensions([("permessage-deflate", offer)], answering)
+    (ours,) = check_agreed(parse_extensions([build_extensions(chosen)]), [asked])
     assert ours.remote_no_context_takeover is theirs.local_no_context_takeover
     # Who compresses may use a smaller window, and may forget more, than the other one is prepared for.
     assert ours.local_no_context_takeover >= theirs.remote_no_context_takeover

@@ -7,26 +7,18 @@ import dataclasses
 import pytest
 
 from wsframe import Connection, Message, PreparedMessage, Role
+from wsframe.codec import Frame
 from wsframe.constants import Opcode
 from wsframe.exceptions import NegotiationError
-from wsframe.extensions import (
-    ClientExtensionFactory,
-    Extension,
-    ExtensionFactory,
-    ServerExtensionFactory,
-    adapt_factory,
-    base,
-    check_agreed,
-    choose_extensions,
-)
+from wsframe.extensions import ClientExtensionFactory, Extension, ExtensionFactory, ServerExtensionFactory
+from wsframe.extensions.negotiation import adapt_factory, check_agreed, choose_extensions
 from wsframe.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     PerMessageDeflate,
     ServerPerMessageDeflateFactory,
     extension_factories,
 )
-from wsframe.framing import Frame
-from wsframe.headers import parse_extensions
+from wsframe.opening.grammar import build_extensions, parse_extensions
 
 
 class Plain(Extension):
@@ -98,10 +90,9 @@ CHOICES = [
 @pytest.mark.parametrize(("offers", "factories", "response"), CHOICES)
 def test_d3_first_offer_that_can_be_accepted_wins(offers, factories, response):
     """RFC 6455 §9.1; RFC 7692 §5.1."""
-    header, extensions = choose_extensions(parse_extensions(offers), factories)
-    assert header == response
-    names = [] if header is None else [name for name, _ in parse_extensions([header])]
-    assert [extension.name for extension in extensions] == names
+    chosen, extensions = choose_extensions(parse_extensions(offers), factories)
+    assert build_extensions(chosen) == (response or "")
+    assert [extension.name for extension in extensions] == [name for name, _ in chosen]
 
 
 def test_agreed_extensions_are_in_the_order_of_the_response():
@@ -162,7 +153,7 @@ def test_extension_must_be_implemented():
 # Those of websockets's kind
 
 
-class Reverse(base.Extension):
+class Reverse(Extension):
     """Sends the payload of data frames backwards; RSV1 tells the peer."""
 
     name = "x-reverse"
@@ -178,7 +169,7 @@ class Reverse(base.Extension):
         return "Reverse()"
 
 
-class ReverseFactory(base.ServerExtensionFactory, base.ClientExtensionFactory):
+class ReverseFactory(ServerExtensionFactory, ClientExtensionFactory):
     name = "x-reverse"
 
     def process_request_params(self, params, accepted_extensions):
@@ -197,9 +188,9 @@ class ReverseFactory(base.ServerExtensionFactory, base.ClientExtensionFactory):
 def test_factories_of_websockets_are_adapted():
     factory = adapt_factory(ReverseFactory())
     assert factory.offer() == [[("b", None)]]
-    header, (theirs,) = choose_extensions(parse_extensions(["x-reverse; b, x-reverse"]), [factory])
-    assert header == "x-reverse; a=1"
-    (ours,) = check_agreed(parse_extensions([header]), [factory])
+    chosen, (theirs,) = choose_extensions(parse_extensions(["x-reverse; b, x-reverse"]), [factory])
+    assert chosen == [("x-reverse", [("a", "1")])]
+    (ours,) = check_agreed(chosen, [factory])
     assert repr(ours) == repr(theirs) == "Reverse()"
     server = Connection(Role.SERVER, extensions=[theirs])
     client = Connection(Role.CLIENT, extensions=[ours])

@@ -8,10 +8,10 @@ import pytest
 from support import frame
 
 from wsframe.constants import Opcode, Role, State
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.exceptions import InvalidState, ProtocolError
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wsframe import Limits, Opcode, PreparedMessage, Role, State
-from wsframe.frame_log import describe_frame
-from wsframe.framing import Frame
+from wsframe.codec import Frame
+from wsframe.messages.frame_log import describe_frame
 
 LONG = "\xe9" * 200
 
@@ -57,7 +57,7 @@ def test_characters_are_not_cut(cut):
 
 def test_prepared_messages_are_logged(impl):
     logged = []
-    core = impl.core.Core(Role.SERVER, State.OPEN, Limits(), [])
+    core = impl.messenger.Messenger(Role.SERVER, State.OPEN, Limits(), [])
     core.frame_log = lambda direction, frame: logged.append((direction, describe_frame(frame)))
     core.send_prepared(PreparedMessage("abc"))
     core.send_prepared(PreparedMessage(b"\xff"))

@@ -7,14 +7,11 @@ import copy
 import os
 import pickle
 import random
-import runpy
 import sys
 import tracemalloc
 
 import pytest
 
-import wsframe.framing
-from wsframe import _build
 from wsframe.constants import SENDABLE_CLOSE_CODES, Opcode, Role
 from wsframe.exceptions import Fault
 
@@ -699,10 +696,3 @@ def test_serializing_with_a_wrong_mask(impl, payload):
     for mask in ("abcd", 5):
         with pytest.raises(TypeError):
             impl.framing.serialize_frame(1, payload, mask=mask)
-
-
-def test_the_selector_takes_the_twin_that_was_decided_on(impl, monkeypatch):
-    monkeypatch.setattr(_build, "IMPLEMENTATION", "python" if impl.name == "py" else "c")
-    module = runpy.run_path(wsframe.framing.__file__)
-    for name in module["__all__"]:
-        assert module[name] is getattr(impl.framing, name)

@@ -7,10 +7,8 @@ import re
 
 import h11
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from wsframe import handshake as handshake_module
 from wsframe.exceptions import (
     HeaderLineTooLong,
     InvalidHandshake,
@@ -29,11 +27,12 @@ from wsframe.exceptions import (
     StatusLineTooLong,
     TooManyHeaders,
 )
-from wsframe.handshake import ClientHandshake, ServerHandshake, accept_key
-from wsframe.heads import MAX_INTERIM_RESPONSES
-from wsframe.http11 import Response
 from wsframe.limits import Limits
-from wsframe.uri import parse_uri
+from wsframe.opening import handshake as handshake_module
+from wsframe.opening.handshake import ClientHandshake, ServerHandshake, accept_key
+from wsframe.opening.head_reader import MAX_INTERIM_RESPONSES
+from wsframe.opening.http import Response
+from wsframe.opening.uri import parse_uri
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

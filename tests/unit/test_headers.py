@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsframe.exceptions import InvalidHeaderFormat, InvalidHeaderValue
-from wsframe.headers import (
+from wsframe.opening.grammar import (
     build_basic_authorization,
     build_extensions,
     build_host,

@@ -7,11 +7,12 @@ from head_vectors import cut, each_request, each_response, request_of, response_
 
 import wsframe
 from wsframe.exceptions import HeaderLineTooLong, InvalidHandshake, InvalidMessage
-from wsframe.handshake import ClientHandshake, NotHTTPError, ServerHandshake
-from wsframe.heads import HeadBuffer, ResponseReader
 from wsframe.limits import Limits
-from wsframe.proxy import Proxy, ProxyHandshake
-from wsframe.uri import parse_uri
+from wsframe.opening import handshake
+from wsframe.opening.handshake import ClientHandshake, NotHTTPError, ServerHandshake
+from wsframe.opening.head_reader import HeadBuffer, ResponseReader
+from wsframe.opening.proxy import Proxy, ProxyHandshake
+from wsframe.opening.uri import parse_uri
 
 
 @each_request
@@ -122,7 +123,7 @@ def test_proxy_may_speak_http_1_0(version):
 
 def test_end_before_a_head_is_an_error():
     """Its cause tells where."""
-    reader = ResponseReader(wsframe.handshake._UPGRADE_REQUEST, Limits())
+    reader = ResponseReader(handshake._UPGRADE_REQUEST, Limits())
     with pytest.raises(InvalidMessage) as info:
         reader.receive_eof()
     assert isinstance(info.value.__cause__, EOFError)

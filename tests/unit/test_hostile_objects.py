@@ -16,7 +16,7 @@ from support import frame
 from wsframe.constants import Opcode, Role, State
 from wsframe.extensions import Extension
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 REFUSED = (TypeError, AttributeError)
 NO_BYTES = [None, "text", 5, bytearray(b"x"), memoryview(b"x"), [1], object()]
@@ -43,7 +43,7 @@ class Lying(bytes):
 @pytest.mark.parametrize("payload", NO_BYTES, ids=repr)
 @pytest.mark.parametrize("name", ["Frame", "Message"])
 def test_payload_is_bytes(impl, name, payload):
-    cls = impl.framing.Frame if name == "Frame" else impl.events.Message
+    cls = impl.framing.Frame if name == "Frame" else impl.message.Message
     with pytest.raises(TypeError, match=f"^payload must be bytes, not {type(payload).__name__}$"):
         cls(Opcode.TEXT, payload)
 
@@ -51,7 +51,7 @@ def test_payload_is_bytes(impl, name, payload):
 @pytest.mark.parametrize("kind", [Bytes, Lying])
 @pytest.mark.parametrize("name", ["Frame", "Message"])
 def test_payload_of_a_subclass_becomes_bytes(impl, name, kind):
-    cls = impl.framing.Frame if name == "Frame" else impl.events.Message
+    cls = impl.framing.Frame if name == "Frame" else impl.message.Message
     made = cls(Opcode.BINARY, kind(b"abc"))
     assert type(made.payload) is bytes
     assert made.payload == b"abc"
@@ -59,7 +59,7 @@ def test_payload_of_a_subclass_becomes_bytes(impl, name, kind):
 
 @pytest.mark.parametrize("name", ["Frame", "Message"])
 def test_objects_that_were_never_initialized(impl, name):
-    cls = impl.framing.Frame if name == "Frame" else impl.events.Message
+    cls = impl.framing.Frame if name == "Frame" else impl.message.Message
     made = cls.__new__(cls)
     other = cls(Opcode.TEXT, b"x")
     for use in (repr, hash, lambda made: made == other, lambda made: made.payload, lambda made: made.data):
@@ -74,7 +74,7 @@ def test_objects_that_were_never_initialized(impl, name):
 
 
 def test_messages_and_frames_are_copied_and_pickled(impl):
-    message = impl.events.Message(Opcode.TEXT, b"abc", fin=False, lengths=(1, 2))
+    message = impl.message.Message(Opcode.TEXT, b"abc", fin=False, lengths=(1, 2))
     for made in (copy.copy(message), copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
         assert made == message
         assert made.lengths == (1, 2)
@@ -87,8 +87,8 @@ def test_messages_and_frames_are_copied_and_pickled(impl):
 )
 def test_text_that_is_not_utf8_is_a_decoding_error(impl, payload):
     with pytest.raises(UnicodeDecodeError):
-        _ = impl.events.Message(Opcode.TEXT, payload).data
-    assert impl.events.Message(Opcode.BINARY, payload).data == payload
+        _ = impl.message.Message(Opcode.TEXT, payload).data
+    assert impl.message.Message(Opcode.BINARY, payload).data == payload
 
 
 @pytest.mark.parametrize("options", [{"max_message_size": -1}, {"max_fragment_size": 2**63}, {"max_message_size": "1"}])
@@ -270,7 +270,7 @@ def test_prepared_message_of_another_type(stack, message):
 
 def test_fragments_to_be_joined_are_messages(impl, stack):
     connection = stack.core(Role.SERVER)
-    message = impl.events.Message(Opcode.TEXT, b"a", fin=False)
+    message = impl.message.Message(Opcode.TEXT, b"a", fin=False)
     for wrong in (None, b"a", SimpleNamespace(fin=False, payload=b"a"), impl.framing.Frame(Opcode.TEXT, b"a")):
         for fragments in ([message, wrong], [wrong], [message, wrong, message], [wrong, message]):
             with pytest.raises(TypeError, match=f"fragments must be Messages, not {type(wrong).__name__}"):
@@ -281,7 +281,7 @@ def test_fragments_to_be_joined_are_messages(impl, stack):
 
 def test_text_joined_from_fragments_of_the_user_is_decoded_strictly(impl, stack):
     connection = stack.core(Role.SERVER)
-    first, last = (impl.events.Message(Opcode.TEXT, b"\xff", fin=fin) for fin in (False, True))
+    first, last = (impl.message.Message(Opcode.TEXT, b"\xff", fin=fin) for fin in (False, True))
     with pytest.raises(UnicodeDecodeError):
         _ = connection.join_message([first, last]).data
     assert connection.join_message([first]) is None
@@ -305,7 +305,7 @@ def test_fragment_that_cuts_a_character_is_a_decoding_error(stack):
 
 
 def test_core_that_was_never_initialized(impl):
-    core = impl.core.Core.__new__(impl.core.Core)
+    core = impl.messenger.Messenger.__new__(impl.messenger.Messenger)
     message = PreparedMessage(b"x")
     for use in (
         lambda: core.receive_data(b"\x82\x00"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsframe.datastructures import Headers
-from wsframe.http11 import SERVER, USER_AGENT, Request, Response
+from wsframe.opening.fields import Headers
+from wsframe.opening.http import SERVER, USER_AGENT, Request, Response
 
 
 def test_request_is_serialized():

@@ -10,8 +10,7 @@ from collections import Counter
 
 import pytest
 
-import wsframe.masking
-from wsframe import _build, _masking_py
+from wsframe.codec import _masking_py
 
 LENGTHS = [*range(70), *range(125, 130), *(size + i for size in (256, 512, 768, 1024, 65536) for i in (-1, 0, 1))]
 
@@ -197,10 +196,3 @@ def test_no_fork_no_hook(monkeypatch):
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     module = runpy.run_path(_masking_py.__file__)
     assert len(module["new_masking_key"]()) == 4
-
-
-def test_the_selector_takes_the_twin_that_was_decided_on(impl, monkeypatch):
-    monkeypatch.setattr(_build, "IMPLEMENTATION", "python" if impl.name == "py" else "c")
-    module = runpy.run_path(wsframe.masking.__file__)
-    for name in module["__all__"]:
-        assert module[name] is getattr(impl.masking, name)

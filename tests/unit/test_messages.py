@@ -7,10 +7,10 @@ import zlib
 
 import pytest
 
+from wsframe.codec import Frame, serialize_frame
 from wsframe.constants import Opcode, Role, State
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.exceptions import Fault, ProtocolError
-from wsframe.framing import Frame, serialize_frame
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.limits import Limits
 
 
@@ -18,7 +18,7 @@ from wsframe.limits import Limits
 def receiver(impl):
     """Make the receiving end of a client, which gives messages as pairs, and the fault."""
 
-    class Receiver(impl.core.Core):
+    class Receiver(impl.messenger.Messenger):
         def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 

@@ -16,7 +16,7 @@ from support import frame, skip_for_want_of
 from wsframe.constants import Opcode, Role
 from wsframe.exceptions import ProtocolError
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 try:
     import _testcapi
@@ -220,8 +220,8 @@ def test_codec_without_memory(impl):
         lambda: validator.feed(b"\xe2\x82") and validator.finish(),
         lambda: impl.framing.serialize_frame(1, strided, mask=b"abcd"),
         lambda: repr(impl.framing.Frame(Opcode.TEXT, b"x")),
-        lambda: hash(impl.events.Message(Opcode.TEXT, b"x")),
-        lambda: impl.events.Message(Opcode.TEXT, "\xe9".encode() * 50).data,
+        lambda: hash(impl.message.Message(Opcode.TEXT, b"x")),
+        lambda: impl.message.Message(Opcode.TEXT, "\xe9".encode() * 50).data,
         lambda: impl.framing.FrameParser(Role.SERVER).feed(frames),
     ):
         right = operation()

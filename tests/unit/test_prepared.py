@@ -7,12 +7,11 @@ import random
 import zlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from wsframe import Connection, InvalidState, Message, Opcode, PreparedMessage, ProtocolError, Role
-from wsframe import prepared as prepared_module
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory
+from wsframe.messages import prepared as prepared_module
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 

@@ -7,9 +7,16 @@ import os
 import pytest
 
 from wsframe.exceptions import InvalidProxy, InvalidProxyMessage, InvalidProxyStatus, SecurityError
-from wsframe.http11 import USER_AGENT
-from wsframe.proxy import Proxy, ProxyHandshake, get_proxy, parse_proxy, prepare_connect_request, socks_arguments
-from wsframe.uri import parse_uri
+from wsframe.opening.http import USER_AGENT
+from wsframe.opening.proxy import (
+    Proxy,
+    ProxyHandshake,
+    get_proxy,
+    parse_proxy,
+    prepare_connect_request,
+    socks_arguments,
+)
+from wsframe.opening.uri import parse_uri
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from support import frame
 
 from wsframe.constants import Opcode, Role
-from wsframe.deflate import PerMessageDeflateFactory
+from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.limits import Limits
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 THREADS = 4
 

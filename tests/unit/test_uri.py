@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsframe.exceptions import InvalidURI
-from wsframe.uri import WebSocketURI, parse_uri
+from wsframe.opening.uri import WebSocketURI, parse_uri
 
 
 @pytest.mark.parametrize(

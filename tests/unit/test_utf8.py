@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-import runpy
 
 import pytest
-
-import wsframe.utf8
-from wsframe import _build
 
 BORDERS = [*range(20), *range(30, 34), *range(61, 68), *range(95, 98), *range(126, 131), *range(191, 194), 256]
 CHARACTERS = [*"a\x7f\x80é\u07ff\u0800漢\ud7ff\ue000\uffff\U00010000😀\U0010ffff"]
@@ -194,10 +190,3 @@ def test_a_piece_is_not_kept(impl):
     validator.feed(piece)
     # Impossible as long as somebody holds the buffer.
     piece.clear()
-
-
-def test_the_selector_takes_the_twin_that_was_decided_on(impl, monkeypatch):
-    monkeypatch.setattr(_build, "IMPLEMENTATION", "python" if impl.name == "py" else "c")
-    module = runpy.run_path(wsframe.utf8.__file__)
-    for name in module["__all__"]:
-        assert module[name] is getattr(impl.utf8, name)

@@ -13,9 +13,9 @@ import sys
 import pytest
 from support_deflate import Deflater, codec
 
+from wsframe.codec import serialize_frame
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault
-from wsframe.framing import serialize_frame
 from wsframe.limits import Limits
 
 # One byte of each class that RFC 3629 §4 makes, and what the shortest of the sequences below are made of.
@@ -148,7 +148,7 @@ def is_same(text, expected):
 def receive(impl):
     """Make a receiver of frames, which returns the text of messages, or the fault."""
 
-    class Receiver(impl.core.Core):
+    class Receiver(impl.messenger.Messenger):
         def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 

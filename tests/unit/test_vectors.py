@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from wsframe.codec import Frame
 from wsframe.constants import Opcode, Role, State
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.exceptions import Fault
-from wsframe.framing import Frame
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory
 from wsframe.limits import Limits
 
 VECTORS = {
@@ -127,7 +127,7 @@ def deflate(vector, backend):
 def receiving(impl):
     """Make the class of the part of a connection that receives messages; a fault it takes for an event."""
 
-    class Receiver(impl.core.Core):
+    class Receiver(impl.messenger.Messenger):
         def _receive_fault(self, fault, refused_length, refused_payload, read):
             return fault
 

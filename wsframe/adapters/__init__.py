@@ -1,5 +1,5 @@
-"""wsframe in other people's servers and clients: one module for each. Rank 6.
+"""wsframe in other projects' servers and clients: one module for each host.
 
-Each imports its host only when it is used, and nothing of wsframe but public names. ``wsframe.patching`` tells what a
-module must have for ``wsframe.patch``.
+Each module imports its host only when used, and only public names of wsframe. ``patching`` replaces parts of a host
+with them, and documents the interface that each module here must have.
 """

@@ -1,7 +1,7 @@
-"""The HTTP half of the adapter for uvicorn: what surrounds the handshake, and what an application may answer. Rank 6.
+"""The HTTP half of the uvicorn adapter: handling around the handshake, and the responses of an application.
 
-An application's headers are added to those of the handshake and replace none of them. The framing of a response that
-denies the handshake is the server's business, as the ASGI specification says (RFC 9110 §8.6, RFC 9112 §6).
+An application's headers are added to those of the handshake and replace none of them. The server frames a response that
+denies the handshake, as the ASGI specification requires (RFC 9110 §8.6, RFC 9112 §6).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wsframe import Headers, Response
-from wsframe.headers import is_token
+from wsframe.hosting import is_token
 
 __all__ = ["Denial", "accept_headers", "bytes_after_request", "check_subprotocol", "http_version"]
 
@@ -42,14 +42,14 @@ def accept_headers(response: Response, defaults: Iterable[Any], message: Mapping
     Args:
         response: The response of the handshake.
         defaults: uvicorn's headers for all responses. Those that only the handshake sets are left out.
-        message: What the application has sent.
+        message: The event that the application has sent.
 
     Raises:
         TypeError: If the application's headers are not pairs of byte strings.
-        ValueError: If a header is invalid, or one that only the handshake sets.
+        ValueError: If a header is invalid or may only be set by the handshake.
     """
     headers = response.headers.copy()
-    # uvicorn's own, if it is to have one, is among the default headers.
+    # If uvicorn is to send Date, it is among the default headers.
     del headers["Date"]
     for name, value in _header_lines(defaults):
         if name.lower() not in HANDSHAKE_HEADERS:
@@ -65,10 +65,10 @@ def accept_headers(response: Response, defaults: Iterable[Any], message: Mapping
 
 
 def check_subprotocol(message: Mapping[str, Any], offered: Sequence[str]) -> str | None:
-    """Return the subprotocol that an application chooses; None for none.
+    """Return the subprotocol that an application chooses, or None.
 
     Raises:
-        TypeError: If it is not a string.
+        TypeError: If the subprotocol is not a string.
         ValueError: If the client has not offered it, or it is not a token (RFC 6455 §4.2.2).
     """
     subprotocol = message.get("subprotocol")
@@ -84,13 +84,13 @@ def check_subprotocol(message: Mapping[str, Any], offered: Sequence[str]) -> str
 
 
 class Denial:
-    """A response that denies the handshake, and its body as it comes.
+    """A response that denies the handshake, with its body piece by piece.
 
-    status      length                              head                          body
-    204, 304    any                                 no framing of ours            none (RFC 9110 §6.4.1)
+    status      length                              header section                body
+    204, 304    any                                 no added framing              none (RFC 9110 §6.4.1)
     205         any                                 Content-Length: 0             none (RFC 9110 §15.3.6)
-    others      Content-Length by the application   as it is                      exactly that many bytes
-    others      the first piece is the whole body   Content-Length                as it is
+    others      Content-Length by the application   unchanged                     exactly that many bytes
+    others      the first piece is the whole body   Content-Length                unchanged
     others      unknown                             Transfer-Encoding: chunked    chunks (RFC 9112 §7.1)
 
     Args:
@@ -98,12 +98,12 @@ class Denial:
 
     Attributes:
         status: The status.
-        begun: Whether the head was returned by ``add_body``.
+        begun: Whether ``add_body`` has returned the header section.
 
     Raises:
         TypeError: If the status is not an int, or headers are not pairs of byte strings.
         RuntimeError: If the status is not that of a final response (RFC 9110 §15.2).
-        ValueError: If a header is invalid, or Content-Length not one number.
+        ValueError: If a header is invalid, or Content-Length is not a single number.
     """
 
     def __init__(self, message: Mapping[str, Any]) -> None:
@@ -114,32 +114,32 @@ class Denial:
             raise RuntimeError(f"Invalid HTTP status code '{status:d}' in response.")
         headers = Headers()
         for name, value in _header_lines(message.get("headers", ())):
-            # ASGI: servers ignore Transfer-Encoding. RFC 9110 §7.6.1: Connection is for this connection, which ends.
+            # ASGI: servers ignore Transfer-Encoding. RFC 9110 §7.6.1: Connection describes this connection, which ends.
             if name.lower() not in ("connection", "transfer-encoding"):
                 headers[name] = value
         self.status = int(status)
         self.begun = False
         self._headers = headers
         self._chunked = False
-        # Bytes of the body that are still to come; None if nobody knows.
+        # Bytes of the body that are still to come; None if unknown.
         self._remaining = _declared_length(headers)
         # RFC 9110 §6.4.1, §15.3.6: these responses have no content.
         self._empty = status in (204, 205, 304)
         if self._empty:
             if status != http.HTTPStatus.NOT_MODIFIED and self._remaining is not None:
-                # RFC 9110 §8.6: never with 204. With 304 it is the length that a response with a body would have.
+                # RFC 9110 §8.6: never with 204. With 304, it is the length that a response with a body would have.
                 del headers["Content-Length"]
             self._remaining = 0
 
     def add_body(self, message: Mapping[str, Any]) -> bytes:
-        """Return the bytes to send for a piece of the body, with the first one those of the head.
+        """Return the bytes to send for a piece of the body; the first piece is preceded by the header section.
 
         Args:
             message: ``websocket.http.response.body``.
 
         Raises:
             TypeError: If the body is not bytes-like.
-            RuntimeError: If it is longer or shorter than it may be; then nothing has changed.
+            RuntimeError: If the body is longer or shorter than allowed; then nothing has changed.
         """
         body, more = _to_bytes(message.get("body", b""), "a body"), bool(message.get("more_body", False))
         if self._remaining is not None:
@@ -171,7 +171,7 @@ class Denial:
             headers["Transfer-Encoding"] = "chunked"
         if self.status == http.HTTPStatus.RESET_CONTENT:
             headers["Content-Length"] = "0"
-        # RFC 9110 §7.8: Upgrade, which 426 must have, is an option of the connection too.
+        # RFC 9110 §7.8: Upgrade, which 426 requires, is a connection option too.
         headers["Connection"] = "close, Upgrade" if "Upgrade" in headers else "close"
         if "Date" not in headers:
             headers["Date"] = email.utils.formatdate(usegmt=True)
@@ -181,16 +181,16 @@ class Denial:
 
 
 def http_version(transport: asyncio.BaseTransport) -> str:
-    """Return the version of HTTP that the client has spoken; uvicorn hands every request over as one of HTTP/1.1."""
+    """Return the HTTP version of the client's request; uvicorn always passes requests on as HTTP/1.1."""
     scope = getattr(_http_protocol(transport), "scope", None)
     version = scope.get("http_version") if isinstance(scope, dict) else None
     return version if isinstance(version, str) else "1.1"
 
 
 def bytes_after_request(transport: asyncio.BaseTransport) -> bytes:
-    """Return what uvicorn's HTTP parser has read beyond the request, and would not hand over.
+    """Return data that uvicorn's HTTP parser has read beyond the request, and would not pass on.
 
-    h11 keeps it; httptools tells its offset in an exception, which uvicorn is handling while it calls us.
+    h11 keeps it; httptools gives its offset in an exception, which uvicorn is handling while it calls us.
     """
     exc = sys.exc_info()[1]
     if type(exc).__name__ == "HttpParserUpgrade" and exc is not None and exc.__traceback__ is not None:
@@ -201,13 +201,13 @@ def bytes_after_request(transport: asyncio.BaseTransport) -> bytes:
 
 
 def _http_protocol(transport: asyncio.BaseTransport) -> object:
-    """Return uvicorn's protocol for HTTP, which has the transport until the handshake request is handed over."""
+    """Return uvicorn's protocol for HTTP, which owns the transport until the handshake request is passed on."""
     get_protocol = getattr(transport, "get_protocol", None)
     return get_protocol and get_protocol()
 
 
 def _header_lines(lines: Iterable[Any]) -> list[tuple[str, str]]:
-    """Decode the headers of an ASGI event; ``Headers`` checks what they are made of."""
+    """Decode the headers of an ASGI event; ``Headers`` checks their syntax."""
     decoded = []
     for line in lines:
         try:
@@ -221,18 +221,18 @@ def _header_lines(lines: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def _declared_length(headers: Headers) -> int | None:
-    """Return the Content-Length that an application declares; None for none."""
+    """Return the Content-Length that an application declares, or None."""
     lengths = headers.get_all("Content-Length")
     if not lengths:
         return None
-    # RFC 9110 §8.6: one number.
+    # RFC 9110 §8.6: a single number.
     if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdigit()):
         raise ValueError(f"Content-Length must be one number, not {', '.join(lengths)!r}")
     return int(lengths[0])
 
 
 def _to_bytes(data: Any, what: str) -> bytes:
-    # Of a number or a list, bytes() would make something of its own.
+    # Not bytes() alone, which also converts numbers and lists.
     try:
         return bytes(memoryview(data))
     except TypeError:

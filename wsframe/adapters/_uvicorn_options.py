@@ -1,4 +1,4 @@
-"""The options of the adapter for uvicorn that subclasses set, checked when the class is made. Rank 6."""
+"""The options of the uvicorn adapter that subclasses set; they are checked when the class is created."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def combine_limits(limits: Limits | None, max_size: int | None) -> Limits:
     """Return the limits of a connection.
 
     Args:
-        limits: Those of its class; None for the defaults, of which ``max_size`` then replaces one.
-        max_size: uvicorn's ``--ws-max-size``. Of it and the limit on messages, the smaller one counts.
+        limits: The limits of its class; None for the defaults, with the message size replaced by ``max_size``.
+        max_size: uvicorn's ``--ws-max-size``. The smaller of this and the limit on messages applies.
     """
     if limits is None:
         return Limits.for_max_size(max_size)
@@ -27,12 +27,12 @@ def combine_limits(limits: Limits | None, max_size: int | None) -> Limits:
 
 
 def check_options(cls: type, base: type) -> None:
-    """Check the attributes of a subclass, those of its other bases too.
+    """Check the attributes of a subclass, including those of its other bases.
 
-    Methods, properties and names that begin with an underscore are its own business.
+    Methods, properties and names that begin with an underscore are not checked.
 
     Raises:
-        TypeError: If an attribute is no option, and would be ignored, or not what the option has to be.
+        TypeError: If an attribute is not an option, and would be ignored, or if its value is not valid for the option.
     """
     for owner in cls.__mro__:
         if owner in base.__mro__:
@@ -53,7 +53,7 @@ def _is_seconds(value: object) -> bool:
 def _are_origins(value: object) -> bool:
     if value is None:
         return True
-    # A str is a collection of strings too, and would match nothing.
+    # A str is also a collection of strings, but would match nothing.
     return isinstance(value, (list, tuple, set, frozenset)) and all(
         origin is None or isinstance(origin, (str, re.Pattern)) for origin in value
     )
@@ -68,4 +68,4 @@ OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "limits": ("a Limits or None", lambda value: value is None or isinstance(value, Limits)),
     "close_timeout": ("a number of seconds", _is_seconds),
 }
-"""Attributes that a subclass may set: what they have to be, in words and as a test."""
+"""Attributes that a subclass may set: a description of the valid values, and a test for them."""

@@ -1,4 +1,4 @@
-"""autobahn, and so daphne: masking and UTF-8 validation, which are all that can be exchanged in its parser. Rank 6."""
+"""autobahn, and thus daphne: masking and UTF-8 validation, the only replaceable parts of its parser."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["replacements"]
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets.
+    """Return the replacements that ``wsframe.patch`` makes.
 
-    ``autobahn.websocket.protocol`` must not be imported before the program has chosen between Twisted and asyncio; when
-    it is imported later, it takes the names from where they are defined.
+    ``autobahn.websocket.protocol`` must not be imported before the program has chosen between Twisted and asyncio. When
+    it is imported later, it imports the replaced names from the modules that define them.
     """
     from autobahn.websocket import utf8validator, xormasker  # noqa: PLC0415 - nothing else needs them
 

@@ -1,4 +1,4 @@
-"""gevent-websocket: masking, which it does byte by byte, and UTF-8 validation. Rank 6."""
+"""gevent-websocket: masking, which it performs byte by byte, and UTF-8 validation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["replacements"]
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets."""
+    """Return the replacements that ``wsframe.patch`` makes."""
     from geventwebsocket import websocket  # noqa: PLC0415 - nothing else needs it
 
     return [

@@ -1,16 +1,16 @@
-"""hypercorn: less work around each message. Rank 6.
+"""hypercorn: less work around each message.
 
-hypercorn speaks WebSocket by wsproto, so ``wsframe.patch("wsproto")`` is what puts wsframe's codec under it. This
-shortens the way between codec and socket, for HTTP/1.1 on asyncio:
+hypercorn uses wsproto for WebSocket, so ``wsframe.patch("wsproto")`` puts wsframe's codec under it. This module
+shortens the path between codec and socket, for HTTP/1.1 on asyncio:
 
-* bytes of an open connection become messages in the application's queue as they arrive, without waking the task that
-  reads; it comes in where there is something else to do than to queue a message, or no room in the queue;
-* a message of the application goes to the transport, past five coroutines and a lock, as long as the transport has
-  sent all before; what is sent while more messages wait for the application leaves together with the last of them,
-  at the latest at the end of the turn of the event loop;
-* a message that comes in one part is not copied.
+* Bytes of an open connection become messages in the application's queue as they arrive, without waking the task that
+  reads. That task runs only when there is more to do than queueing a message, or no room in the queue.
+* A message of the application goes straight to the transport, bypassing five coroutines and a lock, as long as the
+  transport has no unsent data. Data sent while more messages wait for the application is written together with the
+  last of them, at the latest at the end of the iteration of the event loop.
+* A message that arrives in one part is not copied.
 
-HTTP/2 and trio keep hypercorn's way, and so do connections with a ``read_timeout``.
+HTTP/2, trio and connections with a ``read_timeout`` use hypercorn's own path.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from wsframe.asyncio.memory import read_moderately
+from wsframe.hosting import read_moderately
 
 __all__ = ["replacements"]
 
 CORK_LIMIT = 2**16
-"""Bytes that may wait for the end of the turn: what one write to a socket takes."""
+"""Bytes that may wait for the end of the iteration: as many as one write to a socket accepts."""
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets in hypercorn."""
+    """Return the replacements that ``wsframe.patch`` makes in hypercorn."""
     import hypercorn.asyncio.tcp_server  # noqa: PLC0415 - only where it is patched
     import hypercorn.events  # noqa: PLC0415
     import hypercorn.protocol.events  # noqa: PLC0415
@@ -40,7 +40,7 @@ def replacements() -> list[tuple[object, str, object]]:
     app_send, handle = stream_type.app_send, h11.H11Protocol.handle
 
     def find_server(protocol: Any) -> Any:
-        """Return the TCPServer on asyncio that a protocol sends by; None for something else."""
+        """Return the asyncio TCPServer that a protocol sends through; None for anything else."""
         server = getattr(protocol.send, "__self__", None) if isinstance(protocol, h11.H11Protocol) else None
         if isinstance(server, tcp_server.TCPServer) and isinstance(server.writer, asyncio.StreamWriter):
             return server
@@ -73,14 +73,14 @@ def replacements() -> list[tuple[object, str, object]]:
             return await handle(self, event)
         reading = getattr(stream, "_wsframe_reading", None)
         if type(event) is not raw_data_event:
-            # The end of the connection: what came before it comes first.
+            # The end of the connection: handle earlier data first.
             output = getattr(stream, "_wsframe_output", None)
             if output is not None:
                 output.flush()
             if reading is not None:
                 await reading.idle()
         elif reading is None and can_be_read(self, stream) and len(event.data) < tcp_server.MAX_RECV:
-            # That was all there is in the stream reader, so what comes next may come past it.
+            # The stream reader is now empty, so further data may bypass it.
             stream._wsframe_reading = Reading(stream, self.send.__self__.writer.transport)
             stream._wsframe_reading.data_received(event.data)
             return None
@@ -108,7 +108,7 @@ def replacements() -> list[tuple[object, str, object]]:
 
 
 class Reading(asyncio.Protocol):
-    """The way of bytes from a transport to a stream's application; takes the place of a StreamReaderProtocol.
+    """The path of bytes from a transport to a stream's application; replaces a StreamReaderProtocol.
 
     Args:
         stream: A WSStream whose connection is open.
@@ -120,7 +120,7 @@ class Reading(asyncio.Protocol):
         self._transport = transport
         self._queue: asyncio.Queue[Any] = stream.app_put.__self__
         self._streams: Any = transport.get_protocol()
-        # While a task goes on with what cannot be done at once: done when it has ended, and bytes that have come since.
+        # While a task does what cannot be done at once: a future for its end, and the bytes received since.
         self._busy: asyncio.Future[None] | None = None
         self._pending: list[bytes] = []
         transport.set_protocol(self)
@@ -153,7 +153,7 @@ class Reading(asyncio.Protocol):
         self._transport.resume_reading()
 
     async def idle(self) -> None:
-        """Wait until all bytes that came are handled."""
+        """Wait until all received bytes are handled."""
         if self._busy is not None:
             await asyncio.wait([self._busy])
 
@@ -172,16 +172,16 @@ class Reading(asyncio.Protocol):
 
 
 class Output:
-    """The way of a stream's frames to its transport.
+    """The path of a stream's frames to its transport.
 
     Args:
-        stream: A WSStream, whose ``send`` sends in order from now on.
+        stream: A WSStream; from now on, its ``send`` sends after the frames that are kept here.
         transport: The transport.
     """
 
     def __init__(self, stream: Any, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
-        # Messages that wait for the application.
+        # Messages waiting for the application.
         self._queue: asyncio.Queue[Any] = stream.app_put.__self__
         self._loop = asyncio.get_running_loop()
         self._frames: list[bytes] = []
@@ -190,7 +190,7 @@ class Output:
         stream.send = self._send_in_order
 
     def write(self, data: bytes) -> bool:
-        """Write a frame, or keep it for the end of the turn; return False if hypercorn has to wait before it does."""
+        """Write a frame, or keep it until the end of the iteration; return False if hypercorn must write it."""
         if self._transport.get_write_buffer_size() or self._transport.is_closing():
             return False
         frames = self._frames
@@ -208,7 +208,7 @@ class Output:
         return True
 
     def flush(self) -> None:
-        """Write the frames that were kept."""
+        """Write the kept frames."""
         frames = self._frames
         if frames:
             data = b"".join(frames)
@@ -226,11 +226,11 @@ class MessageBuffer:
     """The parts of a message that is being received.
 
     Args:
-        max_length: Characters or bytes that it may have.
+        max_length: Maximum length of the message, in characters or bytes.
 
     Attributes:
         error: Raised for a message that is too long.
-        kinds: Types of events that have parts of messages.
+        kinds: Types of events that contain parts of messages.
     """
 
     error: type[Exception]
@@ -245,11 +245,11 @@ class MessageBuffer:
         """Move messages from a connection to the application's queue.
 
         Returns:
-            Whether that is all there was; if not, the connection gives again what stands in the way.
+            Whether all events were delivered; if not, the connection returns the first undelivered event again.
         """
         for event in connection.events():
             if type(event) not in self.kinds or queue.full() or self.length + len(event.data) > self.max_length:
-                # In front of what has not been parsed yet.
+                # Before data that has not been parsed yet.
                 connection._events.appendleft(event)
                 return False
             self.extend(event)
@@ -259,7 +259,7 @@ class MessageBuffer:
         return True
 
     def extend(self, event: Any) -> None:
-        """Take the part that an event has.
+        """Add the part that an event contains.
 
         Raises:
             FrameTooLargeError: If the message is too long.
@@ -274,7 +274,7 @@ class MessageBuffer:
             raise self.error
 
     def clear(self) -> None:
-        """Forget the message."""
+        """Drop the message."""
         self._parts.clear()
         self.length = 0
 

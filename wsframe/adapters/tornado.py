@@ -1,8 +1,9 @@
-"""tornado, and so Jupyter: its ``WebSocketProtocol13`` with another way of reading and writing frames. Rank 6.
+"""tornado, and thus Jupyter: its ``WebSocketProtocol13`` with a faster way to read and write frames.
 
-tornado reads a frame in three or four steps, each of which may suspend, makes a task for each message whose handler is
-a coroutine and one for each message that is sent, and writes each frame by itself. Here, a read is taken apart as a
-whole, what is sent while its messages are handled leaves in one write, and tasks are made only for what suspends.
+tornado reads a frame in three or four steps, each of which may suspend. It creates a task for each message whose
+handler is a coroutine and one for each message sent, and writes each frame separately. Here, a read is parsed as a
+whole, data sent while its messages are handled is written in one piece, and tasks are created only for coroutines that
+suspend.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
 from wsframe import CloseCode, Frame, FrameParser, Opcode, Role, new_masking_key, serialize_frame
-from wsframe.asyncio.queue import Waiter
+from wsframe.hosting import Waiter
 
 __all__ = ["Protocol", "replacements"]
 
 READ_SIZE = 64 * 1024
-"""Bytes to read at once: as many as tornado asks the system for."""
+"""Bytes to read at once: as many as tornado requests from the system."""
 
 CORKED_BYTES = 64 * 1024
-"""Bytes from which joining messages to one write saves less than copying them costs."""
+"""Bytes above which copying messages into one write costs more than it saves."""
 
 TURN_BYTES = 256 * 1024
-"""Bytes to handle before the event loop gets its turn, of many frames that came at once; as in tornado."""
+"""Bytes to handle before yielding to the event loop, when many frames arrive at once; as in tornado."""
 
 FRAME_BYTES = 1024
-"""What a frame counts for besides its bytes; as in tornado."""
+"""Bytes counted for each frame in addition to its own; as in tornado."""
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets."""
+    """Return the replacements that ``wsframe.patch`` makes."""
     return [(tornado.websocket, "WebSocketProtocol13", Protocol)]
 
 
@@ -48,14 +49,14 @@ class Protocol(WebSocketProtocol13):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # What is sent while a read is being handled; None otherwise.
+        # Data sent while a read is being handled; None otherwise.
         self._cork: list[bytes] | None = None
         self._corked_bytes = 0
-        # The last write, which callers wait for if the peer does not read, and what they get if there is no need to.
+        # The last write, for which callers wait if the peer does not read, and a completed future for other cases.
         self._write: Any = None
         self._written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._written.set_result(None)
-        # The fragmented message that comes in.
+        # The fragmented message being received.
         self._fragments = bytearray()
         self._fragments_opcode = Opcode.TEXT
         self._message_compressed = False
@@ -78,7 +79,7 @@ class Protocol(WebSocketProtocol13):
 
     async def _receive(self, parser: FrameParser) -> None:
         work = 0
-        # Whether there is likely more to be read at once.
+        # Whether more data can probably be read at once.
         whole = False
         while not self.client_terminated:
             data = await self._read(whole)
@@ -106,11 +107,11 @@ class Protocol(WebSocketProtocol13):
                 self._abort()
 
     def _read(self, at_once: bool) -> Any:
-        """Read what there is."""
+        """Read available data."""
         stream = self.stream
         if at_once or type(stream) is not IOStream or stream.closed() or stream.reading() or stream._read_buffer_size:
             return stream.read_bytes(READ_SIZE, partial=True)
-        # As read_into(partial=True), but without trying first, in vain as a rule, and resuming our task at once.
+        # Like read_into(partial=True), but without trying first, which usually fails, and resuming our task at once.
         stream._read_future = read = _Read(asyncio.get_running_loop())
         stream._user_read_buffer = True
         stream._read_buffer = read.buffer
@@ -121,7 +122,7 @@ class Protocol(WebSocketProtocol13):
         return read
 
     def _receive_whole(self, frame: Frame) -> Any:
-        """Handle a frame, if it completes a message; return what to wait for, if anything."""
+        """Handle a frame if it completes a message; return an awaitable if the caller has to wait."""
         opcode = frame.opcode
         payload = frame.payload
         if opcode >= Opcode.CLOSE:
@@ -152,7 +153,7 @@ class Protocol(WebSocketProtocol13):
     # Writing
 
     def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> Any:
-        """Send a message; return a future that is done when it is written, or at once where that is no concern."""
+        """Send a message; return a future that is done when it is written, or at once if the caller need not wait."""
         data = utf8(json_encode(message) if isinstance(message, dict) else message)
         self._message_bytes_out += len(data)
         flags = 0
@@ -180,7 +181,7 @@ class Protocol(WebSocketProtocol13):
             return self._write_to_stream(frame)
         self._cork.append(frame)
         self._corked_bytes += len(frame)
-        # tornado closes the stream behind a Close frame.
+        # tornado closes the stream after a Close frame.
         if self._corked_bytes > CORKED_BYTES or opcode == Opcode.CLOSE:
             self._flush()
         return self._written if self._write is None or self._write.done() else self._write
@@ -198,7 +199,7 @@ class Protocol(WebSocketProtocol13):
             try:
                 sent = stream.write_to_fd(memoryview(data))
             except OSError:
-                # It will fail again, and tornado will handle that.
+                # Writing will fail again, and tornado will handle that.
                 sent = 0
             if sent == len(data):
                 return self._written
@@ -215,7 +216,7 @@ class Protocol(WebSocketProtocol13):
 
 
 class _Read:
-    """What tornado takes for the future of a read; resumes the task within the read."""
+    """Stands in for tornado's future of a read; resumes the task within the read."""
 
     __slots__ = ("_done", "_error", "_value", "_waiter", "buffer")
 
@@ -244,7 +245,7 @@ class _Read:
     cancelled = done
 
     def set_result(self, size: int) -> None:
-        # The buffer is that of all connections, and the task may have to wait for its turn.
+        # All connections share the buffer, and the task may not run at once, so copy the data.
         self._value = bytes(memoryview(self.buffer)[:size])
         self._waiter.wake()
 
@@ -260,7 +261,7 @@ _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bytearray] =
 
 
 def _run_eagerly(callback: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a coroutine; return the task for what is left of it, if anything."""
+    """Run a coroutine eagerly; return the task for the rest of it, or None if it has completed."""
     options: dict[str, Any] = {"loop": asyncio.get_running_loop(), "eager_start": True}
     task = asyncio.Task(callback(*args, **kwargs), **options)
     if not task.done():

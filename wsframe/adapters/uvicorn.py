@@ -1,10 +1,10 @@
-"""uvicorn: ``uvicorn app:app --ws wsframe.adapters.uvicorn:WebSocketProtocol``, or ``wsframe.patch``. Rank 6.
+"""uvicorn: ``uvicorn app:app --ws wsframe.adapters.uvicorn:WebSocketProtocol``, or ``wsframe.patch``.
 
 The WebSocket half of ASGI (version 2.4 of its specification) over a sans-IO ``Connection``. uvicorn reads the request,
-finds out that it is a handshake, makes one ``WebSocketProtocol`` and hands the request and the transport to it.
+detects that it is a handshake, creates a ``WebSocketProtocol`` and passes the request and the transport to it.
 
-The application is resumed within the read that brings its message, where it waits for one; what it sends within that
-read leaves in one write at the end.
+An application that waits for a message is resumed within the read that delivers it; everything it sends within that
+read is written in one piece at the end.
 """
 
 from __future__ import annotations
@@ -59,45 +59,42 @@ from wsframe.adapters._uvicorn_http import (
     http_version,
 )
 from wsframe.adapters._uvicorn_options import check_options, combine_limits
-from wsframe.asyncio.keepalive import Keepalive
-from wsframe.asyncio.queue import Waiter
-from wsframe.asyncio.tls import end_writing
 from wsframe.extensions import ExtensionFactory
-from wsframe.stats import Stats
+from wsframe.hosting import Keepalive, Stats, Waiter, end_writing
 
 __all__ = ["WebSocketProtocol", "replacements"]
 
 READ_SIZE = 64 * 1024
-"""Bytes of the read buffer that all connections of an event loop share."""
+"""Size in bytes of the read buffer that all connections of an event loop share."""
 
 CORKED_BYTES = 64 * 1024
-"""Bytes from which joining messages to one write saves less than copying them costs."""
+"""Bytes above which copying messages into one write costs more than it saves."""
 
 SENDS_IN_A_ROW = 256
-"""Messages that an application may send without waiting for anything, until others get their turn."""
+"""Messages that an application may send without waiting before it yields to the event loop."""
 
 ABORT_TIMEOUT_S = 10.0
-"""Seconds for what still waits to be written when the connection has ended: as for the closing handshake."""
+"""Seconds to write remaining data when the connection has ended: as for the closing handshake."""
 
 SHUTDOWN_GRACE_S = 1.0
-"""Seconds that a client has to answer the Close frame of a server that stops: several round trips."""
+"""Seconds for a client to answer the Close frame of a server that shuts down: several round trips."""
 
 _read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
 
 
 class _Phase(enum.Enum):
-    """What the application may send.
+    """The phase of a connection, which determines what the application may send.
 
-    Phase       what happens                                        next
-    REQUEST     the request is not complete                         CONNECTING, or DONE if it is refused
+    Phase       event                                               next
+    REQUEST     the request is complete                             CONNECTING, or DONE if it is refused
     CONNECTING  ``accept``                                          OPEN
     CONNECTING  ``http.response.start``                             DENYING
     CONNECTING  ``close``                                           DONE
     DENYING     a first ``http.response.body`` that cannot be sent  CONNECTING
     DENYING     the last ``http.response.body``                     DONE
     OPEN        ``close``                                           DONE
-    OPEN        the application has been told that it has ended     GONE
-    any         the TCP connection is gone                          GONE
+    OPEN        the application has been notified of the end        GONE
+    any         the TCP connection is lost                          GONE
     """
 
     REQUEST = enum.auto()
@@ -108,7 +105,7 @@ class _Phase(enum.Enum):
     GONE = enum.auto()
 
 
-# Looking up a member of an enumeration costs as much as what it is compared with.
+# Looking up an enumeration member costs as much as the comparison itself.
 _OPEN = _Phase.OPEN
 
 
@@ -116,7 +113,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     """One WebSocket connection of uvicorn.
 
     Its options are uvicorn's (``--ws-max-size``, ``--ws-ping-interval``, ``--ws-ping-timeout``,
-    ``--ws-per-message-deflate``, ``--ws-max-queue``); a subclass tunes the rest::
+    ``--ws-per-message-deflate``, ``--ws-max-queue``). Set further options in a subclass::
 
         class Tuned(WebSocketProtocol):
             compression = PerMessageDeflateFactory(level=6, backend="isal")
@@ -124,24 +121,24 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             limits = Limits(max_message_size=None, max_fragments=100)
             close_timeout = 5.0
 
-    An attribute that is not an option is a TypeError, unless it is a method or its name begins with an underscore.
+    An attribute that is not an option raises a TypeError, unless it is a method or its name begins with an underscore.
 
     Args:
         config: uvicorn's configuration.
-        server_state: What uvicorn's connections share.
-        app_state: What the application's lifespan has left for its connections.
+        server_state: State that uvicorn's connections share.
+        app_state: State from the application's lifespan for its connections.
         _loop: The event loop; the running one if None.
 
     Attributes:
-        compression: How to compress where uvicorn's option says so; None for not at all.
-        origins: Values of Origin that are accepted, as ``ServerHandshake`` takes them; None accepts everything.
-        limits: Bounds on what a client can make us hold and do. Of ``max_message_size`` and ``--ws-max-size``, the
-            smaller one counts. None for the defaults of ``Limits`` and uvicorn's ``--ws-max-size``.
-        close_timeout: Seconds for the closing handshake, then TCP is cut.
-        transport: The transport, once there is one.
-        close_timer: Runs while the client's answer to our Close frame is awaited.
-        alive: Whether anything came since keepalive has looked.
-        ping_sent_at: Time of the last keepalive ping; 0 before.
+        compression: How to compress if uvicorn's option enables it; None disables compression.
+        origins: Accepted values of the Origin header, as for ``ServerHandshake``; None accepts everything.
+        limits: Limits on the memory and work that a client can cause. The smaller of ``max_message_size`` and
+            ``--ws-max-size`` applies. None for the defaults of ``Limits`` and uvicorn's ``--ws-max-size``.
+        close_timeout: Seconds allowed for the closing handshake before TCP is closed.
+        transport: The transport, once connected.
+        close_timer: Runs while we wait for the client's answer to our Close frame.
+        alive: Whether any data has arrived since keepalive last checked.
+        ping_sent_at: Time of the last keepalive ping; 0 before the first.
     """
 
     compression: ExtensionFactory | None = PerMessageDeflateFactory()
@@ -177,14 +174,14 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._scope: dict[str, Any] = {}
         self._subprotocols: list[str] = []
         self._http_version = "1.1"
-        # The answer to the handshake, until it is sent, and the response that denies it instead.
+        # The response to the handshake until it is sent, and the response that denies it instead.
         self._response: Response | None = None
         self._denial: Denial | None = None
-        # Bytes that came before the application has accepted.
+        # Bytes received before the application has accepted.
         self._early = b""
-        # What the application has not received yet; dictionaries are events that are not messages.
+        # Events that the application has not received yet; those that are not messages are dictionaries.
         self._queue: collections.deque[Message | dict[str, Any]] = collections.deque()
-        # Tasks that wait for one; most of the time, there is one of them.
+        # Tasks that wait for an event; usually, there is only one.
         self._receivers: list[Waiter] = []
         self._disconnected: dict[str, Any] | None = None
         self._reading_paused = False
@@ -193,7 +190,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._queue_low = max(0, (config.ws_max_queue or 0) // 4)
         self._writable: asyncio.Event | None = None
         self._corked = False
-        # Bytes sent since the last write within a read, or within a turn of the event loop; None at its beginning.
+        # Bytes sent since the last write, within a read and within an iteration of the event loop; None before the
+        # first write of the iteration.
         self._corked_bytes = 0
         self._joined_bytes: int | None = None
         self._sent_in_a_row = 0
@@ -203,7 +201,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._pongs_received = 0
         self._awaits_pong = False
         self._latency = 0.0
-        # Pings and pongs that came, and since when they are counted.
+        # Pings and pongs received, and the time since which they are counted.
         self._control_frames = 0
         self._control_frames_since = self.loop.time()
         self._buffer = _read_buffers.get(self.loop)
@@ -213,11 +211,11 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 "WebSocket: wsframe.adapters.uvicorn, wsframe %s, implementation %s", __version__, IMPLEMENTATION
             )
 
-    # asyncio and uvicorn call these
+    # Called by asyncio and uvicorn
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        # TLS forgets them at the end.
+        # Kept here because TLS drops them at the end.
         self._server, self._client = get_local_addr(self.transport), get_remote_addr(self.transport)
         self._server_state.connections.add(self)
         self._trace("WebSocket connection made")
@@ -233,14 +231,14 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.data_received(self._buffer[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Take bytes from the client; the first ones are those of the request."""
+        """Handle bytes from the client; the first ones are those of the request."""
         self.alive = True
         if self._connection.state is not State.CONNECTING:
             self._receive(data)
         elif self._phase is _Phase.REQUEST:
             self._receive_request(data)
         elif self._phase is not _Phase.DONE:
-            # RFC 6455 §4.1: a client has to wait for the answer; one that does not is not read any further.
+            # RFC 6455 §4.1: a client must wait for the response; if it does not, reading stops.
             self._early += data
             self._pause_reading()
 
@@ -249,7 +247,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._writable = asyncio.Event()
-        # The client does not read: one Pong is enough when it does again (RFC 6455 §5.5.3).
+        # The client does not read. When it resumes, one Pong is enough (RFC 6455 §5.5.3).
         self._connection.hold_pongs = True
 
     def resume_writing(self) -> None:
@@ -267,12 +265,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._connection.receive_eof()
         self._phase = _Phase.GONE
         self._disconnect(CloseCode.NO_STATUS_RCVD if accepted else CloseCode.ABNORMAL_CLOSURE)
-        # Neither is the application called back otherwise once the connection is gone.
+        # Nothing else resumes waiting writers once the connection is lost.
         self._unblock_writers()
         self.transport.close()
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """Close the connection because the server is shutting down."""
         if self._phase is _OPEN and self._connection.state is State.OPEN:
             self._disconnect(CloseCode.SERVICE_RESTART)
             self._phase = _Phase.GONE
@@ -364,7 +362,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.transport.write(self._handshake.reject(status, text).serialize())
 
     def _start_denial(self, message: dict[str, Any]) -> None:
-        """Begin a response that denies the handshake; its head waits for the first piece of the body."""
+        """Begin a response that denies the handshake; its header section waits for the first piece of the body."""
         self._denial = Denial(message)
         self._log_request(str(self._denial.status))
         self._phase = _Phase.DENYING
@@ -376,7 +374,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             data = denial.add_body(message)
         except (TypeError, RuntimeError):
             if not denial.begun:
-                # The client has seen nothing of it, and can get a 500 instead.
+                # Nothing of it has been sent, so the client can receive a 500 instead.
                 self._denial = None
                 self._phase = _Phase.CONNECTING
             raise
@@ -410,15 +408,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 self.logger.error("%s", exc)
         if self._phase is _Phase.CONNECTING:
             self._refuse(500, "Internal Server Error")
-        # Otherwise, the closing handshake is under way.
+        # Otherwise, the closing handshake is in progress.
         if self.close_timer is None and self._abort_timer is None:
             self._flush()
-            # After a violation, the flush has begun an end that waits for the client's.
+            # After a violation, the flush has already started to end the connection, and waits for the client.
             if self._abort_timer is None:
                 self.transport.close()
 
     async def receive(self) -> dict[str, Any]:
-        """Return the next ASGI event, when there is one."""
+        """Wait for the next ASGI event and return it."""
         queue = self._queue
         while not queue:
             if self._disconnected is not None:
@@ -442,12 +440,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         return event
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Take an ASGI event from the application; wait while the client does not read.
+        """Send an ASGI event from the application; wait while the client does not read.
 
         Raises:
-            ClientDisconnected: (an OSError) if the client is gone.
-            RuntimeError: If the event is out of order, or a response that denies the handshake has a wrong length.
-            TypeError: If something in the event is of a wrong type.
+            ClientDisconnected: (an OSError) if the client has disconnected.
+            RuntimeError: If the event is out of order, or a response that denies the handshake has the wrong length.
+            TypeError: If a value in the event has the wrong type.
             ValueError: If a header or a subprotocol cannot be sent.
         """
         kind = message["type"]
@@ -520,7 +518,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         try:
             for event in self._connection.receive_data(data):
                 if type(event) is Message:
-                    # Once the application has closed, only the client's Close frame is of interest.
+                    # Once the application has closed, only the client's Close frame matters.
                     if self._phase is _OPEN:
                         queue.append(event)
                 elif isinstance(event, CloseReceived):
@@ -542,7 +540,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._pause_reading()
 
     def _count_control_frame(self, event: PingReceived | PongReceived) -> None:
-        """Fail a client that sends pings and pongs as if they were the purpose of the connection."""
+        """Fail the connection if the client sends pings and pongs at an excessive rate."""
         if isinstance(event, PongReceived):
             self._pongs_received += 1
             if self._awaits_pong:
@@ -562,7 +560,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._control_frames_since = now
 
     def _disconnect(self, code: int, reason: str | None = None) -> None:
-        """Tell the application of the end, once."""
+        """Notify the application of the end, once."""
         if self._disconnected is None:
             self._disconnected = {"type": "websocket.disconnect", "code": int(code)}
             if reason is not None:
@@ -586,9 +584,9 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
     # Writing and ending
 
     async def _admit(self, kind: str) -> bool:
-        """Wait until one more event may wait for a client that does not read; tell whether it may, and is not dropped.
+        """Wait for room to buffer one more event for a client that does not read; return False if it is dropped.
 
-        ``Limits.send_buffer_policy`` is about messages: the other policies than to wait hold for nothing else.
+        ``Limits.send_buffer_policy`` concerns messages: policies other than to wait do not apply to other events.
         """
         limits = self._connection.limits
         while self._writable is not None:
@@ -609,14 +607,14 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         return True
 
     def _flush_joined(self, size: int) -> None:
-        """Write what was sent with others of this read or of this turn of the event loop, at the latest at its end."""
-        # At least 2 bytes of header, so that an empty message counts too.
+        """Write data together with other data sent in this read or iteration of the event loop, by its end."""
+        # Add the minimum header size of 2 bytes, so that an empty message counts too.
         if self._corked:
             self._corked_bytes += 2 + size
             if self._corked_bytes > CORKED_BYTES:
                 self._flush()
         elif self._joined_bytes is None:
-            # First, since it may raise: nothing would ever join and flush otherwise.
+            # First, since it may raise: otherwise, nothing would ever join and flush.
             self.loop.call_soon(self._join)
             self._joined_bytes = 0
             self._flush()
@@ -639,13 +637,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             if not self.transport.is_closing():
                 self.transport.write(data)
             elif self._phase is _OPEN:
-                # An application that sends on and on would never let the event loop tell of the end.
+                # An application that sends continuously would never let the event loop report the end.
                 self._phase = _Phase.GONE
         if connection.state is State.CLOSING and connection.close_expected():
             self._end()
 
     def _start_closing(self, code: int, reason: str, timeout: float) -> None:
-        """Send a Close frame, and read on for the client's (RFC 6455 §7.1.1)."""
+        """Send a Close frame, and keep reading until the client's arrives (RFC 6455 §7.1.1)."""
         self._connection.send_close(code, reason)
         self._stop_timers()
         self._flush()
@@ -653,7 +651,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._resume_reading()
 
     def _end(self) -> None:
-        """End the TCP connection: both sides have closed, or the client has broken the protocol."""
+        """End the TCP connection: both sides have closed, or the client has violated the protocol."""
         self._stop_timers()
         begun = self._abort_timer is not None
         if not begun:
@@ -661,7 +659,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if not self._connection.failed:
             self.transport.close()
         elif not begun and not self.transport.is_closing():
-            # What the client still sends is read and dropped, until it ends its stream too, or time is up.
+            # Further data from the client is read and dropped, until it ends its stream too or the time limit expires.
             self._resume_reading()
             end_writing(self, self.loop, when_quiet=self._connection.peer_is_sending)
 
@@ -690,25 +688,25 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
     @property
     def ping_timer(self) -> Keepalive | None:
-        """What sends keepalive pings, or None."""
+        """The timer that sends keepalive pings, or None."""
         return self._keepalive
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that wait in the write buffer."""
+        """Number of bytes waiting in the write buffer."""
         try:
             return self.transport.get_write_buffer_size()
         except AttributeError:
-            # asyncio's TLS transport forgets its buffer when it is closed for the second time.
+            # asyncio's TLS transport drops its buffer when it is closed a second time.
             return 0
 
     @property
     def reading_paused(self) -> bool:
-        """Whether we do not read from the client at the moment."""
+        """Whether reading from the client is currently paused."""
         return self._reading_paused
 
     def send_keepalive_ping(self) -> int:
-        """Send a ping of our own; return the bytes that wait in the write buffer."""
+        """Send a keepalive ping; return the number of bytes waiting in the write buffer."""
         if self._connection.state is State.OPEN:
             self.ping_sent_at = self.loop.time()
             self._connection.send_ping()
@@ -718,7 +716,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         return self.buffered_bytes
 
     def keepalive_timed_out(self) -> None:
-        """Give up a client that shows no sign of life."""
+        """Fail the connection: the client shows no sign of life."""
         if self._connection.state is State.OPEN:
             self._trace("WebSocket keepalive ping timeout")
             self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
@@ -728,21 +726,13 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._connection.fail(code, reason)
         self._disconnect(code, reason)
 
-    # What people look at
+    # Inspecting a connection
 
     @property
     def stats(self) -> Stats:
-        """What the connection has done so far; ``latency`` is that of the last keepalive ping."""
-        connection = self._connection
-        return Stats(
-            frames_received=connection.frames_received,
-            frames_sent=connection.frames_sent,
-            messages_received=connection.messages_received,
-            messages_sent=connection.messages_sent,
-            bytes_received=connection.bytes_received,
-            bytes_sent=connection.bytes_sent,
-            payload_bytes_received=connection.payload_bytes_received,
-            payload_bytes_sent=connection.payload_bytes_sent,
+        """Statistics of the connection so far; ``latency`` is that of the last keepalive ping."""
+        return Stats.of(
+            self._connection,
             pings_sent=self._pings_sent,
             pongs_received=self._pongs_received,
             latency=self._latency,
@@ -764,7 +754,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets: every name that ``--ws`` knows, ``none`` excepted, stands for this module."""
+    """Return the replacements that ``wsframe.patch`` makes: every ``--ws`` name but ``none`` selects this module."""
     path = f"{__name__}:{WebSocketProtocol.__name__}"
     protocols = {name: known and path for name, known in uvicorn.config.WS_PROTOCOLS.items()}
     return [(uvicorn.config, "WS_PROTOCOLS", protocols)]

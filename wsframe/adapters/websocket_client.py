@@ -1,4 +1,4 @@
-"""websocket-client: frames written and unmasked in one go, text checked at the speed of memory. Rank 6."""
+"""websocket-client: frames serialized and unmasked in one pass, text validated at memory speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["replacements"]
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets."""
+    """Return the replacements that ``wsframe.patch`` makes."""
     import websocket._utils  # noqa: PLC0415 - the functions below need nothing of it
     from websocket import ABNF  # noqa: PLC0415
 
@@ -34,7 +34,7 @@ def mask(mask_key: str | bytes, data: str | bytes | None) -> bytes:
 
 
 def format_masked(frame: Any) -> bytes:
-    """Stand in for ``ABNF.format``, of a frame that is masked."""
+    """Stand in for ``ABNF.format`` for a masked frame."""
     bits = frame.fin, frame.rsv1, frame.rsv2, frame.rsv3
     if any(bit not in (0, 1) for bit in bits):
         raise ValueError("not 0 or 1")

@@ -1,8 +1,8 @@
-"""websockets: frames of its sans-IO protocol, and the way of a message through its asyncio connections. Rank 6.
+"""websockets: frames of its sans-IO protocol, and the path of a message through its asyncio connections.
 
-``Protocol`` parses with ``FrameParser`` and writes with ``serialize_frame``, which all its connections use, and so does
-what others have built on it (sanic, uvicorn's ``--ws websockets-sansio``). Connections of asyncio also resume the task
-that waits in ``recv()`` within the read that brings its message, and join what is sent within a read to one write.
+``Protocol`` parses with ``FrameParser`` and writes with ``serialize_frame``. All its connections use it, as do projects
+built on it (sanic, uvicorn's ``--ws websockets-sansio``). asyncio connections also resume the task that waits in
+``recv()`` within the read that delivers its message, and join everything sent within a read into one write.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 import wsframe
 from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
-from wsframe._escape import escape
-from wsframe.asyncio.memory import read_moderately
-from wsframe.asyncio.queue import Waiter
+from wsframe.hosting import Waiter, escape, read_moderately
 
 __all__ = ["DeflateFactory", "replacements"]
 
 CORKED_BYTES = 64 * 1024
-"""Bytes from which joining messages to one write saves less than copying them costs."""
+"""Bytes above which copying messages into one write costs more than it saves."""
 
 OPCODES = [Opcode(value) if value in iter(Opcode) else None for value in range(16)]
 """The members of websockets' enumeration by value; None where RFC 6455 §5.2 reserves the opcode."""
@@ -39,7 +37,7 @@ TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets."""
+    """Return the replacements that ``wsframe.patch`` makes."""
     return [
         (Protocol, "parse", parse),
         (Protocol, "send_frame", send_frame),
@@ -47,7 +45,7 @@ def replacements() -> list[tuple[object, str, object]]:
         (Protocol, "send_binary", send_binary),
         (websockets.asyncio.messages, "SimpleQueue", Queue),
         (Assembler, "get", get),
-        # Bytes that were sent while a read is being handled; None at other times.
+        # Bytes sent while a read is being handled; None at other times.
         (Connection, "corked_bytes", None),
         (Connection, "connection_made", connection_made),
         (Connection, "data_received", data_received),
@@ -63,7 +61,7 @@ _get = Assembler.get
 _connection_made = Connection.connection_made
 _send = Connection.send
 _send_data = Connection.send_data
-# Releases before 17.4 have another name for it, and tell the cause to whoever raises.
+# Releases before 17.4 have another name for it, and pass the cause to the code that raises.
 _set_connection_exc = getattr(Connection, "set_connection_exc", None) or Connection.set_recv_exc
 
 # The sans-IO protocol
@@ -74,7 +72,7 @@ def parse(self: Any) -> Generator[None, None, None]:
     reader = self.reader
     while not reader.buffer and not reader.eof:
         yield
-    # Only now are they agreed on.
+    # Extensions have been negotiated only now.
     own = any(type(extension) not in (PerMessageDeflate, Deflate) for extension in self.extensions)
     yield from _parse(self) if own else _parse_frames(self)
 
@@ -126,7 +124,7 @@ def _receive(self: Any, frame: Any) -> None:
 
 
 def _room(self: Any) -> int | None:
-    """Return how many bytes the next frame of a message may have."""
+    """Return the maximum size in bytes of the next frame of a message."""
     room: int | None = self.max_message_size
     if room is not None and self.current_size is not None:
         room -= self.current_size
@@ -161,7 +159,7 @@ def send_binary(self: Any, data: Any, fin: bool = True) -> None:
 
 
 def _send_whole(self: Any, opcode: int, data: Any, fin: bool) -> bool:
-    """Send a message if it is one of those that most are, and return whether it was."""
+    """Send a message if it is of the common kind; return whether it was."""
     if self._state is not OPEN or not fin or self.expect_continuation_frame or self.extensions or self.debug:
         return False
     mask = new_masking_key() if self.side is CLIENT else None
@@ -187,7 +185,7 @@ def send_frame(self: Any, frame: Any) -> None:
 class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
     """wsframe's permessage-deflate (RFC 7692) for connections of websockets, patched or not.
 
-    Give it to ``serve`` or ``connect``, and turn theirs off::
+    Pass it to ``serve`` or ``connect``, and disable their own::
 
         factory = DeflateFactory(wsframe.PerMessageDeflateFactory(backend="isal"))
         serve(handler, ..., extensions=[factory], compression=None)
@@ -196,7 +194,7 @@ class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
         factory: The options; the default ones if None. ``idle_timeout`` has no effect here.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If ``factory`` has another type.
     """
 
     name = PerMessageDeflateFactory.name
@@ -235,7 +233,7 @@ class DeflateFactory(ServerExtensionFactory, ClientExtensionFactory):
 
 
 class Deflate(Extension):
-    """permessage-deflate as agreed on for one connection."""
+    """permessage-deflate as negotiated for one connection."""
 
     name = PerMessageDeflateFactory.name
 
@@ -270,13 +268,13 @@ def _to_frame(frame: Any, *rsv: bool) -> wsframe.Frame:
 
 
 class Queue:
-    """What ``SimpleQueue`` is, but for when ``get`` is resumed."""
+    """Like ``SimpleQueue``, except for the time at which ``get`` is resumed."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.get_waiter: Waiter | None = None
         self.queue: collections.deque[Any] = collections.deque()
-        # While true, whoever sets it will wake the task that waits.
+        # While true, the code that has set it will wake the waiting task.
         self.held = False
         self._aborted = False
 
@@ -310,7 +308,7 @@ class Queue:
         """Put back items at the front of the queue."""
         self.queue.extendleft(reversed(items))
 
-    # Releases before 17.3 call it so.
+    # The name in releases before 17.3.
     reset = put_back
 
     def abort(self) -> None:
@@ -346,7 +344,7 @@ def connection_made(self: Any, transport: Any) -> None:
 
 
 def data_received(self: Any, data: bytes) -> None:
-    """Stand in for ``Connection.data_received``: what is sent meanwhile leaves at its end."""
+    """Stand in for ``Connection.data_received``: data sent in the meantime is written at its end."""
     protocol = self.protocol
     protocol.receive_data(data)
     queue = self.recv_messages.frames
@@ -361,7 +359,7 @@ def data_received(self: Any, data: bytes) -> None:
     finally:
         queue.held = False
         self.corked_bytes = None
-        # Also if somebody interrupts the application.
+        # Also if the application is interrupted.
         try:
             self.send_data()
         except Exception as exc:
@@ -375,7 +373,7 @@ def send_data(self: Any) -> None:
     writes = self.protocol.writes
     if not writes:
         return
-    # An empty piece, which is the last one, stands for the end of the stream.
+    # An empty last piece stands for the end of the stream.
     if writes[-1]:
         self.protocol.writes = []
         self.transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
@@ -397,7 +395,7 @@ async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
     else:
         self.protocol.send_binary(data)
     if self.corked_bytes is not None and not self.paused:
-        # At least 2 bytes of header, so that an empty message counts too.
+        # Add the minimum header size of 2 bytes, so that an empty message counts too.
         self.corked_bytes += 2 + len(data)
         if self.corked_bytes <= CORKED_BYTES:
             return

@@ -1,4 +1,4 @@
-"""websockify: masking, which it does by numpy, or byte by byte. Rank 6."""
+"""websockify: masking, which it performs with numpy or byte by byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["replacements"]
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets."""
+    """Return the replacements that ``wsframe.patch`` makes."""
     from websockify.websocket import WebSocket  # noqa: PLC0415 - nothing else needs it
 
     return [(WebSocket, "_mask", mask), (WebSocket, "_unmask", mask)]

@@ -1,4 +1,4 @@
-"""HTTP Basic authentication for servers (RFC 7617). Rank 5."""
+"""HTTP Basic authentication for servers (RFC 7617)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsframe._checks import check_callable, check_type
 from wsframe.exceptions import InvalidHeader
-from wsframe.headers import check_value, parse_basic_authorization
-from wsframe.http11 import Request, Response
+from wsframe.opening.grammar import check_value, parse_basic_authorization
+from wsframe.opening.http import Request, Response
 
 if TYPE_CHECKING:
     from wsframe.asyncio.server import ServerConnection
@@ -24,20 +24,20 @@ def basic_auth(
     credentials: tuple[str, str] | Iterable[tuple[str, str]] | None = None,
     check_credentials: Callable[[str, str], Awaitable[bool] | bool] | None = None,
 ) -> Callable[[ServerConnection, Request], Awaitable[Response | None]]:
-    """Make a ``process_request`` that demands HTTP Basic authentication (RFC 7617).
+    """Return a ``process_request`` that requires HTTP Basic authentication (RFC 7617).
 
-    The name of the user becomes the connection's ``username``.
+    The user name becomes the connection's ``username``.
 
     Args:
-        realm: What the password is for; ASCII.
+        realm: What the password protects; ASCII.
         credentials: A pair of user name and password, or an iterable of such pairs.
-        check_credentials: Function or coroutine function that tells whether a user name and a password are
-            right; instead of ``credentials``.
+        check_credentials: Function or coroutine function, instead of ``credentials``, that returns whether a user
+            name and password are correct.
 
     Raises:
-        TypeError: If an argument is something else.
-        ValueError: If both ``credentials`` and ``check_credentials`` are given, or neither, or the realm cannot stand
-            in a header.
+        TypeError: If an argument has the wrong type.
+        ValueError: If both or neither of ``credentials`` and ``check_credentials`` are given, or if the realm is not
+            valid in a header.
     """
     check_type("realm", realm, str, "a str")
     check_value("realm", "WWW-Authenticate", realm)
@@ -82,7 +82,7 @@ def _password_check(credentials: Any) -> Callable[[str, str], bool]:
     passwords = {username: password.encode() for username, password in pairs}
 
     def check(username: str, password: str) -> bool:
-        # The same time for every password, so that it cannot be found out letter by letter.
+        # Constant time for every password, so that it cannot be guessed letter by letter.
         right = hmac.compare_digest(passwords.get(username, b""), password.encode())
         return right and username in passwords
 

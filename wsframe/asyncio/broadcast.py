@@ -1,4 +1,4 @@
-"""One message to many connections. Rank 5."""
+"""One message to many connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsframe._checks import check_bool, describe
 from wsframe.asyncio.connection import Connection
 from wsframe.constants import State
 from wsframe.exceptions import ConcurrencyError
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.prepared import PreparedMessage
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -27,22 +27,22 @@ def broadcast(
     text: bool | None = None,
     raise_exceptions: bool = False,
 ) -> None:
-    """Send a message on many connections, without waiting for any of them.
+    """Send a message on many connections without waiting for any of them.
 
-    The message is serialized, and compressed, once for each kind of connection. Connections that are not
-    open are left out. There is no backpressure: what slow peers do not read piles up in the write buffers
-    up to ``Limits.max_send_buffer``, or until keepalive gives them up.
+    The message is serialized and compressed once for each kind of connection. Connections that are not open
+    are skipped. There is no backpressure: data that slow peers do not read accumulates in the write buffers
+    up to ``Limits.max_send_buffer``, or until keepalive drops the connection.
 
     Args:
-        connections: Where to send it.
+        connections: Connections to send it on.
         message: A str for a text message, a bytes-like object for a binary one, or a prepared message.
         text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
-        raise_exceptions: True to raise an ExceptionGroup, at the end, of what went wrong on single
-            connections; it is logged otherwise. Needs Python 3.11.
+        raise_exceptions: True to raise the errors of individual connections at the end, as an ExceptionGroup;
+            otherwise they are logged. Requires Python 3.11.
 
     Raises:
-        TypeError: If ``message`` is none of these, or there is something else among the connections.
-        RuntimeError: If the caller is in another thread than the event loop of the connections.
+        TypeError: If ``message`` is none of these, or if ``connections`` contains anything else.
+        RuntimeError: If called from a thread other than that of the connections' event loop.
         ValueError: If ``raise_exceptions`` is True on Python 3.10.
     """
     check_bool("raise_exceptions", raise_exceptions)

@@ -1,7 +1,7 @@
-"""WebSocket clients with coroutines: ``connect`` (RFC 6455 §4.1). Rank 5.
+"""WebSocket clients with coroutines: ``connect`` (RFC 6455 §4.1).
 
-§4.1 also wants a client to have one connection at a time in state CONNECTING to an address. That is meant for browsers,
-which run programs of strangers; here it is left to the application.
+§4.1 also requires that a client have at most one connection to an address in state CONNECTING. That rule is meant for
+browsers, which run untrusted programs; here it is left to the application.
 """
 
 from __future__ import annotations
@@ -28,11 +28,28 @@ from wsframe._checks import (
     check_write_limit,
 )
 from wsframe._escape import escape
+from wsframe._options import describe_client_options
 from wsframe.asyncio.connection import Connection
+from wsframe.asyncio.datapath.ending import tls_timeouts
 from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.asyncio.timeouts import within
-from wsframe.asyncio.tls import tls_timeouts
-from wsframe.client import (
+from wsframe.constants import Role, State
+from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
+from wsframe.extensions.base import AnyExtensionFactory
+from wsframe.extensions.deflate import PerMessageDeflateFactory
+from wsframe.extensions.permessage_deflate import extension_factories
+from wsframe.limits import (
+    CLOSE_TIMEOUT_S,
+    MAX_QUEUE,
+    MAX_SIZE,
+    OPEN_TIMEOUT_S,
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    WRITE_LIMIT,
+    Limits,
+)
+from wsframe.messages.connection import SansIOConnection
+from wsframe.opening.attempts import (
     MAX_REDIRECTS,
     REFUSAL_BODY_S,
     RENAMED,
@@ -46,43 +63,27 @@ from wsframe.client import (
     redirect_target,
     without_credentials,
 )
-from wsframe.connection import Connection as SansIOConnection
-from wsframe.constants import Role, State
-from wsframe.custom_headers import add_custom_headers, check_custom_headers
-from wsframe.datastructures import HeadersLike
-from wsframe.deflate import PerMessageDeflateFactory
-from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
-from wsframe.extensions import AnyExtensionFactory
-from wsframe.extensions.permessage_deflate import extension_factories
-from wsframe.handshake import ClientHandshake
-from wsframe.headers import check_subprotocols, check_value
-from wsframe.http11 import USER_AGENT
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_QUEUE,
-    MAX_SIZE,
-    OPEN_TIMEOUT_S,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    WRITE_LIMIT,
-    Limits,
-)
-from wsframe.proxy import Proxy, get_proxy, parse_proxy
+from wsframe.opening.custom_fields import add_custom_headers, check_custom_headers
+from wsframe.opening.fields import HeadersLike
+from wsframe.opening.grammar import check_subprotocols, check_value
+from wsframe.opening.handshake import ClientHandshake
+from wsframe.opening.http import USER_AGENT
+from wsframe.opening.proxy import Proxy, get_proxy, parse_proxy
+from wsframe.opening.uri import WebSocketURI, parse_uri
 from wsframe.typing import LoggerLike
-from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
 
 
 class ClientConnection(Connection):
-    """A client's end of a connection, which ``connect`` gives; see ``Connection`` for what it can do.
+    """The client's end of a connection, as returned by ``connect``; see ``Connection`` for its methods.
 
     Args:
         protocol: The connection without I/O.
         options: As for ``Connection``.
 
     Attributes:
-        opening: The opening handshake without I/O, which ``connect`` sets.
+        opening: The opening handshake without I/O, set by ``connect``.
     """
 
     __slots__ = ("_handshake", "_handshake_done", "opening")
@@ -90,21 +91,21 @@ class ClientConnection(Connection):
     def __init__(self, protocol: SansIOConnection, **options: Any) -> None:
         super().__init__(protocol, **options)
         self.opening: ClientHandshake | None = None
-        # The same one, from the request to the response.
+        # The same object, from the request until the response.
         self._handshake: ClientHandshake | None = None
         self._handshake_done: asyncio.Future[None] | None = None
 
     async def handshake(
         self, additional_headers: HeadersLike | None = None, user_agent_header: str | None = USER_AGENT
     ) -> None:
-        """Perform the opening handshake; ``connect`` calls it.
+        """Perform the opening handshake; called by ``connect``.
 
         Args:
-            additional_headers: Headers to add to the request; Host, Origin and the like take the place of ours.
-            user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
+            additional_headers: Headers to add to the request; Host, Origin and the like override ours.
+            user_agent_header: Value of the User-Agent header, unless ``additional_headers`` has one; None omits it.
 
         Raises:
-            InvalidHandshake: If it fails.
+            InvalidHandshake: If the handshake fails.
         """
         handshake = self.opening
         assert handshake is not None
@@ -123,7 +124,7 @@ class ClientConnection(Connection):
     def _on_handshake_data(self, data: memoryview) -> None:
         handshake = self._handshake
         if handshake is None:
-            # A server that talks first is none of WebSocket, and what comes behind a refusal is of no interest.
+            # Data before our request is not WebSocket, and data after a refusal is not needed.
             self.transport.abort()
             return
         try:
@@ -160,7 +161,7 @@ class ClientConnection(Connection):
         super()._on_lost(exc)
 
     def _end_handshake(self, exc: Exception | None) -> None:
-        """The server sends no more."""
+        """Handle the end of the server's stream."""
         if self._handshake is not None:
             try:
                 self.response = self._handshake.receive_eof()
@@ -171,17 +172,18 @@ class ClientConnection(Connection):
                 self._finish_handshake(error)
 
 
+@describe_client_options
 class connect:  # noqa: N801 - used like a function
     """Connect to a WebSocket server.
 
-    Use it as an asynchronous context manager, which closes the connection at its end, or await it::
+    Use it as an asynchronous context manager, which closes the connection on exit, or await it::
 
         async with connect("ws://localhost:8765") as websocket:
             await websocket.send("hello")
             print(await websocket.recv())
 
-    or as an endless asynchronous iterator, which connects again, after a while, when an attempt has failed
-    for a reason that may pass, and closes each connection at the end of its turn::
+    Or use it as an endless asynchronous iterator. It reconnects, after a delay, when an attempt fails for a
+    reason that may be temporary, and closes each connection at the end of its iteration::
 
         async for websocket in connect("ws://localhost:8765"):
             try:
@@ -190,70 +192,34 @@ class connect:  # noqa: N801 - used like a function
             except ConnectionClosed:
                 continue
 
-    Redirects are followed: not from ``wss`` to ``ws``, to another origin without Host and credentials in
-    ``additional_headers``, and not at all with ``sock``. The next attempt begins with ``uri`` again.
+    Redirects are followed, except from ``wss`` to ``ws``, and never with ``sock``. On a redirect to another origin,
+    Host and credentials in ``additional_headers`` are dropped. The next attempt starts from ``uri`` again.
 
     Args:
-        uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
-        origin (str | None, default None): Value of the Origin header, for servers that want one; programs that are no
-            browsers have none.
-        extensions (Sequence[AnyExtensionFactory] | None, default None): Factories of extensions to offer besides
-            compression, in the order in which they encode; permessage-deflate among them takes the place of
-            ``compression``.
-        subprotocols (Sequence[str] | None, default None): Subprotocols to offer, the preferred one first; none, since
-            they are for applications to invent.
-        compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
-            (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
-            most messages are text that repeats itself; short ones are left as they are.
-        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt. Host,
-            Origin, User-Agent and Authorization take the place of ours; those of the handshake are refused.
-        user_agent_header (str | None, default USER_AGENT): Value of the User-Agent header; None for none. Versions of
-            Python and wsframe, for those who read the server's logs.
-        proxy (str | Literal[True] | None, default True): True for the proxy that environment variables or the system's
-            settings name, if any, as other programs do; the address of one, ``http://``, ``https://``, ``socks5h://``
-            and so on; None for none.
+        uri (str): URI to connect to: ``ws://host:port/path`` or ``wss://...``.
+        {origin, extensions, subprotocols, compression, additional_headers, user_agent_header, proxy}
         process_exception (Callable[[Exception], Exception | None], default process_exception): Called in ``async for``
-            with the exception of an attempt that failed; returns None to try again, or the exception to raise. The
-            default one tries again what may be better later; see ``wsframe.client``.
-        open_timeout (float | None, default 10): Seconds for the opening handshake, with TLS and, for a client, TCP;
-            None for no limit. 10 are several round trips of a slow mobile network, and little for an attacker.
-        ping_interval (float | None, default 20): Seconds between keepalive pings; None for none. 20 are below the 30 to
-            60 after which proxies drop silent connections.
-        ping_timeout (float | None, default 20): Seconds to wait for a sign of life behind a ping; None for no limit.
-            Within 20, TCP has sent a lost segment again several times.
-        close_timeout (float | None, default 10): Seconds for the closing handshake, then TCP is cut; None for no limit.
-            10, for the same reasons as for the opening one.
-        reconnect_delays (Callable[[], Iterator[float]], default backoff): Called in ``async for`` when the first
-            attempt in a row has failed; returns an iterator of the seconds to wait before each further one. The
-            default ones are random at first, then grow up to 90, so that a server which comes back is not overrun.
-        max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
-            pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
-            field allow, thousands of connections fit into memory.
-        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
-            defaults of ``Limits``, which gives the reason for each.
-        max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
-            reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
-            keep a task busy while more arrive.
-        write_limit (int | tuple[int, int | None], default 2**15): Bytes in the write buffer above which ``send`` waits,
-            or a pair with those below which it goes on, a quarter otherwise. 32 KiB are more than most connections
-            carry in a round trip.
-        logger (LoggerLike | None, default None): Where to log to; ``wsframe.client`` if None.
-        create_connection (Callable[..., ClientConnection] | None, default None): Makes the connection: a subclass of
-            ClientConnection, which it is if None, or a function with its signature.
-        kwargs (Any): Passed on to ``loop.create_connection``: ``ssl``, ``sock``, ``server_hostname`` and so on;
-            ``host`` and ``port`` override where TCP goes to. With a proxy, those about TLS are for the server
-            behind it, and the same names with ``proxy_`` before them, such as ``proxy_ssl``, for the proxy.
-            TLS to a server through TLS to a proxy needs Python 3.11 or uvloop.
+            with the exception of a failed attempt; returns None to retry, or the exception to raise. The default
+            retries after errors that may be temporary; see ``wsframe.opening.attempts``.
+        {open_timeout, ping_interval, ping_timeout, close_timeout}
+        reconnect_delays (Callable[[], Iterator[float]], default backoff): Called in ``async for`` after the first of a
+            series of failed attempts; returns an iterator of the seconds to wait before each further attempt. The
+            default delays start at random and grow up to 90 seconds, so that a recovering server is not overrun.
+        {max_size, limits, max_queue, write_limit, logger, create_connection}
+        kwargs (Any): Passed to ``loop.create_connection``: ``ssl``, ``sock``, ``server_hostname`` and so on; ``host``
+            and ``port`` override the TCP destination. With a proxy, TLS arguments apply to the server behind it; the
+            same names prefixed with ``proxy_``, such as ``proxy_ssl``, apply to the proxy. TLS to a server through TLS
+            to a proxy requires Python 3.11 or uvloop.
 
     Raises:
-        TypeError: If an argument is of another type, or its name not known.
-        ValueError: If a value is out of range, a subprotocol is no token, or a header cannot be sent.
+        TypeError: If an argument has the wrong type or an unknown name.
+        ValueError: If a value is out of range, a subprotocol is not a token, or a header cannot be sent.
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
-        ValueError: If ``additional_headers`` has a header of the opening handshake.
+        ValueError: If ``additional_headers`` contains a header of the opening handshake.
         InvalidProxy: If the address of the proxy is not valid.
         OSError: If the TCP connection or TLS fails.
         InvalidHandshake: If the opening handshake fails.
-        TimeoutError: If it takes too long.
+        TimeoutError: If the opening handshake takes too long.
     """
 
     def __init__(
@@ -315,7 +281,7 @@ class connect:  # noqa: N801 - used like a function
         self.create_connection_kwargs = kwargs
         self.connection: ClientConnection | None = None
         self._close_timeout = close_timeout
-        # Where an attempt began that was sent elsewhere, and the connection of the one that is under way.
+        # The URI before redirects, and the connection of the current attempt.
         self._before_redirects: tuple[str, WebSocketURI] | None = None
         self._attempt: ClientConnection | None = None
 
@@ -330,7 +296,7 @@ class connect:  # noqa: N801 - used like a function
                 max_queue=max_queue,
                 write_limit=write_limit,
             )
-            # Not an argument: constructors written for ``websockets`` do not take it.
+            # Not an argument, because constructors written for ``websockets`` do not accept one.
             connection.log_to(self.logger)
             connection.opening = ClientHandshake(
                 uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=bounds
@@ -342,14 +308,14 @@ class connect:  # noqa: N801 - used like a function
     # Connecting
 
     async def open_tcp_connection(self) -> ClientConnection:
-        """Connect by TCP, through a proxy or not, or to a Unix socket, and by TLS on top; nothing is sent yet."""
+        """Connect to TCP, directly or through a proxy, or to a Unix socket, with TLS if needed; send nothing yet."""
         loop = asyncio.get_running_loop()
         options = dict(self.create_connection_kwargs)
         is_unix = options.pop("unix", False)
         proxy_options = {name[6:]: options.pop(name) for name in list(options) if name.startswith("proxy_")}
         if self.ws_uri.secure:
             _check_tls(self.ws_uri, options.setdefault("ssl", True))
-            # Without a zone, of which certificates know nothing.
+            # Without the zone, which certificates do not contain.
             options.setdefault("server_hostname", self.ws_uri.host.partition("%")[0])
         options.update(self._tls_timeouts(options))
         if is_unix:
@@ -374,9 +340,9 @@ class connect:  # noqa: N801 - used like a function
 
         Args:
             proxy: The proxy.
-            options: As for ``loop.create_connection``: those about TLS, for the server behind the proxy, and
-                others, for the proxy.
-            proxy_options: Those about TLS for the proxy.
+            options: As for ``loop.create_connection``: TLS options apply to the server behind the proxy, all
+                others to the proxy.
+            proxy_options: TLS options for the proxy.
         """
         loop = asyncio.get_running_loop()
         host, port = options.pop("host", None), options.pop("port", None)
@@ -414,15 +380,15 @@ class connect:  # noqa: N801 - used like a function
         return tls_timeouts(options, self.open_timeout, self._close_timeout) if options.get("ssl") else {}
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Tell where to go instead, after an attempt has failed.
+        """Return the URI to connect to instead after a failed attempt.
 
-        Override it to follow none, or others.
+        Override this to follow no redirects, or other ones.
 
         Args:
-            exc: Why it failed.
+            exc: Why the attempt failed.
 
         Returns:
-            The new URI, or the exception to raise: ``exc`` if it is no redirect.
+            The new URI, or the exception to raise: ``exc`` if it is not a redirect.
         """
         options = self.create_connection_kwargs
         tied_to = None
@@ -436,7 +402,7 @@ class connect:  # noqa: N801 - used like a function
         """Connect, follow redirects, and perform the opening handshake.
 
         Raises:
-            OSError: As for the class; so are the others.
+            OSError: As for the class, like all other exceptions.
         """
         self._attempt = None
         try:
@@ -447,13 +413,13 @@ class connect:  # noqa: N801 - used like a function
     def _out_of_time(self) -> Exception:
         opening = None if self._attempt is None else self._attempt.opening
         if opening is not None and opening.refusal is not None:
-            # Only its body takes too long.
+            # Only the body of the response takes too long.
             return InvalidStatus(opening.refusal)
         return TimeoutError("timed out during opening handshake")
 
     async def _connect(self) -> ClientConnection:
-        # RFC 9110 §15.4: a redirect is for one attempt. A permanent one need not be kept either, and is not: where it
-        # leads may be gone before it is.
+        # RFC 9110 §15.4: a redirect applies to one attempt. Keeping a permanent redirect is optional; we do not, since
+        # its target may disappear first.
         if self._before_redirects is not None:
             self.uri, self.ws_uri = self._before_redirects
             self._before_redirects = None
@@ -498,7 +464,7 @@ class connect:  # noqa: N801 - used like a function
         await connection.__aexit__(exc_type, exc_value, traceback)
 
     async def __aiter__(self) -> AsyncIterator[ClientConnection]:
-        """Connect again and again; see the class."""
+        """Connect repeatedly; see the class."""
         delays: Iterator[float] | None = None
         while True:
             try:
@@ -527,14 +493,14 @@ class connect:  # noqa: N801 - used like a function
 
 
 _OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue", "write_limit"
-"""Options that connections are made with."""
+"""Options that connections are created with."""
 
-# Event loops may know what asyncio learned after the running version of Python.
+# Event loops may support arguments that asyncio added after the running version of Python.
 _LOOP_OPTIONS = frozenset({"unix", "ssl_shutdown_timeout", "all_errors"}).union(
     inspect.signature(asyncio.AbstractEventLoop.create_connection).parameters,
     inspect.signature(asyncio.AbstractEventLoop.create_unix_connection).parameters,
 )
-"""Names of what may be passed on to an event loop."""
+"""Names of the arguments that may be passed to an event loop."""
 
 
 def _abort(connection: ClientConnection) -> None:
@@ -542,7 +508,7 @@ def _abort(connection: ClientConnection) -> None:
 
 
 def _check_tls(uri: WebSocketURI, ssl_option: Any) -> None:
-    # RFC 6455 §10.6: wss is never without TLS.
+    # RFC 6455 §10.6: wss always uses TLS.
     if uri.secure and not ssl_option:
         raise ValueError("ssl=None is incompatible with a wss:// URI")
 

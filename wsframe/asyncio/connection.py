@@ -1,6 +1,6 @@
-"""WebSocket connections with coroutines: what servers and clients have in common. Rank 5.
+"""WebSocket connections with coroutines: the part that servers and clients share.
 
-Names and behaviour are those of the ``websockets`` library's asyncio API.
+Names and behaviour follow the asyncio API of the ``websockets`` library.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ from wsframe._checks import (
     check_write_limit,
     describe,
 )
-from wsframe.asyncio.base import SLOTS, BaseProtocol
-from wsframe.asyncio.queue import QueueStream
-from wsframe.connection import Connection as SansIOConnection
+from wsframe.asyncio.datapath.lifecycle import SLOTS, BaseProtocol
+from wsframe.asyncio.datapath.queue import QueueStream
 from wsframe.constants import CloseCode, State
-from wsframe.exceptions import ConcurrencyError, ConnectionClosed
-from wsframe.fragments import FragmentReader
+from wsframe.exceptions import ConcurrencyError
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
@@ -36,7 +34,10 @@ from wsframe.limits import (
     SENDS_IN_A_ROW,
     WRITE_LIMIT,
 )
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.connection import SansIOConnection
+from wsframe.messages.facade import ClosedFacade
+from wsframe.messages.prepared import PreparedMessage
+from wsframe.messages.streaming import FragmentReader
 from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
@@ -45,29 +46,29 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 
-class Connection(QueueStream, BaseProtocol):
-    """A WebSocket connection; ``ServerConnection`` and ``ClientConnection`` are what servers and clients get.
+class Connection(QueueStream, BaseProtocol, ClosedFacade):
+    """A WebSocket connection; servers use ``ServerConnection`` and clients ``ClientConnection``.
 
-    Messages are received with ``recv()`` or ``async for``, and sent with ``send()``. One task may receive
-    while others send. ``async with`` closes the connection at its end.
+    Receive messages with ``recv()`` or ``async for``, and send them with ``send()``. One task may receive
+    while others send. ``async with`` closes the connection on exit.
 
     Args:
         protocol: The connection without I/O, in state CONNECTING.
-        open_timeout: Seconds for the opening handshake; None for no limit.
-        ping_interval: Seconds between keepalive pings; None for none.
-        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
-        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
-            which it resumes, a quarter otherwise; None for no limit.
-        write_limit: Bytes in the write buffer above which ``send`` waits, or a pair with those below which
-            it goes on.
-        logger: Where to log to.
+        open_timeout: Seconds allowed for the opening handshake; None for no limit.
+        ping_interval: Seconds between keepalive pings; None disables them.
+        ping_timeout: Seconds to wait for a sign of life after a ping; None for no limit.
+        close_timeout: Seconds allowed for the closing handshake before TCP is aborted; None for no limit.
+        max_queue: Messages that may wait to be received before reading pauses, or a pair that also sets the
+            number at which reading resumes (a quarter by default); None for no limit.
+        write_limit: Bytes in the write buffer above which ``send`` waits, or a pair that also sets the bytes
+            below which it continues.
+        logger: Logger to use.
 
     Attributes:
         id: A unique identifier, for logs.
 
     Raises:
-        TypeError: If an argument is of another type.
+        TypeError: If an argument has the wrong type.
         ValueError: If a number is out of range.
     """
 
@@ -102,13 +103,13 @@ class Connection(QueueStream, BaseProtocol):
             write_low=write_low,
             logger=logger or logging.getLogger(f"wsframe.{protocol.role.name.lower()}"),
         )
-        # For formatters and filters of logging, as in websockets.
+        # For logging formatters and filters, as in websockets.
         self.log_to(self.logger)
         self.id = uuid.uuid4()
-        # Who waits for a place in the write buffer, and for the end.
+        # Futures of those waiting for room in the write buffer, and for the end of the connection.
         self._writers: set[asyncio.Future[None]] = set()
         self._lost: asyncio.Future[None] | None = None
-        # Why TCP ended, to be the cause of ConnectionClosed.
+        # Why TCP ended; becomes the cause of ConnectionClosed.
         self._lost_exc: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -120,7 +121,7 @@ class Connection(QueueStream, BaseProtocol):
         await self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
 
     def log_to(self, logger: LoggerLike) -> None:
-        """Log to somewhere else; records have the connection as ``websocket``."""
+        """Log to another logger; records carry the connection as ``websocket``."""
         self.logger = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
     # Receiving
@@ -128,7 +129,7 @@ class Connection(QueueStream, BaseProtocol):
     def __aiter__(self) -> Self:
         """Iterate over messages until the connection closes.
 
-        The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
+        The iteration ends when both sides have closed normally, and raises ConnectionClosedError otherwise.
         """
         return self
 
@@ -140,23 +141,23 @@ class Connection(QueueStream, BaseProtocol):
     def recv_streaming(self, decode: bool | None = None) -> AsyncGenerator[str | bytes, None]: ...
 
     async def recv_streaming(self, decode: bool | None = None) -> AsyncGenerator[Any, None]:
-        """Receive the next message by the fragment, each as soon as it is there.
+        """Receive the next message fragment by fragment, each as soon as it arrives.
 
-        How the peer, and whoever is between, cuts a message into fragments has no meaning (RFC 6455 §5.4). The limit
-        on the size of a message holds for all of them; with ``max_size=(None, n)`` there is one for each only.
+        How the peer and intermediaries split a message into fragments has no meaning (RFC 6455 §5.4). The message
+        size limit applies to all fragments together; with ``max_size=(None, n)``, only each fragment is limited.
 
-        Cancelling it before its first fragment loses nothing. After that, an iteration that does not come to its end
-        leaves the connection good for nothing but ``close()``.
+        Cancelling before the first fragment loses nothing. After that, an iteration that does not run to completion
+        leaves the connection usable only for ``close()``.
 
         Args:
-            decode: True for str and False for bytes, whatever the message is; by default, text comes as str and
-                binary as bytes.
+            decode: True for str and False for bytes, regardless of the message type; by default, str for text
+                messages and bytes for binary ones.
 
         Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
-                because ``decode`` is True and a binary message is not UTF-8.
+            ConnectionClosed: When the connection is closed and all its messages have been received, or when it
+                fails because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another task is receiving.
-            RuntimeError: If the caller is in another thread than the event loop.
+            RuntimeError: If called from a thread other than the event loop's.
         """
         self._check_can_receive("recv_streaming")
         self._streaming = True
@@ -169,7 +170,7 @@ class Connection(QueueStream, BaseProtocol):
                     message = await self._next_message()
                 for fragment in reader.read(message):
                     begun = True
-                    # With its last fragment, the message has been received.
+                    # The last fragment completes the message.
                     self._streaming = not reader.done
                     yield fragment
                 message = None
@@ -261,7 +262,7 @@ class Connection(QueueStream, BaseProtocol):
                 self._flush()
                 await self._drain()
         except BaseException:
-            # A message that was begun and cannot be completed makes the connection unusable.
+            # An incomplete message makes the connection unusable.
             if begun and self.protocol.state is State.OPEN:
                 self.protocol.fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
                 self._flush()
@@ -274,7 +275,7 @@ class Connection(QueueStream, BaseProtocol):
     def try_send(
         self, message: str | Buffer | PreparedMessage, text: bool | None = None, *, compress: bool | None = None
     ) -> bool:
-        """Send a message if that needs no waiting.
+        """Send a message if that is possible without waiting.
 
         Args:
             message: A str for a text message, a bytes-like object for a binary one, or a prepared message.
@@ -282,13 +283,13 @@ class Connection(QueueStream, BaseProtocol):
             compress: As in ``send``.
 
         Returns:
-            Whether it was sent: False if the write buffer is above its limit, or a fragmented message is being sent.
+            True if it was sent; False if the write buffer is above its limit or a fragmented message is being sent.
 
         Raises:
             ConnectionClosed: When the connection is closed.
-            InvalidState: While it is closing.
-            TypeError: If ``message`` is none of these.
-            RuntimeError: If the caller is in another thread than the event loop.
+            InvalidState: If the connection is closing.
+            TypeError: If ``message`` has another type.
+            RuntimeError: If called from a thread other than the event loop's.
         """
         self._check_thread()
         if not isinstance(message, (str, bytes, bytearray, memoryview, PreparedMessage)):
@@ -296,7 +297,7 @@ class Connection(QueueStream, BaseProtocol):
         if self.protocol.state is State.CLOSED:
             raise self.close_exc
         if self.protocol.state is State.OPEN:
-            # While a read is being handled, nothing gets into the write buffer.
+            # While a read is being handled, nothing enters the write buffer.
             waiting = self.buffered_bytes + self.protocol.unsent_bytes
             if self._write_paused or waiting > self._write_high or self._fragments_sent is not None:
                 return False
@@ -315,17 +316,17 @@ class Connection(QueueStream, BaseProtocol):
             data: At most 125 bytes; four random ones by default.
 
         Returns:
-            An awaitable that completes when the pong comes, and gives the round-trip time in seconds::
+            An awaitable that completes when the pong arrives and returns the round-trip time in seconds::
 
                 latency = await (await websocket.ping())
 
         Raises:
             ConnectionClosed: When the connection is closed.
-            ConcurrencyError: If a ping with the same data is not answered yet.
-            ProtocolError: If there are more bytes.
+            ConcurrencyError: If a ping with the same data is still unanswered.
+            ProtocolError: If ``data`` is longer than that.
         """
         self._check_thread()
-        payload = self._new_ping_payload() if data is None else _control_payload(data)
+        payload = self._pings.new_payload() if data is None else _control_payload(data)
         await self._check_open()
         if payload in self._pings:
             raise ConcurrencyError("already waiting for a pong with the same data")
@@ -335,14 +336,14 @@ class Connection(QueueStream, BaseProtocol):
         return waiter
 
     async def pong(self, data: str | Buffer = b"") -> None:
-        """Send a pong that nobody asked for; pings are answered without it.
+        """Send an unsolicited pong; pings are answered automatically.
 
         Args:
             data: At most 125 bytes.
 
         Raises:
             ConnectionClosed: When the connection is closed.
-            ProtocolError: If there are more bytes.
+            ProtocolError: If ``data`` is longer than that.
         """
         self._check_thread()
         payload = _control_payload(data)
@@ -352,7 +353,7 @@ class Connection(QueueStream, BaseProtocol):
         await self._drain()
 
     async def _check_open(self) -> None:
-        """Raise ConnectionClosed, once it is certain how the connection ended, unless it is open."""
+        """Raise ConnectionClosed unless the connection is open; first wait until its outcome is final."""
         if self.protocol.state is not State.OPEN:
             await self.wait_closed()
             raise self.close_exc
@@ -361,7 +362,7 @@ class Connection(QueueStream, BaseProtocol):
         """Wait until there is room in the write buffer."""
         self._sent_in_a_row += 1
         if self._sent_in_a_row >= SENDS_IN_A_ROW or self.transport.is_closing():
-            # Someone who sends in a loop must not keep the event loop from reading, nor from telling that TCP is gone.
+            # A task that sends in a loop must not keep the event loop from reading or from reporting the loss of TCP.
             self._sent_in_a_row = 0
             await asyncio.sleep(0)
         if self._write_paused:
@@ -378,7 +379,7 @@ class Connection(QueueStream, BaseProtocol):
             raise self.close_exc
 
     async def _admit_later(self) -> bool:
-        """Wait until one more message may wait for a peer that does not read; tell whether it may."""
+        """Wait for room to buffer one more message for a peer that does not read; return whether it is admitted."""
         while self._write_paused and self.protocol.state is State.OPEN:
             try:
                 admitted = self._admit()
@@ -403,15 +404,15 @@ class Connection(QueueStream, BaseProtocol):
     async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Perform the closing handshake, and wait until the TCP connection is closed.
 
-        Does nothing but wait if the connection is closing or closed.
+        If the connection is already closing or closed, only wait.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
             reason: At most 123 bytes of UTF-8.
 
         Raises:
-            TypeError: If ``code`` is no int, or ``reason`` no str.
-            ProtocolError: If code or reason cannot be sent.
+            TypeError: If ``code`` is not an int or ``reason`` is not a str.
+            ProtocolError: If the code or reason cannot be sent.
         """
         check_close(code, reason)
         self._check_thread()
@@ -427,23 +428,11 @@ class Connection(QueueStream, BaseProtocol):
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is closed, TCP and all."""
+        """Wait until the connection is closed, including TCP."""
         if self.protocol.state is not State.CLOSED:
             if self._lost is None:
                 self._lost = self.loop.create_future()
             await asyncio.shield(self._lost)
-
-    @property
-    def close_exc(self) -> ConnectionClosed:
-        """The exception that tells how the connection ended.
-
-        Raises:
-            InvalidState: If it is not closed.
-        """
-        exc = self.protocol.close_exc
-        if self._lost_exc is not None and exc.__cause__ is None:
-            exc.__cause__ = self._lost_exc
-        return exc
 
     def keepalive_timed_out(self) -> None:
         self._lost_exc = TimeoutError("keepalive ping timeout")

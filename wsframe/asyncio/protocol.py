@@ -1,4 +1,4 @@
-"""WebSocket connections with callbacks: an asyncio Protocol to subclass. Rank 5."""
+"""WebSocket connections with callbacks: an asyncio Protocol to subclass."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from typing import Any
 
 from wsframe._checks import check_close, check_logger, check_timeouts, check_write_limit, describe
 from wsframe._escape import escape
-from wsframe.asyncio.base import SLOTS, BaseProtocol
-from wsframe.asyncio.stream import CallbackStream
-from wsframe.client import check_headers
-from wsframe.connection import Connection
+from wsframe._options import describe_options
+from wsframe.asyncio.datapath.lifecycle import SLOTS, BaseProtocol
+from wsframe.asyncio.datapath.stream import CallbackStream
 from wsframe.constants import CloseCode, Role, State
-from wsframe.custom_headers import add_custom_headers
-from wsframe.datastructures import HeadersLike
-from wsframe.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
-from wsframe.handshake import ClientHandshake, ServerHandshake
-from wsframe.headers import check_value
-from wsframe.http11 import SERVER, USER_AGENT, Request, Response
+from wsframe.extensions.deflate import PerMessageDeflateFactory, compression_factories
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_SIZE,
@@ -30,16 +24,24 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
-from wsframe.prepared import PreparedMessage
-from wsframe.uri import parse_uri
+from wsframe.messages.connection import SansIOConnection
+from wsframe.messages.prepared import PreparedMessage
+from wsframe.opening.attempts import check_headers
+from wsframe.opening.custom_fields import add_custom_headers
+from wsframe.opening.fields import HeadersLike
+from wsframe.opening.grammar import check_value
+from wsframe.opening.handshake import ClientHandshake, ServerHandshake
+from wsframe.opening.http import SERVER, USER_AGENT, Request, Response
+from wsframe.opening.uri import parse_uri
 
 __all__ = ["WebSocketProtocol"]
 
 
+@describe_options
 class WebSocketProtocol(CallbackStream, BaseProtocol):
-    """A WebSocket connection that calls methods as things happen: subclass it and override them.
+    """A WebSocket connection that calls a method for each event; subclass it and override the methods you need.
 
-    A server passes it to ``loop.create_server``, a client, with ``uri``, to ``loop.create_connection``::
+    A server passes it to ``loop.create_server``; a client passes it, with ``uri``, to ``loop.create_connection``::
 
         class Echo(WebSocketProtocol):
             def message_received(self, data):
@@ -52,38 +54,32 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
     An exception in one of them closes the connection with code 1011 and is logged.
 
     Args:
-        uri: Where a client connects to; None for a server. TLS is up to ``loop.create_connection``.
+        uri: URI that a client connects to; None for a server. TLS is up to ``loop.create_connection``.
         origin: Client: value of the Origin header.
-        origins: Server: values of Origin that are accepted, strings or compiled patterns; None in the list
+        origins: Server: accepted values of the Origin header, strings or compiled patterns; None in the list
             accepts requests without one. None accepts everything, which lets any web page connect from its
             visitors' browsers (RFC 6455 §10.2).
-        subprotocols: Subprotocols, the preferred one first.
+        subprotocols: Subprotocols, in order of preference.
         select_subprotocol: Server: called with the subprotocols that the client offers; returns one or None.
-        compression: ``"deflate"`` for permessage-deflate (RFC 7692), a ``PerMessageDeflateFactory`` for other
-            options than its defaults, or None for none.
-        additional_headers: Client: headers to add to the request. Server: to the response. Not those of the
-            handshake; Host, Origin, Date and the like take the place of ours.
-        user_agent_header: Client: value of User-Agent; None for none.
-        server_header: Server: value of Server; None for none.
-        open_timeout: Seconds for the opening handshake; None for no limit.
-        ping_interval: Seconds between keepalive pings; None for none.
-        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
-        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        max_size: Bytes of a message, or a pair of the bytes of a message and of a fragment; None for no limit.
-        limits: All other limits on what a peer can make us hold and do; the defaults of ``Limits`` if None.
-        write_limit: Bytes in the write buffer above which ``pause_writing`` is called, or a pair with those
-            below which ``resume_writing`` is.
-        logger: Where to log to; ``wsframe.server`` or ``wsframe.client`` if None.
+        {compression}
+        additional_headers: Client: headers to add to the request. Server: headers to add to the response. Headers
+            of the handshake itself are refused; Host, Origin, Date and the like override ours.
+        user_agent_header: Client: value of the User-Agent header; None omits it.
+        server_header: Server: value of the Server header; None omits it.
+        {open_timeout, ping_interval, ping_timeout, close_timeout, max_size, limits}
+        write_limit: Bytes in the write buffer above which ``pause_writing`` is called, or a pair that also sets the
+            bytes below which ``resume_writing`` is called.
+        logger: Logger to use; ``wsframe.server`` or ``wsframe.client`` if None.
 
     Attributes:
-        request: The handshake request; a server's is None before it is there.
-        response: The handshake response, or None before it is there.
+        request: The handshake request; None on a server until it arrives.
+        response: The handshake response; None until it is available.
 
     Raises:
-        TypeError: If an argument is of another type.
+        TypeError: If an argument has the wrong type.
         InvalidURI: If ``uri`` is not a WebSocket URI.
-        ValueError: If a number is out of range, or a subprotocol or a limit is not valid, or a header of the client's
-            request.
+        ValueError: If a number is out of range, or if a subprotocol, a limit or a header of the client's request is
+            not valid.
     """
 
     __slots__ = (*SLOTS, "_additional_headers", "_agent", "_handshake")
@@ -118,7 +114,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         role = Role.SERVER if uri is None else Role.CLIENT
         write_high, write_low = check_write_limit(write_limit)
         additional_headers = check_headers(additional_headers)
-        CallbackStream.__init__(self, Connection(role, state=State.CONNECTING, limits=limits), write_high)
+        CallbackStream.__init__(self, SansIOConnection(role, state=State.CONNECTING, limits=limits), write_high)
         BaseProtocol.__init__(
             self,
             open_timeout=open_timeout,
@@ -151,37 +147,37 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
     # Hooks
 
     def connection_open(self) -> None:
-        """The opening handshake is done; messages may be sent."""
+        """Called when the opening handshake is complete; messages may be sent."""
 
     def ping_received(self, data: bytes) -> None:
-        """A ping came; it has been answered."""
+        """Called when a ping arrives; it has already been answered."""
 
     def pong_received(self, data: bytes) -> None:
-        """A pong came."""
+        """Called when a pong arrives."""
 
     def connection_closed(self, code: int, reason: str) -> None:
-        """The connection that had been open is closed.
+        """Called when a connection that was open has closed.
 
         Args:
-            code: The code of the peer's Close frame; 1005 if it had none, 1006 if none came.
+            code: The code of the peer's Close frame; 1005 if the frame had no code, 1006 if no frame arrived.
             reason: The reason of the peer's Close frame.
         """
 
     def handshake_failed(self, exc: Exception) -> None:
-        """The opening handshake failed; ``connection_open`` and ``connection_closed`` will not be called."""
+        """Called when the opening handshake fails; ``connection_open`` and ``connection_closed`` are not called."""
 
     def pause_writing(self) -> None:
-        """The write buffer is above its limit: the peer reads more slowly than we send.
+        """Called when the write buffer exceeds its limit: the peer reads more slowly than we send.
 
-        A server stops reading from such a peer, so that one who sends requests and reads no answers is made
-        to wait. Call ``super().pause_writing()`` when overriding this, unless that is handled otherwise.
+        A server then stops reading from the peer, so that a client that sends requests without reading the
+        answers has to wait. When overriding this, call ``super().pause_writing()`` unless you handle that yourself.
         """
         super().pause_writing()
         if self.protocol.role is Role.SERVER:
             self.pause_reading()
 
     def resume_writing(self) -> None:
-        """The write buffer is below its limit again."""
+        """Called when the write buffer has fallen below its limit again."""
         super().resume_writing()
         if self.protocol.role is Role.SERVER:
             self.resume_reading()
@@ -189,30 +185,30 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
     # Methods
 
     def ping(self, data: bytes = b"") -> None:
-        """Send a ping; ``pong_received`` is called when it is answered.
+        """Send a ping; ``pong_received`` is called when the answer arrives.
 
         Args:
             data: At most 125 bytes.
 
         Raises:
             InvalidState: If the connection is not open.
-            ProtocolError: If there are more bytes.
-            RuntimeError: If the caller is in another thread than the event loop.
+            ProtocolError: If ``data`` is longer than that.
+            RuntimeError: If called from a thread other than the event loop's.
         """
         self._check_thread()
         self._send_ping(data, None)
 
     def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Start the closing handshake; ``connection_closed`` is called at its end. Does nothing once closing.
+        """Start the closing handshake; ``connection_closed`` is called at its end. Does nothing if already closing.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
             reason: At most 123 bytes of UTF-8.
 
         Raises:
-            TypeError: If ``code`` is no int, or ``reason`` no str.
-            ProtocolError: If code or reason cannot be sent.
-            RuntimeError: If the caller is in another thread than the event loop.
+            TypeError: If ``code`` is not an int or ``reason`` is not a str.
+            ProtocolError: If the code or reason cannot be sent.
+            RuntimeError: If called from a thread other than the event loop's.
         """
         check_close(code, reason)
         self._check_thread()
@@ -285,7 +281,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         self.logger.info("opening handshake failed: %s", escape(str(exc)))
         self._call(self.handshake_failed, exc)
 
-    # What happens
+    # Events
 
     def _send_other(self, data: object) -> None:
         if not isinstance(data, PreparedMessage):
@@ -303,7 +299,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
             self._end_response(self._handshake)
 
     def _end_response(self, handshake: ClientHandshake) -> None:
-        """The server sends no more of its response, or takes too long over it."""
+        """Handle the end of the server's response, or a response that takes too long."""
         try:
             self.response = handshake.receive_eof()
             handshake.check(self.response)
@@ -324,7 +320,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
             self._call(self.connection_closed, code, reason)
 
     def _call(self, hook: Callable[..., None], *args: Any) -> None:
-        """Call a hook outside of a read, with the same guard against its exceptions."""
+        """Call a hook outside a read, and handle its exceptions as within one."""
         try:
             hook(*args)
         except Exception:

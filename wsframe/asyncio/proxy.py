@@ -1,6 +1,6 @@
-"""TCP connections through proxies (RFC 9110 §9.3.6, RFC 1928). Rank 5.
+"""TCP connections through proxies (RFC 9110 §9.3.6, RFC 1928).
 
-HTTP proxies are asked for a tunnel by ``wsframe.proxy``; SOCKS is left to the ``python-socks`` library.
+``wsframe.proxy`` requests a tunnel from HTTP proxies; SOCKS is left to the ``python-socks`` library.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import socket
 from typing import Any, cast
 
 from wsframe.exceptions import InvalidHandshake, InvalidProxyMessage, ProxyError
-from wsframe.http11 import USER_AGENT
-from wsframe.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
-from wsframe.uri import WebSocketURI
+from wsframe.opening.http import USER_AGENT
+from wsframe.opening.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
+from wsframe.opening.uri import WebSocketURI
 
 __all__ = ["Tunnel", "connect_http_proxy", "connect_socks_proxy"]
 
 
 class Tunnel(asyncio.Protocol):
-    """A connection to an HTTP proxy, until somebody else takes over its transport.
+    """A connection to an HTTP proxy, until another protocol takes over its transport.
 
     Args:
-        handshake: What to say to the proxy.
+        handshake: The handshake with the proxy.
 
     Attributes:
-        transport: The transport, once there is one.
-        established: Completes when there is a tunnel, with an exception if there is none.
-        is_lost: Whether the connection is gone.
+        transport: The transport, once connected.
+        established: Completes when the tunnel is established, with an exception if that fails.
+        is_lost: Whether the connection is lost.
     """
 
     transport: asyncio.Transport
@@ -45,7 +45,7 @@ class Tunnel(asyncio.Protocol):
             try:
                 if self._handshake.receive_data(data):
                     self.established.set_result(None)
-                    # What comes next is not for us.
+                    # Further data belongs to the protocol that takes over.
                     self.transport.pause_reading()
             except InvalidHandshake as exc:
                 self._fail(exc)
@@ -60,14 +60,14 @@ class Tunnel(asyncio.Protocol):
 
     def _fail(self, exc: Exception) -> None:
         self.established.set_exception(exc)
-        # Nobody may be waiting any more; then the exception is nobody's business either.
+        # Mark the exception as retrieved, in case no task waits for it any more.
         self.established.exception()
 
     def take_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
-        """Let a protocol have the transport.
+        """Hand the transport over to a protocol.
 
         Raises:
-            InvalidProxyMessage: If the connection is gone.
+            InvalidProxyMessage: If the connection is lost.
         """
         if self.is_lost:
             raise InvalidProxyMessage("the connection to the proxy was lost")
@@ -79,17 +79,17 @@ class Tunnel(asyncio.Protocol):
 async def connect_http_proxy(
     proxy: Proxy, uri: WebSocketURI, *, user_agent_header: str | None = USER_AGENT, **kwargs: Any
 ) -> Tunnel:
-    """Connect to an HTTP proxy and have it make a tunnel.
+    """Connect to an HTTP proxy and request a tunnel.
 
     Args:
         proxy: The proxy.
-        uri: Where the tunnel is to end.
-        user_agent_header: Value of the User-Agent header; None for none.
-        kwargs: Passed on to ``loop.create_connection``.
+        uri: The destination of the tunnel.
+        user_agent_header: Value of the User-Agent header; None omits it.
+        kwargs: Passed to ``loop.create_connection``.
 
     Raises:
         OSError: If the proxy cannot be reached.
-        ProxyError: If it makes no tunnel.
+        ProxyError: If it does not open the tunnel.
     """
     tunnel = Tunnel(ProxyHandshake(proxy, uri, user_agent_header))
     await asyncio.get_running_loop().create_connection(lambda: tunnel, proxy.host, proxy.port, **kwargs)
@@ -106,13 +106,13 @@ async def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, **kwargs: Any) ->
 
     Args:
         proxy: The proxy.
-        uri: Where to connect to.
-        kwargs: Passed on to ``python_socks``.
+        uri: URI to connect to.
+        kwargs: Passed to ``python_socks``.
 
     Raises:
         ImportError: If ``python-socks`` is not installed.
         OSError: If the proxy cannot be reached.
-        ProxyError: If it refuses; its cause is the exception of ``python_socks``.
+        ProxyError: If it refuses; the cause is the exception of ``python_socks``.
     """
     try:
         from python_socks import ProxyType  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""Servers with a handler for each URL: ``route``. Rank 5.
+"""Servers with a handler for each URL: ``route``.
 
-werkzeug matches the URLs; it is imported when a router is made.
+werkzeug matches the URLs; it is imported when a router is created.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wsframe._checks import check_callable, check_handler, check_optional_str, check_tls, check_type, describe
 from wsframe.asyncio.server import Server, ServerConnection, serve
-from wsframe.http11 import Request, Response
+from wsframe.opening.http import Request, Response
 from wsframe.typing import PathLike
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["Router", "route", "unix_route"]
 
 
 class Router:
-    """Choose a handler by the URL of a request; ``route`` makes it.
+    """Choose a handler by the URL of a request; created by ``route``.
 
     Args:
         url_map: Rules whose endpoints are handlers.
@@ -32,7 +32,7 @@ class Router:
         url_scheme: ``ws`` or ``wss``, for redirects.
 
     Raises:
-        TypeError: If an argument is of another type, or an endpoint cannot handle a connection.
+        TypeError: If an argument has the wrong type, or an endpoint cannot handle a connection.
     """
 
     def __init__(self, url_map: Map, server_name: str | None = None, url_scheme: str = "ws") -> None:
@@ -45,23 +45,23 @@ class Router:
         self.url_scheme = url_scheme
         for rule in url_map.iter_rules():
             rule.websocket = True
-            # A subclass may make something of its own of endpoints.
+            # A subclass may give endpoints another meaning.
             if type(self) is Router and rule.redirect_to is None and not rule.build_only:
                 check_handler(rule.endpoint, f"the endpoint of {rule.rule}", rule.arguments, with_path=False)
 
     def get_server_name(self, connection: ServerConnection, request: Request) -> str:
         """Return the name of the server as clients see it."""
-        # Only HTTP/1.0 may go without Host; it cannot be used for WebSocket, and any name will do.
+        # Only HTTP/1.0 allows requests without Host; it cannot carry WebSocket, so any name will do.
         return request.headers.get("Host", "localhost") if self.server_name is None else self.server_name
 
     def redirect(self, connection: ServerConnection, url: str) -> Response:
-        """Make the response for a URL that has moved."""
+        """Return the response for a URL that has moved."""
         response = connection.respond(http.HTTPStatus.FOUND, f"Found at {url}")
         response.headers["Location"] = url
         return response
 
     def not_found(self, connection: ServerConnection) -> Response:
-        """Make the response for a URL that no rule matches."""
+        """Return the response for a URL that no rule matches."""
         return connection.respond(http.HTTPStatus.NOT_FOUND, "Not Found")
 
     def route_request(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -73,7 +73,7 @@ class Router:
         from werkzeug.exceptions import HTTPException, NotFound  # noqa: PLC0415 - see above
         from werkzeug.routing import RequestRedirect  # noqa: PLC0415
 
-        # No URL: "//host" would be one, and is a path here (RFC 9112 §3.2.1).
+        # Not parsed as a URL: "//host" would be one, but is a path here (RFC 9112 §3.2.1).
         path, _, query = request.path.partition("?")
         try:
             adapter = self.url_map.bind(self.get_server_name(connection, request), url_scheme=self.url_scheme)
@@ -83,7 +83,7 @@ class Router:
         except NotFound:
             return self.not_found(connection)
         except HTTPException as exc:
-            # A name in Host that is none, say.
+            # For example, Host contains an invalid name.
             return connection.respond(exc.code or http.HTTPStatus.BAD_REQUEST, f"{exc.name}\n")
         connection.handler = handler
         connection.handler_kwargs = kwargs
@@ -102,9 +102,9 @@ def route(
     create_router: Callable[..., Router] | None = None,
     **kwargs: Any,
 ) -> Server:
-    """Start a WebSocket server with a handler for each URL; it needs ``pip install 'wsframe[router]'``.
+    """Start a WebSocket server with a handler for each URL; requires ``pip install 'wsframe[router]'``.
 
-    Handlers get the connection, and what the URL says as keyword arguments::
+    Handlers receive the connection, and the values from the URL as keyword arguments::
 
         from werkzeug.routing import Map, Rule
 
@@ -114,16 +114,16 @@ def route(
         async with route(Map([Rule("/channel/<int:number>", endpoint=channel)]), "localhost", 8765):
             await asyncio.Future()
 
-    Rules need not say ``websocket=True``. A URL that no rule matches is answered with status 404, one with
-    ``redirect_to`` with 302. ``process_request`` of ``serve`` comes first if there is one.
+    Rules need not set ``websocket=True``. A URL that no rule matches is answered with status 404; a rule with
+    ``redirect_to`` is answered with 302. The ``process_request`` of ``serve``, if any, runs first.
 
     Args:
         url_map: Rules whose endpoints are handlers.
         args: As in ``serve``: host and port.
-        server_name: Name of the server as clients see it; the Host header of each request if None. Redirects
-            need it behind a proxy that changes Host.
-        ssl: TLS context, or True if a proxy does TLS, so that redirects lead to ``wss://``.
-        create_router: Makes the router: a subclass of Router, or a function with its signature.
+        server_name: Name of the server as clients see it; the Host header of each request if None. Required for
+            redirects behind a proxy that changes Host.
+        ssl: TLS context, or True if a proxy terminates TLS, so that redirects lead to ``wss://``.
+        create_router: Creates the router: a subclass of Router, or a function with the same signature.
         kwargs: As in ``serve``.
 
     Returns:
@@ -131,7 +131,7 @@ def route(
 
     Raises:
         ImportError: If werkzeug is not installed.
-        TypeError: If an argument is of another type, or an endpoint cannot handle a connection; see ``serve`` too.
+        TypeError: If an argument has the wrong type, or an endpoint cannot handle a connection; see also ``serve``.
     """
     try:
         import werkzeug.routing  # noqa: F401, PLC0415
@@ -162,6 +162,6 @@ def unix_route(url_map: Map, path: PathLike | None = None, **kwargs: Any) -> Ser
     Args:
         url_map: Rules whose endpoints are handlers.
         path: Path of the socket.
-        kwargs: As in ``route``, but for host and port.
+        kwargs: As in ``route``, except host and port.
     """
     return route(url_map, unix=True, path=path, **kwargs)

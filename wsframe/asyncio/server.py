@@ -1,4 +1,4 @@
-"""WebSocket servers with coroutines: ``serve`` (RFC 6455 §4.2). Rank 5."""
+"""WebSocket servers with coroutines: ``serve`` (RFC 6455 §4.2)."""
 
 from __future__ import annotations
 
@@ -30,22 +30,17 @@ from wsframe._checks import (
     listed,
 )
 from wsframe._escape import escape
+from wsframe._options import describe_options
 from wsframe.asyncio.auth import basic_auth
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
-from wsframe.asyncio.keepalive import Timer
-from wsframe.asyncio.tls import tls_timeouts
-from wsframe.connection import Connection as SansIOConnection
-from wsframe.connection import check_can_close
+from wsframe.asyncio.datapath.ending import tls_timeouts
+from wsframe.asyncio.datapath.keepalive import Timer
 from wsframe.constants import CloseCode, Role, State
-from wsframe.datastructures import Headers
-from wsframe.deflate import PerMessageDeflateFactory
 from wsframe.exceptions import ConnectionClosed, InvalidHandshake
-from wsframe.extensions import AnyExtensionFactory
+from wsframe.extensions.base import AnyExtensionFactory
+from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.extensions.permessage_deflate import extension_factories
-from wsframe.handshake import NotHTTPError, ServerHandshake, reject
-from wsframe.headers import check_subprotocols, check_value
-from wsframe.http11 import SERVER, Request, Response
 from wsframe.limits import (
     CLOSE_TIMEOUT_S,
     MAX_QUEUE,
@@ -56,7 +51,12 @@ from wsframe.limits import (
     WRITE_LIMIT,
     Limits,
 )
-from wsframe.stats import Stats
+from wsframe.messages.connection import SansIOConnection, check_can_close
+from wsframe.messages.stats import Stats
+from wsframe.opening.fields import Headers
+from wsframe.opening.grammar import check_subprotocols, check_value
+from wsframe.opening.handshake import NotHTTPError, ServerHandshake, reject
+from wsframe.opening.http import SERVER, Request, Response
 from wsframe.typing import LoggerLike, StatusLike
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ _SERVER_ERROR = "Failed to open a WebSocket connection.\nSee server log for more
 
 
 class ServerConnection(Connection):
-    """A server's end of a connection, which handlers receive; see ``Connection`` for what it can do.
+    """The server's end of a connection, as passed to handlers; see ``Connection`` for its methods.
 
     Args:
         protocol: The connection without I/O.
@@ -83,7 +83,7 @@ class ServerConnection(Connection):
         server: The server that it belongs to.
         username: Set by ``basic_auth``.
         handler: Set by ``route``: the coroutine function that handles the connection.
-        handler_kwargs: Set by ``route``: what the URL says, for the handler.
+        handler_kwargs: Set by ``route``: the values from the URL, for the handler.
     """
 
     __slots__ = ("_handshake", "_negotiation", "_patience", "_peer_ended", "server")
@@ -96,15 +96,15 @@ class ServerConnection(Connection):
         super().__init__(protocol, open_timeout=server.open_timeout, logger=server.logger, **options)
         self.server = server
         self._handshake: ServerHandshake | None = None
-        # Runs process_request and process_response, as long as they do.
+        # The task of process_request and process_response, while they run.
         self._negotiation: asyncio.Task[None] | None = None
-        # Whether the client has ended its side, and waits for the response all the same.
+        # Whether the client has ended its side but still waits for the response.
         self._peer_ended = False
-        # Runs meanwhile.
+        # The time limit for that.
         self._patience: Timer | None = None
 
     def respond(self, status: StatusLike, text: str) -> Response:
-        """Make a response of plain text, for ``process_request`` and ``process_response`` to return.
+        """Return a plain text response, for ``process_request`` and ``process_response`` to return.
 
         Args:
             status: The HTTP status.
@@ -119,7 +119,7 @@ class ServerConnection(Connection):
         handshake = self._handshake
         assert handshake is not None
         if self.request is not None:
-            # A client need not wait for the response, but more than this it will not get rid of before.
+            # A client need not wait for the response, but may send no more than this before it.
             handshake.unread += bytes(data)
             self.pause_reading()
             return
@@ -169,7 +169,7 @@ class ServerConnection(Connection):
             await self._handle()
 
     async def _process(self, name: str, handshake: ServerHandshake, *args: Any) -> Response | None:
-        """Call one of the server's functions or coroutine functions."""
+        """Call one of the server's callbacks, a function or coroutine function."""
         callback = getattr(self.server, name)
         if callback is None:
             return None
@@ -195,7 +195,7 @@ class ServerConnection(Connection):
         return response
 
     def _settled(self, handshake: ServerHandshake, response: Response) -> Response:
-        """Return a response of the application's, set right, or another one if it cannot be sent."""
+        """Return the application's response, corrected, or an error response if it cannot be sent."""
         try:
             if settled := handshake.settle(response):
                 self.logger.warning("headers of the application contradict the handshake: %s", ", ".join(settled))
@@ -226,11 +226,11 @@ class ServerConnection(Connection):
             self._opened(handshake)
             self.logger.info("connection open")
             return
-        # The application may as well have answered plain HTTP, as health checks do.
+        # The application may also have answered plain HTTP, as for health checks.
         what = "connection rejected" if handshake.judged else "HTTP response sent"
         self.logger.info("%s (%d %s)", what, response.status_code, escape(response.reason_phrase))
         if self.request is not None and self.request.method == "HEAD":
-            # RFC 9110 §9.3.2: the head is that of the response to GET.
+            # RFC 9110 §9.3.2: the header section is that of the response to GET.
             response = dataclasses.replace(response, body=b"")
         self._refuse(response)
 
@@ -251,10 +251,10 @@ class ServerConnection(Connection):
             self.logger.exception("connection handler failed")
 
     def eof_received(self) -> bool:
-        """Keep the connection while a response is being made: the client may have ended its side behind its request.
+        """Keep the connection while a response is being prepared: the client may have half-closed after its request.
 
-        Or it may be gone, which looks the same until something is sent to it; so this does not last for ever. TLS has
-        no half-closed state on asyncio and uvloop.
+        Or the client may be gone, which looks the same until data is sent to it, so this has a time limit. TLS has no
+        half-closed state on asyncio and uvloop.
         """
         self._peer_ended = self._negotiation is not None and self.transport.get_extra_info("sslcontext") is None
         if self._peer_ended and self.close_timeout is not None:
@@ -263,7 +263,7 @@ class ServerConnection(Connection):
 
     def _shut_down_writing(self) -> None:
         if self._peer_ended:
-            # Nobody else does: asyncio was told to leave that to us.
+            # eof_received() returned True, so asyncio leaves closing to us.
             self.transport.close()
         else:
             super()._shut_down_writing()
@@ -282,24 +282,24 @@ class ServerConnection(Connection):
 
 
 class Server:
-    """A WebSocket server, which ``serve`` returns: await it, or use it as an asynchronous context manager.
+    """A WebSocket server, as returned by ``serve``: await it, or use it as an asynchronous context manager.
 
     Leaving the context, or ``close()``, closes all connections with code 1001 and waits for their handlers.
 
     Args:
         handler: Coroutine function that handles a connection.
         listen: Starts an ``asyncio.Server``, given a protocol factory.
-        new_connection: Makes the connection for a TCP connection.
-        new_handshake: Makes its opening handshake.
+        new_connection: Creates the WebSocket connection for a TCP connection.
+        new_handshake: Creates its opening handshake.
         process_request: As in ``serve``.
         process_response: As in ``serve``.
         server_header: As in ``serve``.
         open_timeout: As in ``serve``.
-        logger: Where to log to.
+        logger: Logger to use.
 
     Attributes:
         handler: Coroutine function that handles a connection.
-        logger: Where the server logs to.
+        logger: Logger of the server.
     """
 
     def __init__(
@@ -325,7 +325,7 @@ class Server:
         self._new_connection = new_connection
         self._new_handshake = new_handshake
         self._attached: set[ServerConnection] = set()
-        # Of connections that are gone.
+        # Statistics of closed connections.
         self._ended = Stats()
         self._opened = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -333,16 +333,16 @@ class Server:
         self.server: asyncio.Server | None = None
 
     def new_connection(self) -> ServerConnection:
-        """Make the connection for a TCP connection."""
+        """Create the WebSocket connection for a TCP connection."""
         return self._new_connection(self)
 
     def attach(self, connection: ServerConnection) -> ServerHandshake:
-        """Take a new TCP connection in; return its opening handshake."""
+        """Register a new TCP connection; return its opening handshake."""
         self._attached.add(connection)
         return self._new_handshake(connection)
 
     def detach(self, connection: ServerConnection) -> None:
-        """Take note that a TCP connection is gone."""
+        """Unregister a TCP connection that is lost."""
         self._attached.discard(connection)
         if connection.was_open:
             self._opened += 1
@@ -362,7 +362,7 @@ class Server:
 
     @property
     def stats(self) -> Stats:
-        """What all connections have done together, those that are gone too."""
+        """The combined statistics of all connections, including closed ones."""
         return sum((connection.stats for connection in self._attached if connection.was_open), self._ended)
 
     @property
@@ -380,7 +380,7 @@ class Server:
         return self._started().get_loop()
 
     def is_serving(self) -> bool:
-        """Tell whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         return self.server is not None and self.server.is_serving()
 
     async def start_serving(self) -> None:
@@ -388,7 +388,7 @@ class Server:
         await self._started().start_serving()
 
     async def serve_forever(self) -> None:
-        """Accept connections until this is cancelled or the server is closed; then close it."""
+        """Accept connections until cancelled or until the server is closed; when cancelled, close the server."""
         try:
             if not self.is_serving() and self._close_task is None:
                 await self.start_serving()
@@ -407,16 +407,16 @@ class Server:
         """Stop accepting connections, and close those that are open; ``wait_closed`` waits for the end.
 
         TCP connections that have not sent their handshake request are dropped, and later requests are
-        refused with status 503. Does nothing when called again.
+        refused with status 503. A second call does nothing.
 
         Args:
-            close_connections: False to let open connections live until their clients or handlers end them.
+            close_connections: False to keep connections open until their clients or handlers close them.
             code: Close code for the open connections.
             reason: Close reason for the open connections.
 
         Raises:
-            TypeError: If ``code`` is no int, or ``reason`` no str.
-            ProtocolError: If code or reason cannot be sent.
+            TypeError: If ``code`` is not an int or ``reason`` is not a str.
+            ProtocolError: If the code or reason cannot be sent.
         """
         check_close(code, reason)
         check_can_close(code, reason)
@@ -441,10 +441,10 @@ class Server:
         self.logger.info("server closed")
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed, all connections too, and all handlers have returned."""
+        """Wait until the server and all connections are closed and all handlers have returned."""
         if self._close_task is None:
             await self._started().wait_closed()
-        # Not at the same time: close() may have been called meanwhile.
+        # Checked only now, because close() may have been called in the meantime.
         if self._close_task is not None:
             await asyncio.shield(self._close_task)
 
@@ -474,7 +474,8 @@ class Server:
         await self.wait_closed()
 
 
-def serve(
+@describe_options
+def serve(  # noqa: D417 - the decorator adds them
     handler: Callable[..., Awaitable[Any]],
     host: str | Sequence[str] | None = None,
     port: int | None = None,
@@ -501,8 +502,8 @@ def serve(
 ) -> Server:
     """Start a WebSocket server.
 
-    For each client, ``handler`` is called with the connection once the opening handshake is done; when it
-    returns, the connection is closed with code 1000, or 1011 if it raised an exception::
+    For each client, ``handler`` is called with the connection after the opening handshake. When it returns, the
+    connection is closed with code 1000; if it raises an exception, with code 1011::
 
         async def handler(websocket):
             async for message in websocket:
@@ -515,60 +516,41 @@ def serve(
         handler (Callable[..., Awaitable[Any]]): Coroutine function ``handler(websocket)``, or
             ``handler(websocket, path)`` as in early versions of ``websockets``.
         host (str | Sequence[str] | None, default None): Interfaces to listen on; None for all.
-        port (int | None, default None): TCP port to listen on; 0 or None for one that is free.
-        origins (Sequence[str | re.Pattern[str] | None] | None, default None): Values of the Origin header that are
-            accepted, strings or compiled patterns; None in the list accepts requests without one. None accepts
-            everything, which lets any web page connect from its visitors' browsers (RFC 6455 §10.2): what is right
-            depends on who the clients are.
+        port (int | None, default None): TCP port to listen on; 0 or None for any free port.
+        origins (Sequence[str | re.Pattern[str] | None] | None, default None): Accepted values of the Origin header,
+            strings or compiled patterns; None in the list accepts requests without one. None accepts everything, which
+            lets any web page connect from its visitors' browsers (RFC 6455 §10.2); the right value depends on who the
+            clients are.
         extensions (Sequence[AnyExtensionFactory] | None, default None): Factories of extensions that the server may use
-            besides compression, in the order in which they encode; permessage-deflate among them takes the place of
-            ``compression``.
-        subprotocols (Sequence[str] | None, default None): Subprotocols that the server speaks, the preferred one first;
-            a client that offers none of them is refused. None, since they are for applications to invent.
+            in addition to compression, in the order in which they encode; a permessage-deflate factory among them
+            replaces ``compression``.
+        subprotocols (Sequence[str] | None, default None): Subprotocols that the server supports, in order of
+            preference; a client that offers none of them is refused. None by default, since applications define their
+            own.
         select_subprotocol (Callable[[ServerConnection, Sequence[str]], str | None] | None, default None): Called with
             the connection and the subprotocols that the client offers; returns one of them or None. If None, the first
-            of ``subprotocols`` that is offered is taken.
-        compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
-            (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
-            most messages are text that repeats itself; short ones are left as they are.
+            of ``subprotocols`` that the client offers is selected.
+        {compression}
         process_request (ProcessRequest | None, default None): Function or coroutine function, called with the
-            connection and the request, be it for WebSocket or plain HTTP. It may return a response to send instead of
-            going on with the handshake: ``connection.respond(200, "OK")`` for a health check, say.
+            connection and the request, whether for WebSocket or plain HTTP. It may return a response to send instead
+            of continuing the handshake, such as ``connection.respond(200, "OK")`` for a health check.
         process_response (ProcessResponse | None, default None): Function or coroutine function, called with the
-            connection, the request and the response. It may change the response or return another one.
-        server_header (str | None, default SERVER): Value of the Server header; None for none. Versions of Python and
-            wsframe, for those who look for what is wrong.
-        open_timeout (float | None, default 10): Seconds for the opening handshake, with TLS and, for a client, TCP;
-            None for no limit. 10 are several round trips of a slow mobile network, and little for an attacker.
-        ping_interval (float | None, default 20): Seconds between keepalive pings; None for none. 20 are below the 30 to
-            60 after which proxies drop silent connections.
-        ping_timeout (float | None, default 20): Seconds to wait for a sign of life behind a ping; None for no limit.
-            Within 20, TCP has sent a lost segment again several times.
-        close_timeout (float | None, default 10): Seconds for the closing handshake, then TCP is cut; None for no limit.
-            10, for the same reasons as for the opening one.
-        max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
-            pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
-            field allow, thousands of connections fit into memory.
-        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
-            defaults of ``Limits``, which gives the reason for each.
-        max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
-            reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
-            keep a task busy while more arrive.
-        write_limit (int | tuple[int, int | None], default 2**15): Bytes in the write buffer above which ``send`` waits,
-            or a pair with those below which it goes on, a quarter otherwise. 32 KiB are more than most connections
-            carry in a round trip.
-        logger (LoggerLike | None, default None): Where to log to; ``wsframe.server`` if None.
-        create_connection (Callable[..., ServerConnection] | None, default None): Makes the connection: a subclass of
-            ServerConnection, which it is if None, or a function with its signature.
-        kwargs (Any): Passed on to ``loop.create_server``: ``ssl``, ``sock``, ``start_serving`` and so on.
+            connection, the request and the response. It may modify the response or return another one.
+        server_header (str | None, default SERVER): Value of the Server header; None omits it. The default gives the
+            versions of Python and wsframe, for troubleshooting.
+        {open_timeout, ping_interval, ping_timeout, close_timeout, max_size, limits, max_queue, write_limit}
+        logger (LoggerLike | None, default None): Logger to use; ``wsframe.server`` if None.
+        create_connection (Callable[..., ServerConnection] | None, default None): Creates the connection: a subclass of
+            ServerConnection or a function with the same signature; ServerConnection if None.
+        kwargs (Any): Passed to ``loop.create_server``: ``ssl``, ``sock``, ``start_serving`` and so on.
 
     Returns:
         The server, to be awaited or used with ``async with``.
 
     Raises:
-        TypeError: If an argument is of another type, or its name not known: a handler that does not take the connection
-            or is not ``async``, ``origins`` or ``subprotocols`` as one string, and so on.
-        ValueError: If a value is out of range, a subprotocol is no token, or ``compression`` is something else.
+        TypeError: If an argument has the wrong type or an unknown name: a handler that does not take the connection or
+            is not ``async``, ``origins`` or ``subprotocols`` given as a single string, and so on.
+        ValueError: If a value is out of range, a subprotocol is not a token, or ``compression`` has another value.
     """
     check_keywords("serve", kwargs, _LOOP_OPTIONS, _RENAMED)
     check_handler(handler)
@@ -609,7 +591,7 @@ def serve(
         else:
             server = await loop.create_server(factory, host, port, **options)
         if kwargs.get("start_serving", True):
-            # Not by create_server, which leaves an open socket when it is cancelled while it waits for this.
+            # Not by create_server, which leaves an open socket when it is cancelled during this step.
             try:
                 await server.start_serving()
             except BaseException:
@@ -658,20 +640,20 @@ def unix_serve(handler: Callable[..., Awaitable[Any]], path: str | None = None, 
     Args:
         handler: As in ``serve``.
         path: Path of the socket.
-        kwargs: As in ``serve``, but for ``host`` and ``port``.
+        kwargs: As in ``serve``, except ``host`` and ``port``.
     """
     return serve(handler, unix=True, path=path, **kwargs)
 
 
 _OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue", "write_limit"
-"""Options that connections are made with."""
+"""Options that connections are created with."""
 
-# Event loops may know what asyncio learned after the running version of Python.
+# Event loops may support arguments that asyncio added after the running version of Python.
 _LOOP_OPTIONS = frozenset({"unix", "ssl_shutdown_timeout", "keep_alive", "cleanup_socket"}).union(
     inspect.signature(asyncio.AbstractEventLoop.create_server).parameters,
     inspect.signature(asyncio.AbstractEventLoop.create_unix_server).parameters,
 )
-"""Names of what may be passed on to an event loop."""
+"""Names of the arguments that may be passed to an event loop."""
 
 _RENAMED = {
     "create_protocol": "use create_connection",
@@ -683,7 +665,7 @@ _RENAMED = {
     "timeout": "use open_timeout and close_timeout",
     "ws_handler": "use handler",
 }
-"""Arguments of early versions of ``websockets``, or of clients, and what to do instead."""
+"""Arguments of early versions of ``websockets``, or of clients, and their replacements."""
 
 
 def _check_host(host: Any) -> None:
@@ -694,7 +676,7 @@ def _check_host(host: Any) -> None:
 
 
 def _one_argument(handler: Callable[..., Awaitable[Any]]) -> Callable[[ServerConnection], Awaitable[Any]]:
-    """Let a handler that wants the path as a second argument have it."""
+    """Adapt a handler that takes the path as a second argument."""
     try:
         parameters = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError):

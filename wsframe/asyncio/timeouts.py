@@ -1,4 +1,4 @@
-"""A limit of time for a coroutine that loses neither a cancellation nor a result. Rank 5."""
+"""A time limit for a coroutine that loses neither a cancellation nor a result."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ def _keep(result: object) -> None:
 
 
 async def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], discard: Callable[[T], object] = _keep) -> T:
-    """Run a coroutine, and cancel it once time has run out.
+    """Run a coroutine, and cancel it when time runs out.
 
-    It runs in a task of its own: the time limit cancels that task, others cancel the one that waits here, so neither
-    can be mistaken for the other, however close together they come. ``asyncio.wait_for`` of Python 3.10 and 3.11
-    returns the result of what has just completed to a task that is being cancelled, and ``asyncio.timeout`` needs 3.11.
+    The coroutine runs in a task of its own. The time limit cancels that task; other code cancels the task that waits
+    here. The two cannot be confused, however close together they happen. ``asyncio.wait_for`` in Python 3.10 and 3.11
+    returns the result of a coroutine that has just completed to a task that is being cancelled, and
+    ``asyncio.timeout`` requires Python 3.11.
 
     Args:
-        seconds: How long it may take; None for no limit.
-        coroutine: What to run.
-        discard: Called with a result that nobody is left to take.
+        seconds: How long the coroutine may take; None for no limit.
+        coroutine: The coroutine to run.
+        discard: Called with a result that no caller is left to receive.
 
     Raises:
-        TimeoutError: If it takes longer.
+        TimeoutError: If the coroutine takes longer.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(coroutine)
@@ -43,7 +44,7 @@ async def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], disca
         await _wait_for_end(task)
     except BaseException:
         if not task.done():
-            # Only the end of the event loop gets here: nothing can be awaited any more.
+            # Reached only when the event loop ends: nothing can be awaited any more.
             task.cancel()
         elif not task.cancelled() and task.exception() is None:
             discard(task.result())
@@ -60,7 +61,7 @@ async def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], disca
 
 
 async def _wait_for_end(task: asyncio.Task[Any]) -> None:
-    """Wait until a task is done; pass a cancellation on to it, and raise it once the task is done."""
+    """Wait until a task is done; forward a cancellation to it, and raise that once the task is done."""
     cancellation: asyncio.CancelledError | None = None
     try:
         while not task.done():
@@ -72,5 +73,5 @@ async def _wait_for_end(task: asyncio.Task[Any]) -> None:
         if cancellation is not None:
             raise cancellation
     finally:
-        # It refers to this frame.
+        # The exception refers to this frame.
         del cancellation

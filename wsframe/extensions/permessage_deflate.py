@@ -1,6 +1,6 @@
-"""Factories of permessage-deflate with the arguments that those of ``websockets`` take (RFC 7692 §7.1). Rank 4.
+"""permessage-deflate factories with the same arguments as in ``websockets`` (RFC 7692 §7.1).
 
-``wsframe.PerMessageDeflateFactory`` has more options, and defaults that cost less.
+``wsframe.PerMessageDeflateFactory`` has more options and cheaper defaults.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsframe._checks import check_bool, check_type, listed
-from wsframe.deflate import PerMessageDeflate, PerMessageDeflateFactory, compression_factories
 from wsframe.exceptions import NegotiationError
-from wsframe.extensions import AnyExtensionFactory, Extension, ExtensionFactory, Parameters, adapt_factory
+from wsframe.extensions.base import AnyExtensionFactory, Extension, ExtensionFactory, Parameters
+from wsframe.extensions.deflate import PerMessageDeflate, PerMessageDeflateFactory, compression_factories
+from wsframe.extensions.negotiation import adapt_factory
 
 __all__ = [
     "ClientPerMessageDeflateFactory",
@@ -26,7 +27,7 @@ class ServerPerMessageDeflateFactory(PerMessageDeflateFactory):
 
     Args:
         server_no_context_takeover: The server compresses each message by itself.
-        client_no_context_takeover: The client does.
+        client_no_context_takeover: The client compresses each message by itself.
         server_max_window_bits: Size of the server's window, as a power of 2 from 9 to 15; 15 if None.
         client_max_window_bits: Size of the client's window, from 8 to 15, if the client lets us choose; 15
             if None.
@@ -34,7 +35,7 @@ class ServerPerMessageDeflateFactory(PerMessageDeflateFactory):
         require_client_max_window_bits: Whether to decline compression if the client does not let us choose.
 
     Raises:
-        TypeError: If an option is of another type.
+        TypeError: If an option has a wrong type.
         ValueError: If an option is out of range.
     """
 
@@ -64,7 +65,7 @@ class ServerPerMessageDeflateFactory(PerMessageDeflateFactory):
         object.__setattr__(self, "require_client_max_window_bits", require_client_max_window_bits)
 
     def accept_offer(self, parameters: Parameters) -> tuple[Parameters, Extension]:
-        """Judge a client's offer."""
+        """Accept or decline a client's offer."""
         if self.require_client_max_window_bits and "client_max_window_bits" not in dict(parameters):
             raise NegotiationError("the client does not let us choose client_max_window_bits")
         return super().accept_offer(parameters)
@@ -76,14 +77,14 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
     Args:
         server_no_context_takeover: Ask the server to compress each message by itself.
         client_no_context_takeover: The client compresses each message by itself.
-        server_max_window_bits: Largest window that the server may use, as a power of 2 from 8 to 15; None
-            for no wish.
-        client_max_window_bits: Size of the client's window, from 9 to 15; True to let the server choose, and
+        server_max_window_bits: Largest window that the server may use, as a power of 2 from 8 to 15; None to
+            leave it to the server.
+        client_max_window_bits: Size of the client's window, from 9 to 15; True to let the server choose,
             None not to.
         compress_settings: ``level`` and ``memLevel`` of ``zlib.compressobj``.
 
     Raises:
-        TypeError: If an option is of another type.
+        TypeError: If an option has a wrong type.
         ValueError: If an option is out of range.
     """
 
@@ -112,21 +113,21 @@ class ClientPerMessageDeflateFactory(PerMessageDeflateFactory):
         object.__setattr__(self, "offers_client_max_window_bits", client_max_window_bits is not None)
 
     def offer(self) -> list[Parameters]:
-        """Return what a client offers."""
+        """Return the client's offers."""
         (parameters,) = super().offer()
         if not self.offers_client_max_window_bits:
             parameters.remove(("client_max_window_bits", None))
         return [parameters]
 
     def accept_response(self, parameters: Parameters) -> Extension:
-        """Judge a server's response (RFC 7692 §7.1.2.2: it must not choose what was not offered)."""
+        """Check a server's response (RFC 7692 §7.1.2.2: it must not choose what was not offered)."""
         if not self.offers_client_max_window_bits and "client_max_window_bits" in dict(parameters):
             raise NegotiationError("the server chose client_max_window_bits, which was not offered")
         return super().accept_response(parameters)
 
 
 def _zlib_options(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Turn arguments of ``zlib.compressobj``, whose defaults hold, into options of ours; no message is too short."""
+    """Convert ``zlib.compressobj`` arguments, with its defaults, to our options; compress messages of any length."""
     if settings is not None:
         check_type("compress_settings", settings, Mapping, "a mapping or None")
     options = {"level": -1, "memLevel": 8, **(settings or {})}
@@ -138,15 +139,15 @@ def _zlib_options(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 def extension_factories(
     extensions: Sequence[AnyExtensionFactory] | None, compression: str | PerMessageDeflateFactory | None
 ) -> list[ExtensionFactory]:
-    """Turn the options ``extensions`` and ``compression`` into the extensions to negotiate.
+    """Convert the options ``extensions`` and ``compression`` to the extension factories to negotiate.
 
     Args:
-        extensions: Factories of ours or of ``websockets``'s kind, or None.
-        compression: As for ``compression_factories``; permessage-deflate among ``extensions`` comes first.
+        extensions: Our factories or those of ``websockets``, or None.
+        compression: As for ``compression_factories``; permessage-deflate in ``extensions`` takes precedence.
 
     Raises:
-        TypeError: If ``extensions`` is something else.
-        ValueError: If ``compression`` is something else.
+        TypeError: If ``extensions`` is anything else.
+        ValueError: If ``compression`` is anything else.
     """
     given = () if extensions is None else listed("extensions", extensions, "a list of factories or None")
     factories = [adapt_factory(factory) for factory in given]

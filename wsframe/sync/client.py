@@ -1,6 +1,6 @@
-"""WebSocket clients for threads: ``connect`` and ``reconnect`` (RFC 6455 §4.1). Rank 5.
+"""WebSocket clients for threads: ``connect`` and ``reconnect`` (RFC 6455 §4.1).
 
-Names and behaviour are those of the ``websockets`` library's ``sync`` API.
+Names and behaviour follow the ``sync`` API of the ``websockets`` library.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from wsframe._checks import (
     describe,
 )
 from wsframe._escape import escape
-from wsframe.client import (
+from wsframe._options import describe_client_options
+from wsframe.constants import Role, State
+from wsframe.exceptions import SecurityError
+from wsframe.extensions.base import AnyExtensionFactory
+from wsframe.extensions.deflate import PerMessageDeflateFactory
+from wsframe.extensions.permessage_deflate import extension_factories
+from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
+from wsframe.messages.connection import SansIOConnection
+from wsframe.opening.attempts import (
     MAX_REDIRECTS,
     REFUSAL_BODY_S,
     RENAMED,
@@ -44,39 +52,32 @@ from wsframe.client import (
     redirect_target,
     without_credentials,
 )
-from wsframe.connection import Connection as SansIOConnection
-from wsframe.constants import Role, State
-from wsframe.custom_headers import add_custom_headers, check_custom_headers
-from wsframe.datastructures import HeadersLike
-from wsframe.deflate import PerMessageDeflateFactory
-from wsframe.exceptions import SecurityError
-from wsframe.extensions import AnyExtensionFactory
-from wsframe.extensions.permessage_deflate import extension_factories
-from wsframe.handshake import ClientHandshake
-from wsframe.headers import check_subprotocols, check_value
-from wsframe.http11 import USER_AGENT
-from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
-from wsframe.proxy import get_proxy, parse_proxy
+from wsframe.opening.custom_fields import add_custom_headers, check_custom_headers
+from wsframe.opening.fields import HeadersLike
+from wsframe.opening.grammar import check_subprotocols, check_value
+from wsframe.opening.handshake import ClientHandshake
+from wsframe.opening.http import USER_AGENT
+from wsframe.opening.proxy import get_proxy, parse_proxy
+from wsframe.opening.uri import WebSocketURI, parse_uri
 from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
-from wsframe.sync.utils import Deadline, connect_tcp
+from wsframe.sync.threads import Deadline, connect_tcp
 from wsframe.sync.wire import Wire
 from wsframe.typing import LoggerLike
-from wsframe.uri import WebSocketURI, parse_uri
 
 __all__ = ["ClientConnection", "connect", "reconnect", "unix_connect", "unix_reconnect"]
 
 
 class ClientConnection(Connection):
-    """A client's end of a connection, which ``connect`` gives; see ``Connection`` for what it can do.
+    """The client's end of a connection, as returned by ``connect``; see ``Connection`` for its methods.
 
     Args:
-        sock: The socket, or the wire that ``connect`` has made of it.
+        sock: The socket, or the wire that ``connect`` has created for it.
         protocol: The connection without I/O.
         options: As for ``Connection``.
 
     Attributes:
-        opening: The opening handshake without I/O, which ``connect`` sets.
+        opening: The opening handshake without I/O, set by ``connect``.
     """
 
     def __init__(self, sock: socket.socket | Wire, protocol: SansIOConnection, **options: Any) -> None:
@@ -89,16 +90,16 @@ class ClientConnection(Connection):
         user_agent_header: str | None = USER_AGENT,
         timeout: float | None = None,
     ) -> None:
-        """Perform the opening handshake; ``connect`` calls it.
+        """Perform the opening handshake; called by ``connect``.
 
         Args:
-            additional_headers: Headers to add to the request; Host, Origin and the like take the place of ours.
-            user_agent_header: Value of the User-Agent header unless it is one of those; None for none.
-            timeout: Seconds that it may take; None for no limit.
+            additional_headers: Headers to add to the request; Host, Origin and the like override ours.
+            user_agent_header: Value of the User-Agent header, unless ``additional_headers`` has one; None omits it.
+            timeout: Seconds allowed for the handshake; None for no limit.
 
         Raises:
-            InvalidHandshake: If it fails.
-            TimeoutError: If it takes too long.
+            InvalidHandshake: If the handshake fails.
+            TimeoutError: If the handshake takes too long.
         """
         opening = self.opening
         assert opening is not None
@@ -121,10 +122,10 @@ class ClientConnection(Connection):
         except TimeoutError as exc:
             if opening.refusal is None:
                 raise TimeoutError("timed out while waiting for handshake response") from exc
-            # Only its body takes too long.
+            # Only the body of the response takes too long.
             self.response = opening.receive_eof()
         except OSError:
-            # The end of the response, if it has no other.
+            # Marks the end of the response, if nothing else does.
             self.response = opening.receive_eof()
         log_response(self.logger, self.response)
         opening.check(self.response)
@@ -134,15 +135,15 @@ class ClientConnection(Connection):
         self._start()
 
     def abort(self) -> None:
-        """End the TCP connection at once, before the opening handshake is done."""
+        """End the TCP connection at once, before the opening handshake is complete."""
         self._end(None)
 
 
 class reconnect:  # noqa: N801 - used like a function
-    """Connect to a WebSocket server, and again when that fails or the connection ends.
+    """Connect to a WebSocket server, and reconnect when that fails or the connection ends.
 
-    It is an endless iterator, which connects again, after a while, when an attempt has failed for a reason that
-    may pass, and closes each connection at the end of its turn::
+    Use it as an endless iterator. It reconnects, after a delay, when an attempt fails for a reason that may be
+    temporary, and closes each connection at the end of its iteration::
 
         for websocket in reconnect("ws://localhost:8765"):
             try:
@@ -151,17 +152,17 @@ class reconnect:  # noqa: N801 - used like a function
             except ConnectionClosed:
                 continue
 
-    or a context manager, which connects once.
+    Or use it as a context manager, which connects once.
 
     Args:
-        uri: Where to connect to: ``ws://host:port/path`` or ``wss://...``.
+        uri: URI to connect to: ``ws://host:port/path`` or ``wss://...``.
         process_exception (Callable[[Exception], Exception | None], default process_exception): Called in ``for``
-            with the exception of an attempt that failed; returns None to try again, or the exception to raise. The
-            default one tries again what may be better later; see ``wsframe.client``.
-        reconnect_delays (Callable[[], Iterator[float]], default backoff): Called in ``for`` when the first attempt
-            in a row has failed; returns an iterator of the seconds to wait before each further one. The default ones
-            are random at first, then grow up to 90, so that a server which comes back is not overrun.
-        sock: As for ``connect``; so are the others.
+            with the exception of a failed attempt; returns None to retry, or the exception to raise. The default
+            retries after errors that may be temporary; see ``wsframe.opening.attempts``.
+        reconnect_delays (Callable[[], Iterator[float]], default backoff): Called in ``for`` after the first of a
+            series of failed attempts; returns an iterator of the seconds to wait before each further attempt. The
+            default delays start at random and grow up to 90 seconds, so that a recovering server is not overrun.
+        sock: As for ``connect``, like all the following.
         ssl: As for ``connect``.
         server_hostname: As for ``connect``.
         origin: As for ``connect``.
@@ -185,10 +186,10 @@ class reconnect:  # noqa: N801 - used like a function
         kwargs: As for ``connect``.
 
     Raises:
-        TypeError: If an argument is of another type, or its name not known.
-        ValueError: If a value is out of range, a subprotocol is no token, or a header cannot be sent.
+        TypeError: If an argument has the wrong type or an unknown name.
+        ValueError: If a value is out of range, a subprotocol is not a token, or a header cannot be sent.
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
-        ValueError: If ``additional_headers`` has a header of the opening handshake.
+        ValueError: If ``additional_headers`` contains a header of the opening handshake.
     """
 
     def __init__(
@@ -261,7 +262,7 @@ class reconnect:  # noqa: N801 - used like a function
         self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
         self.open_socket_kwargs = kwargs
         self.connection: ClientConnection | None = None
-        # Where an attempt began that was sent elsewhere.
+        # The URI before redirects.
         self._before_redirects: tuple[str, WebSocketURI] | None = None
         self._limits = Limits.for_max_size(max_size, limits)
         self._handshake_options: dict[str, Any] = {
@@ -280,10 +281,10 @@ class reconnect:  # noqa: N801 - used like a function
     # Connecting
 
     def open_socket(self, deadline: Deadline) -> Wire:
-        """Connect by TCP, through a proxy or not, or to a Unix socket.
+        """Connect to TCP, directly or through a proxy, or to a Unix socket.
 
         Args:
-            deadline: When to give up.
+            deadline: The deadline for the whole operation.
         """
         kwargs = dict(self.open_socket_kwargs)
         if kwargs.pop("unix", False):
@@ -317,7 +318,7 @@ class reconnect:  # noqa: N801 - used like a function
         """Connect, and perform the opening handshake.
 
         Args:
-            deadline: When to give up.
+            deadline: The deadline for the whole operation.
             additional_headers: Headers to add to the request.
         """
         wire = self.open_socket(deadline) if self.sock is None else Wire(self.sock)
@@ -343,15 +344,15 @@ class reconnect:  # noqa: N801 - used like a function
         return connection
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Tell where to go instead, after an attempt has failed.
+        """Return the URI to connect to instead after a failed attempt.
 
-        Override it to follow none, or others.
+        Override this to follow no redirects, or other ones.
 
         Args:
-            exc: Why it failed.
+            exc: Why the attempt failed.
 
         Returns:
-            The new URI, or the exception to raise: ``exc`` if it is no redirect.
+            The new URI, or the exception to raise: ``exc`` if it is not a redirect.
         """
         tied_to = None
         if self.open_socket_kwargs.get("unix"):
@@ -364,11 +365,11 @@ class reconnect:  # noqa: N801 - used like a function
         """Connect, follow redirects, and perform the opening handshake.
 
         Raises:
-            OSError: As for the function ``connect``; so are the others.
+            OSError: As for the function ``connect``, like all other exceptions.
         """
         deadline = Deadline(self.open_timeout)
-        # RFC 9110 §15.4: a redirect is for one attempt. A permanent one need not be kept either, and is not: where it
-        # leads may be gone before it is.
+        # RFC 9110 §15.4: a redirect applies to one attempt. Keeping a permanent redirect is optional; we do not, since
+        # its target may disappear first.
         if self._before_redirects is not None:
             self.uri, self.ws_uri = self._before_redirects
             self._before_redirects = None
@@ -404,7 +405,7 @@ class reconnect:  # noqa: N801 - used like a function
         connection.__exit__(exc_type, exc_value, traceback)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        """Connect again and again; see the class."""
+        """Connect repeatedly; see the class."""
         delays: Iterator[float] | None = None
         while True:
             try:
@@ -438,75 +439,44 @@ def connect(uri: str, *, legacy: Literal[True] | None = None, **kwargs: Any) -> 
 def connect(uri: str, *, legacy: Literal[False], **kwargs: Any) -> reconnect: ...
 
 
+@describe_client_options
 def connect(uri: str, *, legacy: bool | None = None, **kwargs: Any) -> ClientConnection | reconnect:
     """Connect to a WebSocket server.
 
-    The connection is a context manager, which closes it at its end::
+    The connection is a context manager, which closes it on exit::
 
         with connect("ws://localhost:8765") as websocket:
             websocket.send("hello")
             print(websocket.recv())
 
-    Redirects are followed: not from ``wss`` to ``ws``, to another origin without Host and credentials in
-    ``additional_headers``, and not at all with ``sock``. The next attempt begins with ``uri`` again.
+    Redirects are followed, except from ``wss`` to ``ws``, and never with ``sock``. On a redirect to another origin,
+    Host and credentials in ``additional_headers`` are dropped. The next attempt starts from ``uri`` again.
 
     Args:
-        uri (str): Where to connect to: ``ws://host:port/path`` or ``wss://...``.
-        legacy (bool | None, default None): False to return what ``reconnect`` returns, which ``websockets`` has
-            announced to become the default there.
-        kwargs (Any): The options below; others are passed on to ``socket.create_connection``, where ``address``
-            overrides where TCP goes to.
-        sock (socket.socket | None, default None): A connected socket to use; made for ``uri`` if None.
-        ssl (ssl_module.SSLContext | None, default None): TLS for a ``wss`` URI; that of
-            ``ssl.create_default_context()`` if None, since it trusts whom the system trusts.
-        server_hostname (str | None, default None): The name that the server's certificate must have; that in ``uri`` if
+        uri (str): URI to connect to: ``ws://host:port/path`` or ``wss://...``.
+        legacy (bool | None, default None): False to return the result of ``reconnect``, which ``websockets`` has
+            announced as its future default.
+        kwargs (Any): The options below; any others are passed to ``socket.create_connection``, where ``address``
+            overrides the TCP destination.
+        sock (socket.socket | None, default None): A connected socket to use; created for ``uri`` if None.
+        ssl (ssl_module.SSLContext | None, default None): TLS context for a ``wss`` URI; if None,
+            ``ssl.create_default_context()``, which uses the system's trusted certificates.
+        server_hostname (str | None, default None): The name that the server's certificate must have; the host of
+            ``uri`` if None.
+        {origin, extensions, subprotocols, compression, additional_headers, user_agent_header, proxy}
+        proxy_ssl (ssl_module.SSLContext | None, default None): TLS context for an ``https`` proxy; as for ``ssl`` if
             None.
-        origin (str | None, default None): Value of the Origin header, for servers that want one; programs that are no
-            browsers have none.
-        extensions (Sequence[AnyExtensionFactory] | None, default None): Factories of extensions to offer besides
-            compression, in the order in which they encode; permessage-deflate among them takes the place of
-            ``compression``.
-        subprotocols (Sequence[str] | None, default None): Subprotocols to offer, the preferred one first; none, since
-            they are for applications to invent.
-        compression (str | PerMessageDeflateFactory | None, default "deflate"): ``"deflate"`` for permessage-deflate
-            (RFC 7692), a ``PerMessageDeflateFactory`` for other options than its defaults, or None for none. On, since
-            most messages are text that repeats itself; short ones are left as they are.
-        additional_headers (HeadersLike | None, default None): Headers to add to the request, at each attempt. Host,
-            Origin, User-Agent and Authorization take the place of ours; those of the handshake are refused.
-        user_agent_header (str | None, default USER_AGENT): Value of the User-Agent header; None for none. Versions of
-            Python and wsframe, for those who read the server's logs.
-        proxy (str | Literal[True] | None, default True): True for the proxy that environment variables or the system's
-            settings name, if any, as other programs do; the address of one, ``http://``, ``https://``, ``socks5h://``
-            and so on; None for none.
-        proxy_ssl (ssl_module.SSLContext | None, default None): TLS to an ``https`` proxy; as for ``ssl`` if None.
-        proxy_server_hostname (str | None, default None): The name that the proxy's certificate must have; that in its
-            address if None.
-        open_timeout (float | None, default 10): Seconds for the opening handshake, with TLS and, for a client, TCP;
-            None for no limit. 10 are several round trips of a slow mobile network, and little for an attacker.
-        ping_interval (float | None, default 20): Seconds between keepalive pings; None for none. 20 are below the 30 to
-            60 after which proxies drop silent connections.
-        ping_timeout (float | None, default 20): Seconds to wait for a sign of life behind a ping; None for no limit.
-            Within 20, TCP has sent a lost segment again several times.
-        close_timeout (float | None, default 10): Seconds for the closing handshake, then TCP is cut; None for no limit.
-            10, for the same reasons as for the opening one.
-        max_size (int | tuple[int | None, int | None] | None, default 2**20): Bytes of a message, decompressed, or a
-            pair of the bytes of a message and of a fragment; None for no limit. At 1 MiB, what the peers of this
-            field allow, thousands of connections fit into memory.
-        limits (Limits | None, default None): All other limits on what a peer can make us hold and do; if None, the
-            defaults of ``Limits``, which gives the reason for each.
-        max_queue (int | tuple[int | None, int | None] | None, default 16): Messages that wait to be received before
-            reading pauses, or a pair with the number at which it resumes, a quarter otherwise; None for no limit. 16
-            keep a task busy while more arrive.
-        logger (LoggerLike | None, default None): Where to log to; ``wsframe.client`` if None.
-        create_connection (Callable[..., ClientConnection] | None, default None): Makes the connection: a subclass of
-            ClientConnection, which it is if None, or a function with its signature.
+        proxy_server_hostname (str | None, default None): The name that the proxy's certificate must have; the host of
+            its address if None.
+        {open_timeout, ping_interval, ping_timeout, close_timeout}
+        {max_size, limits, max_queue, logger, create_connection}
 
     Raises:
         InvalidURI: (a ValueError) if ``uri`` is not a WebSocket URI.
         InvalidProxy: If the address of the proxy is not valid.
         OSError: If the TCP connection or TLS fails.
         InvalidHandshake: If the opening handshake fails.
-        TimeoutError: If it takes too long.
+        TimeoutError: If the opening handshake takes too long.
     """
     connecting = reconnect(uri, **kwargs)
     return connecting if legacy is False else connecting.connect()
@@ -521,7 +491,7 @@ def unix_reconnect(path: str | os.PathLike[str] | None = None, uri: str | None =
         kwargs: As in ``reconnect``.
 
     Raises:
-        ValueError: If there is neither ``path`` nor ``sock``, or both.
+        ValueError: If neither or both of ``path`` and ``sock`` are given.
     """
     sock = kwargs.get("sock")
     if path is None and sock is None:
@@ -560,19 +530,19 @@ def unix_connect(
         kwargs: As in ``connect``.
 
     Raises:
-        ValueError: If there is neither ``path`` nor ``sock``, or both.
+        ValueError: If neither or both of ``path`` and ``sock`` are given.
     """
     connecting = unix_reconnect(path, uri, **kwargs)
     return connecting if legacy is False else connecting.connect()
 
 
 _OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue"
-"""Options that connections are made with."""
+"""Options that connections are created with."""
 
 _SOCKET_OPTIONS = frozenset({"unix", "path", "all_errors"}).union(
     inspect.signature(socket.create_connection).parameters
 )
-"""Names of what may be passed on to ``socket.create_connection``, ``timeout`` among them."""
+"""Names of the arguments that may be passed to ``socket.create_connection``, including ``timeout``."""
 
 _RENAMED = {name: hint for name, hint in RENAMED.items() if name not in _SOCKET_OPTIONS}
 

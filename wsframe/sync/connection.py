@@ -1,7 +1,7 @@
-"""WebSocket connections for threads: what servers and clients could have in common. Rank 5.
+"""WebSocket connections for threads: the part that servers and clients could share.
 
-Names and behaviour are those of the ``websockets`` library's ``sync`` API. A thread of its own reads for each
-connection, answers pings, and sends those of keepalive, so that all of that happens while nobody receives.
+Names and behaviour follow the ``sync`` API of the ``websockets`` library. Each connection has a thread that reads,
+answers pings and sends keepalive pings, so that all this happens even while no thread calls ``recv``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import collections
 import contextlib
 import functools
 import logging
-import os
 import socket
 import sys
 import threading
@@ -29,16 +28,18 @@ from wsframe._checks import (
     check_type,
     check_wait,
 )
-from wsframe.connection import Connection as SansIOConnection
 from wsframe.constants import CloseCode, Role, State
-from wsframe.events import Event, Failed, Message, PongReceived
-from wsframe.exceptions import ConcurrencyError, ConnectionClosed, ConnectionClosedOK
-from wsframe.fragments import FragmentReader, give_back
-from wsframe.http11 import Request, Response
+from wsframe.exceptions import ConcurrencyError, ConnectionClosedOK
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIMEOUT_S, QUIET_S, WRITE_LIMIT
-from wsframe.prepared import PreparedMessage
+from wsframe.messages.connection import SansIOConnection
+from wsframe.messages.events import Event, Failed, Message, PongReceived
+from wsframe.messages.facade import ClosedFacade
+from wsframe.messages.pings import KeepaliveSchedule, Pings
+from wsframe.messages.prepared import PreparedMessage
+from wsframe.messages.streaming import FragmentReader, give_back
+from wsframe.opening.http import Request, Response
+from wsframe.sync.threads import Deadline, control_payload, holding, is_held, leave_at_fork
 from wsframe.sync.tls import TLSSocket
-from wsframe.sync.utils import Deadline, control_payload, holding, is_held, leave_at_fork
 from wsframe.sync.wire import Wire
 from wsframe.typing import LoggerLike
 
@@ -48,41 +49,41 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 CUT_GRACE_S = 0.5
-"""Seconds for the thread that reads to see that the connection was cut, when it has no reason to take any time."""
+"""Seconds for the reading thread to notice that the connection was cut; normally, it does so at once."""
 
 
-class Connection:
-    """A WebSocket connection; ``ClientConnection`` is what clients get.
+class Connection(ClosedFacade):
+    """A WebSocket connection; clients use ``ClientConnection``.
 
-    One thread may receive while another one sends and a third one closes. ``with`` closes the connection at its end.
+    One thread may receive while another sends and a third closes. ``with`` closes the connection on exit.
 
-    State of the thread that reads    what happens                                     next
+    State of the reading thread       event                                            next
     READING                           more messages wait than ``max_queue``            PAUSED
     PAUSED                            ``recv`` has taken enough, or the connection is  READING
                                       closing
     READING                           the stream ends or is cut, ``close_timeout``     the connection is CLOSED
-                                      has passed, or keepalive has given up
+                                      has passed, or keepalive has timed out
 
     Args:
-        sock: The socket, or the wire that ``connect`` has made of it.
+        sock: The socket, or the wire that ``connect`` has created for it.
         protocol: The connection without I/O; if it is OPEN, reading begins at once.
-        ping_interval: Seconds between keepalive pings; None for none.
-        ping_timeout: Seconds to wait for a sign of life behind one; None for no limit.
-        close_timeout: Seconds for the closing handshake, then TCP is cut; None for no limit.
-        max_queue: Messages that wait to be received before reading pauses, or a pair with the number at
-            which it resumes, a quarter otherwise; None for no limit.
+        ping_interval: Seconds between keepalive pings; None disables them.
+        ping_timeout: Seconds to wait for a sign of life after a ping; None for no limit.
+        close_timeout: Seconds allowed for the closing handshake before TCP is aborted; None for no limit.
+        max_queue: Messages that may wait to be received before reading pauses, or a pair that also sets the
+            number at which reading resumes (a quarter by default); None for no limit.
 
     Attributes:
         protocol: The connection without I/O.
         id: A unique identifier, for logs.
-        logger: Where to log to.
-        request: The handshake request, or None before it is there.
-        response: The handshake response, or None before it is there.
-        latency: Round-trip time of the last ping that was answered, in seconds; 0 before.
-        recv_events_thread: The thread that reads.
+        logger: Logger to use.
+        request: The handshake request; None until it is available.
+        response: The handshake response; None until it is available.
+        latency: Round-trip time of the last answered ping, in seconds; 0 before the first.
+        recv_events_thread: The reading thread.
 
     Raises:
-        TypeError: If an argument is of another type.
+        TypeError: If an argument has the wrong type.
         ValueError: If a number is out of range.
     """
 
@@ -107,14 +108,13 @@ class Connection:
         self.log_to(logging.getLogger(f"wsframe.{protocol.role.name.lower()}"))
         self.request: Request | None = None
         self.response: Response | None = None
-        self.latency = 0.0
         self._wire = sock if isinstance(sock, Wire) else Wire(sock)
         self._queue_high = high
         self._queue_low = high // 4 if low is None and high is not None else low
         self._queue: collections.deque[Message] = collections.deque()
-        # Guards all that follows, the protocol and the queue; nobody waits for the network while holding it.
+        # Guards everything below, the protocol and the queue; no thread waits for the network while holding it.
         self._lock = threading.RLock()
-        # Somebody may receive, or read, or has nothing more to expect.
+        # Notified when a thread may receive or read, or has nothing more to wait for.
         self._changed = threading.Condition(self._lock)
         self._end_reached = threading.Condition()
         self._receiving = False
@@ -122,24 +122,20 @@ class Connection:
         # Whether a fragmented message is being sent, which no other message may interrupt.
         self._sending_fragments = False
         self._close_deadline: Deadline | None = None
-        # Payloads of the pings that are not answered yet, in order, with the time, who waits for the pong, and
-        # whether that one wants to be told of the end too.
-        self._pings: dict[bytes, tuple[float, threading.Event | None, bool]] = {}
-        # Keepalive: when there is something to do, when its ping went out, whether anything has come since, and how
-        # many bytes waited to be written before it.
-        self._keepalive_at: float | None = None
-        self._pinged_at: float | None = None
-        # When a peer that was sending something refused will have been quiet for long enough.
-        self._quiet_at: float | None = None
+        # Each with the event to set on the pong, and whether to set it at the end of the connection, too.
+        self._pings: Pings[tuple[threading.Event, bool]] = Pings()
+        self._keepalive: KeepaliveSchedule | None = None
+        # Whether any data has arrived since the last ping.
         self._alive = False
-        self._backlog_at_ping = 0
+        # The time at which a peer whose data was refused counts as quiet.
+        self._quiet_at: float | None = None
         # Why TCP ended, to be the cause of ConnectionClosed.
         self._lost_exc: BaseException | None = None
         self._ended = False
-        # Whether the thread that reads has been stopped for good, so that others read in its place.
+        # Whether the reading thread has stopped for good, so that other threads read in its place.
         self._taken_over = False
         leave_at_fork(self)
-        # A daemon, so that a connection that nobody closes does not keep the interpreter from exiting.
+        # A daemon thread, so that an unclosed connection does not keep the interpreter from exiting.
         self.recv_events_thread = threading.Thread(target=self._run, name=f"wsframe-{self.id}", daemon=True)
         if protocol.state is State.OPEN:
             self._start()
@@ -153,14 +149,14 @@ class Connection:
         self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
 
     def log_to(self, logger: LoggerLike) -> None:
-        """Log to somewhere else; records have the connection as ``websocket``."""
+        """Log to another logger; records carry the connection as ``websocket``."""
         self.logger: LoggerLike = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
-    # What people look at
+    # Inspecting a connection
 
     @property
     def socket(self) -> Any:
-        """The socket; with TLS, something that has the attributes of both the socket and ``ssl.SSLObject``."""
+        """The socket; with TLS, an object with the attributes of both the socket and ``ssl.SSLObject``."""
         ssl_object = self._wire.ssl_object
         return self._wire.sock if ssl_object is None else TLSSocket(self._wire.sock, ssl_object)
 
@@ -179,39 +175,12 @@ class Connection:
         """The state of the connection."""
         return self.protocol.state
 
-    @property
-    def subprotocol(self) -> str | None:
-        """The subprotocol agreed on, or None."""
-        return self.protocol.subprotocol
-
-    @property
-    def close_code(self) -> int | None:
-        """The close code received, 1006 if none was; None until the connection is closed."""
-        return self.protocol.close_code
-
-    @property
-    def close_reason(self) -> str | None:
-        """The close reason received; None until the connection is closed."""
-        return self.protocol.close_reason
-
-    @property
-    def close_exc(self) -> ConnectionClosed:
-        """The exception that tells how the connection ended.
-
-        Raises:
-            InvalidState: If it is not closed.
-        """
-        exc = self.protocol.close_exc
-        if self._lost_exc is not None and exc.__cause__ is None:
-            exc.__cause__ = self._lost_exc
-        return exc
-
     # Receiving
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over messages until the connection closes.
 
-        The iteration ends when both sides closed normally, and raises ConnectionClosedError otherwise.
+        The iteration ends when both sides have closed normally, and raises ConnectionClosedError otherwise.
         """
         with contextlib.suppress(ConnectionClosedOK):
             while True:
@@ -229,19 +198,19 @@ class Connection:
     def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes: ...
 
     def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes:
-        """Receive the next message, whole.
+        """Receive the next complete message.
 
         Args:
-            timeout: Seconds to wait for it; None for no limit, 0 or less not to wait.
-            decode: True for a str and False for bytes, whatever the message is; by default, text comes as
-                str and binary as bytes.
+            timeout: Seconds to wait for it; None for no limit, 0 or less to return at once.
+            decode: True for str and False for bytes, regardless of the message type; by default, str for text
+                messages and bytes for binary ones.
 
         Raises:
-            TimeoutError: If there is none in time; it will be there for the next call.
-            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
-                because ``decode`` is True and a binary message is not UTF-8.
+            TimeoutError: If no message arrives in time; a later one is left for the next call.
+            ConnectionClosed: When the connection is closed and all its messages have been received, or when it
+                fails because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
-            TypeError: If ``timeout`` is no number, or ``decode`` no bool.
+            TypeError: If ``timeout`` is not a number or ``decode`` is not a bool.
             ValueError: If ``timeout`` is not finite.
         """
         check_wait("timeout", timeout)
@@ -272,21 +241,21 @@ class Connection:
     def recv_streaming(self, decode: bool | None = None) -> Generator[str | bytes, None, None]: ...
 
     def recv_streaming(self, decode: bool | None = None) -> Generator[Any, None, None]:
-        """Receive the next message by the fragment, each as soon as it is there.
+        """Receive the next message fragment by fragment, each as soon as it arrives.
 
-        How the peer, and whoever is between, cuts a message into fragments has no meaning (RFC 6455 §5.4). The limit
-        on the size of a message holds for all of them; with ``max_size=(None, n)`` there is one for each only.
+        How the peer and intermediaries split a message into fragments has no meaning (RFC 6455 §5.4). The message
+        size limit applies to all fragments together; with ``max_size=(None, n)``, only each fragment is limited.
 
-        After its first fragment, an iteration that does not come to its end leaves the connection good for nothing but
+        After the first fragment, an iteration that does not run to completion leaves the connection usable only for
         ``close()``.
 
         Args:
-            decode: True for str and False for bytes, whatever the message is; by default, text comes as str and
-                binary as bytes.
+            decode: True for str and False for bytes, regardless of the message type; by default, str for text
+                messages and bytes for binary ones.
 
         Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or fails
-                because ``decode`` is True and a binary message is not UTF-8.
+            ConnectionClosed: When the connection is closed and all its messages have been received, or when it
+                fails because ``decode`` is True and a binary message is not UTF-8.
             ConcurrencyError: If another thread is receiving.
         """
         self._check_reader()
@@ -303,7 +272,7 @@ class Connection:
                         message = self._next_message(None)
                 for fragment in reader.read(message):
                     begun = True
-                    # With its last fragment, the message has been received.
+                    # The last fragment completes the message.
                     self._receiving = not reader.done
                     yield fragment
                 message = None
@@ -324,7 +293,7 @@ class Connection:
         self._receiving = True
 
     def _next_message(self, timeout: float | None) -> Message:
-        """Wait for a message, or for a fragment of the one that is being streamed, and take it from the queue."""
+        """Wait for a message, or for a fragment of the one being streamed, and take it from the queue."""
         deadline = Deadline(timeout)
         while not self._queue:
             if self.protocol.state is State.CLOSED:
@@ -341,7 +310,7 @@ class Connection:
         return message
 
     def _refuse_text(self, exc: UnicodeDecodeError) -> None:
-        """A message that was to be text is not UTF-8: fail the connection, and raise how it ended."""
+        """Fail the connection because a message to be decoded is not UTF-8; raise ``close_exc``."""
         self._fail(CloseCode.INVALID_FRAME_PAYLOAD_DATA, f"{exc.reason} at position {exc.start}", exc)
         self._await_end()
         raise self.close_exc
@@ -357,19 +326,19 @@ class Connection:
     ) -> None:
         """Send a message.
 
-        The call waits until the operating system has taken all of it.
+        The call waits until the operating system has accepted all of it.
 
         Args:
             message: A str for a text message, a bytes-like object for a binary one, a prepared message, or
-                an iterable of str or bytes-like objects, which become the fragments of one message.
+                an iterable of str or bytes-like objects, which are sent as the fragments of one message.
             text: True to send bytes, which must be UTF-8, as text, and False to send a str as binary.
-            compress: Whether to compress the message if that was agreed on; None leaves it to the
+            compress: Whether to compress the message if compression was negotiated; None leaves it to the
                 extension, which does not compress messages below its threshold.
 
         Raises:
             ConnectionClosed: When the connection is closed.
             ConcurrencyError: If another thread is sending a fragmented message.
-            TypeError: If ``message`` is none of these, a mapping, or a mix of str and bytes.
+            TypeError: If ``message`` has another type, is a mapping, or mixes str and bytes.
         """
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             data = message
@@ -423,7 +392,7 @@ class Connection:
             if begun:
                 self._send(lambda: self.protocol.send_continuation(b"", True))
         except BaseException:
-            # A message that was begun and cannot be completed makes the connection unusable.
+            # An incomplete message makes the connection unusable.
             if begun:
                 self._fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
             raise
@@ -436,19 +405,19 @@ class Connection:
 
         Args:
             data: At most 125 bytes; four random ones by default.
-            ack_on_close: Whether the event is also set when the connection is closed; ``state`` tells whether
-                it was.
+            ack_on_close: Whether to set the event also when the connection is closed; check ``state`` to
+                distinguish the two.
 
         Returns:
-            An event that is set when the pong comes::
+            An event that is set when the pong arrives::
 
                 if not websocket.ping().wait(timeout=5):
                     print("still no pong")
 
         Raises:
             ConnectionClosed: When the connection is closed.
-            ConcurrencyError: If a ping with the same data is not answered yet.
-            ProtocolError: If there are more bytes.
+            ConcurrencyError: If a ping with the same data is still unanswered.
+            ProtocolError: If ``data`` is longer than that.
         """
         payload = None if data is None else control_payload(data)
         event = threading.Event()
@@ -456,26 +425,26 @@ class Connection:
         def put() -> None:
             if payload in self._pings:
                 raise ConcurrencyError("already waiting for a pong with the same data")
-            self._put_ping(self._new_ping_payload() if payload is None else payload, event, ack_on_close)
+            self._put_ping(self._pings.new_payload() if payload is None else payload, (event, ack_on_close))
 
         self._send(put)
         return event
 
     def pong(self, data: str | Buffer = b"") -> None:
-        """Send a pong that nobody asked for; pings are answered without it.
+        """Send an unsolicited pong; pings are answered automatically.
 
         Args:
             data: At most 125 bytes.
 
         Raises:
             ConnectionClosed: When the connection is closed.
-            ProtocolError: If there are more bytes.
+            ProtocolError: If ``data`` is longer than that.
         """
         payload = control_payload(data)
         self._send(lambda: self.protocol.send_pong(payload))
 
     def _send(self, put: Callable[[], None]) -> None:
-        """Send what ``put`` gives the protocol, and wait until it is written."""
+        """Send what ``put`` passes to the protocol, and wait until it is written."""
         self._check_reader()
         target = None
         with self._lock:
@@ -484,7 +453,7 @@ class Connection:
                 target = self._emit()
         if target is not None:
             try:
-                # While the interpreter is exiting, there is no keepalive that would find out that the peer is gone.
+                # While the interpreter is exiting, no keepalive detects that the peer is gone.
                 self._wire.write(target, Deadline(self.close_timeout if self._taken_over else None))
             except OSError as exc:
                 self._lose(exc)
@@ -494,7 +463,7 @@ class Connection:
         raise self.close_exc
 
     def _emit(self) -> int:
-        """Queue what the protocol wants to send; the lock is held."""
+        """Queue the protocol's pending output; the lock must be held."""
         return self._wire.queue(self.protocol.data_to_send())
 
     def _lose(self, exc: BaseException) -> None:
@@ -507,16 +476,16 @@ class Connection:
     def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Perform the closing handshake, and wait until the TCP connection is closed.
 
-        Does nothing but wait if the connection is closing or closed. After ``close_timeout``, TCP is cut; at once where
-        a signal handler or a finalizer has interrupted another call in the middle of something.
+        If the connection is already closing or closed, only wait. TCP is aborted after ``close_timeout``, or at once if
+        the caller is a signal handler or a finalizer that has interrupted another call.
 
         Args:
             code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
             reason: At most 123 bytes of UTF-8.
 
         Raises:
-            TypeError: If ``code`` is no int, or ``reason`` no str.
-            ProtocolError: If code or reason cannot be sent.
+            TypeError: If ``code`` is not an int or ``reason`` is not a str.
+            ProtocolError: If the code or reason cannot be sent.
         """
         check_close(code, reason)
         if is_held(self._lock, *self._wire.locks):
@@ -541,24 +510,24 @@ class Connection:
         self._await_end()
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Wait until the connection is closed, TCP and all.
+        """Wait until the connection is closed, including TCP.
 
         Args:
             timeout: Seconds to wait; None for no limit.
 
         Returns:
-            Whether it is.
+            Whether the connection is closed.
 
         Raises:
-            TypeError: If ``timeout`` is no number.
-            ValueError: If it is not finite.
+            TypeError: If ``timeout`` is not a number.
+            ValueError: If ``timeout`` is not finite.
         """
         check_wait("timeout", timeout)
         self._check_reader()
         return self._wait_for_end(Deadline(timeout))
 
     def _fail(self, code: CloseCode, reason: str, exc: BaseException | None = None) -> None:
-        """Give the connection up, without waiting for its end."""
+        """Fail the connection without waiting for its end."""
         with self._lock:
             if self.protocol.state is State.OPEN:
                 self._lost_exc = self._lost_exc or exc
@@ -569,14 +538,14 @@ class Connection:
             self._wire.flush()
 
     def _expect_end(self, deadline: Deadline | None = None) -> None:
-        """Let no more than ``close_timeout`` pass from now on; the lock is held."""
+        """Start ``close_timeout``, unless it is running; the lock must be held."""
         if self._close_deadline is None:
             self._close_deadline = deadline or Deadline(self.close_timeout)
-            # A Close frame may be behind what nobody receives.
+            # A Close frame may follow messages that no thread receives.
             self._resume()
 
     def _await_end(self) -> None:
-        """Wait until the connection is closed, and cut it if that takes too long."""
+        """Wait until the connection is closed; cut it if that takes too long."""
         deadline = self._close_deadline or Deadline(self.close_timeout)
         try:
             with holding(self._lock, deadline):
@@ -588,14 +557,14 @@ class Connection:
         except OSError as exc:
             self._lost_exc = self._lost_exc or exc
         if threading.current_thread() is self.recv_events_thread:
-            # It reads on when this, a finalizer or a handler of logging, returns.
+            # Called from a finalizer or a logging handler: the reading thread continues when that returns.
             return
         if self._taken_over and not self._ended:
             self._run()
         if not self._wait_for_end(deadline):
             self._close_timed_out()
             if not self._wait_for_end(Deadline(CUT_GRACE_S)):
-                # The thread that reads is stuck, in a handler of logging, say. For others, this is the end.
+                # The reading thread is stuck, for example in a logging handler. For other threads, this is the end.
                 with contextlib.suppress(TimeoutError), holding(self._lock, Deadline(CUT_GRACE_S)):
                     self._finish(None)
 
@@ -608,7 +577,7 @@ class Connection:
                 self._end_reached.wait(left)
         thread = self.recv_events_thread
         if thread.is_alive() and thread is not threading.current_thread() and not sys.is_finalizing():
-            # It has nothing left to do.
+            # The thread has nothing left to do.
             thread.join(CUT_GRACE_S)
         return True
 
@@ -616,16 +585,16 @@ class Connection:
         self._lost_exc = self._lost_exc or TimeoutError("timed out while closing connection")
         self._wire.cut()
 
-    # Where the thread that reads does not help
+    # When the reading thread cannot help
 
     def _check_reader(self) -> None:
-        """Refuse to wait for what this very thread holds up."""
+        """Raise ConcurrencyError rather than wait for something that this same thread blocks."""
         if is_held(self._lock, *self._wire.locks):
             raise ConcurrencyError("called by a signal handler or a finalizer in the middle of another call")
         self._take_over_if_exiting()
 
     def _take_over_if_exiting(self) -> None:
-        """At the interpreter's exit, other threads have stopped for good, with whatever they hold."""
+        """Take over at interpreter exit, when other threads have stopped for good while holding locks."""
         if sys.is_finalizing() and not self._taken_over and not self._ended:
             self._taken_over = True
             self._renew_locks()
@@ -637,7 +606,7 @@ class Connection:
         self._wire.renew_locks()
 
     def leave_to_parent(self) -> None:
-        """In a process that was forked off, have nothing to do with a connection whose thread runs in the parent."""
+        """In a forked child, abandon the connection, whose thread runs in the parent."""
         self._renew_locks()
         self._wire.leave()
         if not self._ended:
@@ -645,11 +614,11 @@ class Connection:
             self._finish(RuntimeError("the connection belongs to the process that was forked"))
             self._ended = True
 
-    # The thread that reads
+    # The reading thread
 
     def _start(self) -> None:
         if self.ping_interval is not None:
-            self._keepalive_at = time.monotonic() + self.ping_interval
+            self._keepalive = KeepaliveSchedule(self.ping_interval, self.ping_timeout, time.monotonic())
         self.recv_events_thread.start()
 
     def _run(self) -> None:
@@ -680,7 +649,7 @@ class Connection:
     def _receive(self, data: bytes) -> None:
         with self._changed:
             self._alive = True
-            # The peer does not read: one Pong is enough when it does again (RFC 6455 §5.5.3).
+            # The peer does not read. When it resumes, one Pong is enough (RFC 6455 §5.5.3).
             self.protocol.hold_pongs = self._wire.backlog > WRITE_LIMIT
             for event in self.protocol.receive_data(data):
                 self._dispatch(event)
@@ -697,8 +666,8 @@ class Connection:
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Message):
             full = self._queue_high is not None and len(self._queue) > self._queue_high
-            # Reading goes on while the connection is closing, since the peer's Close frame is still to come.
-            # The application has said that it wants no more, so what exceeds the queue is not kept.
+            # Reading continues while the connection is closing, because the peer's Close frame is still to come.
+            # The application needs no more messages then, so those that exceed the queue are dropped.
             if not full or self._close_deadline is None:
                 self._queue.append(event)
         elif isinstance(event, PongReceived):
@@ -707,7 +676,7 @@ class Connection:
             self.logger.info("connection failed: %s (%s)", event.fault.text, event.fault.section)
 
     def _flush(self) -> bool:
-        """Write what can be written at once: answers, and what other threads have left; tell whether that was all."""
+        """Write answers and output left by other threads, without waiting; return whether all of it was written."""
         if not self._wire.flush():
             return False
         protocol = self.protocol
@@ -716,9 +685,9 @@ class Connection:
                 protocol.hold_pongs = False
                 self._emit()
             return self._flush()
-        # RFC 6455 §7.1.1, §7.1.7: a server ends TCP, and so does who gives the connection up.
+        # RFC 6455 §7.1.1, §7.1.7: the server closes TCP, and so does an endpoint that fails the connection.
         if protocol.failed or (protocol.role is Role.SERVER and protocol.close_expected()):
-            # The peer closes TCP when it sees the end of the stream, perhaps in the midst of a message.
+            # The peer closes TCP when it sees the end of the stream, perhaps in the middle of a message.
             return self._quiet_at is not None or self._wire.end_writing()
         return True
 
@@ -727,7 +696,7 @@ class Connection:
         self._changed.notify_all()
 
     def _end(self, exc: BaseException | None) -> None:
-        """TCP is gone."""
+        """Handle the end of TCP."""
         try:
             self._finish(exc)
             self._wire.close()
@@ -737,22 +706,21 @@ class Connection:
                 self._end_reached.notify_all()
 
     def _finish(self, exc: BaseException | None) -> None:
-        """Have nobody expect anything more."""
+        """Release all waiting threads."""
         with self._changed:
             self._lost_exc = self._lost_exc or exc
             self.protocol.receive_eof()
-            for _, event, ack_on_close in self._pings.values():
-                if event is not None and ack_on_close:
+            for event, ack_on_close in self._pings.clear():
+                if ack_on_close:
                     event.set()
-            self._pings.clear()
             self._changed.notify_all()
 
-    # Clocks, read by that thread
+    # Timers, checked by the reading thread
 
     def _next_timeout(self) -> float | None:
-        """Return the seconds until there is something to do; None if there never is."""
-        clocks = (self._keepalive_at, self._quiet_at)
-        timeouts = [at - time.monotonic() for at in clocks if at is not None]
+        """Return the seconds until the next timer expires; None if there is none."""
+        keepalive_at = None if self._keepalive is None else self._keepalive.due
+        timeouts = [at - time.monotonic() for at in (keepalive_at, self._quiet_at) if at is not None]
         if self._close_deadline is not None:
             left = self._close_deadline.timeout(raise_if_elapsed=False)
             if left is not None:
@@ -766,68 +734,43 @@ class Connection:
                 self._close_timed_out()
         if self._quiet_at is not None and time.monotonic() >= self._quiet_at:
             self._quiet_at = None
-        if self._keepalive_at is not None and time.monotonic() >= self._keepalive_at:
+        keepalive_at = None if self._keepalive is None else self._keepalive.due
+        if keepalive_at is not None and time.monotonic() >= keepalive_at:
             self._keep_alive()
             self._flush()
 
     # Pings
 
-    def _new_ping_payload(self) -> bytes:
-        payload = os.urandom(4)
-        while payload in self._pings:
-            payload = os.urandom(4)
-        return payload
-
-    def _put_ping(self, payload: bytes, event: threading.Event | None, ack_on_close: bool) -> None:
+    def _put_ping(self, payload: bytes, waiter: tuple[threading.Event, bool] | None) -> None:
         self.protocol.send_ping(payload)
-        self._pings[payload] = (time.monotonic(), event, ack_on_close)
+        self._pings.add(payload, waiter, time.monotonic())
 
     def _acknowledge(self, payload: bytes) -> None:
-        """A Pong answers its Ping and all before it (RFC 6455 §5.5.3)."""
-        if payload not in self._pings:
+        answered = self._pings.acknowledge(payload, time.monotonic())
+        if answered is None:
             return
-        sent = None
-        while sent != payload:
-            sent = next(iter(self._pings))
-            sent_at, event, _ = self._pings.pop(sent)
-            if event is not None:
-                event.set()
-        self.latency = time.monotonic() - sent_at
-        if self._pinged_at is not None:
-            self._rest()
+        if self._keepalive is not None:
+            self._keepalive.pong_received()
+        for (event, _), _ in answered:
+            event.set()
 
     def _keep_alive(self) -> None:
-        """A time of keepalive has come: send a ping, or judge what has come since; see ``asyncio.keepalive``."""
+        """Run the next step of keepalive: send a ping, or check for signs of life."""
         with self._lock:
+            schedule = self._keepalive
+            assert schedule is not None
             if self.protocol.state is not State.OPEN:
-                self._keepalive_at = None
-                return
-            if self._pinged_at is None:
-                # Of our own pings, only the last one is worth waiting for.
-                self._pings = {payload: ping for payload, ping in self._pings.items() if ping[1] is not None}
+                self._keepalive = None
+            elif schedule.ping_is_due:
+                self._pings.drop_unawaited()
                 self._alive = False
-                self._pinged_at = time.monotonic()
-                self._backlog_at_ping = self._wire.backlog
-                self._put_ping(self._new_ping_payload(), None, False)
+                schedule.ping(time.monotonic())
+                schedule.backlog = self._wire.backlog
+                self._put_ping(self._pings.new_payload(), None)
                 self._emit()
-                assert self.ping_interval is not None
-                if self.ping_timeout is None:
-                    self._rest()
-                else:
-                    self._keepalive_at = self._pinged_at + self.ping_timeout
-            elif self._alive or self._paused or self._wire.backlog < self._backlog_at_ping:
-                self._rest()
-            else:
-                self._keepalive_at = None
+            elif not schedule.check(self._alive, self._wire.backlog, self._paused):
                 self.logger.info("connection failed: keepalive ping timeout")
                 self._lost_exc = TimeoutError("keepalive ping timeout")
                 self.protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
                 self._emit()
                 self._expect_end()
-
-    def _rest(self) -> None:
-        """Wait for the rest of the interval; the lock is held."""
-        assert self._pinged_at is not None
-        assert self.ping_interval is not None
-        self._keepalive_at = self._pinged_at + self.ping_interval
-        self._pinged_at = None

@@ -1,6 +1,6 @@
-"""TCP connections through proxies (RFC 9110 §9.3.6, RFC 1928), for threads. Rank 5.
+"""TCP connections through proxies (RFC 9110 §9.3.6, RFC 1928), for threads.
 
-HTTP proxies are asked for a tunnel by ``wsframe.proxy``; SOCKS is left to the ``python-socks`` library.
+``wsframe.proxy`` requests a tunnel from HTTP proxies; SOCKS is left to the ``python-socks`` library.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import ssl
 from typing import Any
 
 from wsframe.exceptions import ProxyError
-from wsframe.http11 import USER_AGENT
-from wsframe.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
-from wsframe.sync.utils import Deadline, connect_tcp
+from wsframe.opening.http import USER_AGENT
+from wsframe.opening.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
+from wsframe.opening.uri import WebSocketURI
+from wsframe.sync.threads import Deadline, connect_tcp
 from wsframe.sync.wire import Wire
-from wsframe.uri import WebSocketURI
 
 __all__ = ["connect_http_proxy", "connect_socks_proxy"]
 
@@ -29,21 +29,21 @@ def connect_http_proxy(
     server_hostname: str | None = None,
     **kwargs: Any,
 ) -> Wire:
-    """Connect to an HTTP proxy and have it make a tunnel.
+    """Connect to an HTTP proxy and request a tunnel.
 
     Args:
         proxy: The proxy.
-        uri: Where the tunnel is to end.
-        deadline: When to give up.
-        user_agent_header: Value of the User-Agent header; None for none.
-        context: TLS to an HTTPS proxy; the default one if None.
+        uri: The destination of the tunnel.
+        deadline: The deadline for the whole operation.
+        user_agent_header: Value of the User-Agent header; None omits it.
+        context: TLS context for an HTTPS proxy; the default one if None.
         server_hostname: The name that its certificate must have; the host of ``proxy`` if None.
-        kwargs: Passed on to ``socket.create_connection``.
+        kwargs: Passed to ``socket.create_connection``.
 
     Raises:
         OSError: If the proxy cannot be reached.
-        TimeoutError: If it takes too long.
-        ProxyError: If the proxy makes no tunnel.
+        TimeoutError: If the operation takes too long.
+        ProxyError: If the proxy does not open the tunnel.
     """
     wire = Wire(connect_tcp((proxy.host, proxy.port), deadline, **kwargs))
     try:
@@ -69,7 +69,7 @@ def _ask_for_tunnel(wire: Wire, handshake: ProxyHandshake, deadline: Deadline) -
 
 
 class _TimedSocket(socket.socket):
-    """A socket whose user knows the time for one call only, where there is a limit for all of them."""
+    """A socket that applies one deadline to all calls, for code that supports only a timeout per call."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
@@ -85,7 +85,7 @@ class _TimedSocket(socket.socket):
 
 
 class _Dialer:
-    """What ``python_socks`` takes for the proxy in front of the proxy."""
+    """Stands in for the ``python_socks`` proxy that another proxy is reached through."""
 
     def __init__(self, deadline: Deadline, source_address: tuple[str, int] | None) -> None:
         self._deadline = deadline
@@ -103,14 +103,14 @@ def connect_socks_proxy(
 
     Args:
         proxy: The proxy.
-        uri: Where to connect to.
-        deadline: When to give up.
-        local_addr: Where to connect from; None for anywhere.
+        uri: URI to connect to.
+        deadline: The deadline for the whole operation.
+        local_addr: Local address to connect from; None for any.
 
     Raises:
         ImportError: If ``python-socks`` is not installed.
-        OSError: If the proxy cannot be reached; a TimeoutError if it takes too long.
-        ProxyError: If it refuses; its cause is the exception of ``python_socks``.
+        OSError: If the proxy cannot be reached; a TimeoutError if connecting takes too long.
+        ProxyError: If it refuses; the cause is the exception of ``python_socks``.
     """
     try:
         from python_socks import ProxyType  # noqa: PLC0415

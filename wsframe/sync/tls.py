@@ -1,7 +1,7 @@
-"""TLS without I/O: ciphertext in, plaintext out, and the other way round. Rank 5.
+"""TLS without I/O: ciphertext in, plaintext out, and vice versa.
 
-An OpenSSL connection must not be used by two threads at once. Here whoever owns a layer does so under a lock, which
-nobody holds while waiting for the network; and a layer may carry another one, to a server behind a proxy.
+Two threads must not use an OpenSSL connection at once. Here, the owner of a layer uses it under a lock, which no thread
+holds while waiting for the network. A layer may carry another one, to a server behind a proxy.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _READ_SIZE = 64 * 1024
 
 
 class TLSLayer:
-    """One TLS connection, as its client.
+    """The client side of one TLS connection.
 
     Args:
-        context: What is trusted and offered.
+        context: The TLS context.
         server_hostname: The name that the server's certificate must have.
 
     Attributes:
-        ssl_object: What tells about the connection: ``version()``, ``cipher()``, ``getpeercert()`` and so on.
-        ended: Whether the server sends no more.
+        ssl_object: Describes the connection: ``version()``, ``cipher()``, ``getpeercert()`` and so on.
+        ended: Whether the server has ended its stream.
     """
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str | None) -> None:
@@ -38,17 +38,17 @@ class TLSLayer:
         self.ended = False
 
     def receive(self, data: bytes) -> None:
-        """Take ciphertext from the server; none stands for the end of the stream."""
+        """Accept ciphertext from the server; empty bytes mean the end of the stream."""
         if data:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
     def shake_hands(self) -> bool:
-        """Go on with the TLS handshake; tell whether it is done.
+        """Continue the TLS handshake; return whether it is complete.
 
         Raises:
-            ssl.SSLError: If it fails; ``data_to_send`` then tells the server.
+            ssl.SSLError: If it fails; ``data_to_send`` then returns the alert for the server.
         """
         try:
             self.ssl_object.do_handshake()
@@ -57,7 +57,7 @@ class TLSLayer:
         return True
 
     def decrypt(self) -> bytes:
-        """Return the plaintext of what was received, and set ``ended`` where it ends."""
+        """Return the plaintext received, and set ``ended`` if the stream ends."""
         pieces = []
         try:
             while piece := self.ssl_object.read(_READ_SIZE):
@@ -66,7 +66,7 @@ class TLSLayer:
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            # WebSocket has a closing handshake of its own, which a cut stream does not have.
+            # WebSocket has its own closing handshake, which a truncated stream lacks.
             self.ended = True
         return b"".join(pieces)
 
@@ -77,9 +77,9 @@ class TLSLayer:
             view = view[self.ssl_object.write(view) :]
 
     def end_writing(self) -> None:
-        """Have ``data_to_send`` end with the alert that ends the stream in our direction (RFC 8446 §6.1)."""
+        """Queue, for ``data_to_send``, the alert that ends the stream in our direction (RFC 8446 §6.1)."""
         with contextlib.suppress(ssl.SSLError):
-            # It waits for the peer's alert in vain, which is not the business of who sends.
+            # Raises because the peer's alert has not arrived, which does not matter to the sender.
             self.ssl_object.unwrap()
 
     def data_to_send(self) -> bytes:
@@ -88,7 +88,7 @@ class TLSLayer:
 
 
 class TLSSocket:
-    """What both a socket and the TLS on it have to tell."""
+    """The attributes of both a socket and the TLS on it."""
 
     def __init__(self, sock: socket.socket, ssl_object: ssl.SSLObject) -> None:
         self._sock = sock

@@ -1,4 +1,4 @@
-"""Bytes of one TCP connection, with TLS or without, for threads that read and write at the same time. Rank 5."""
+"""The bytes of one TCP connection, with or without TLS, for threads that read and write at the same time."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import sys
 import threading
 from typing import Any
 
+from wsframe.sync.threads import Deadline
 from wsframe.sync.tls import TLSLayer
-from wsframe.sync.utils import Deadline
 
 __all__ = ["Wire"]
 
 READ_SIZE = 64 * 1024
 JOINED_BYTES = 64 * 1024
-"""Bytes up to which pieces that wait are joined for one system call."""
+"""Bytes up to which waiting pieces are joined for one system call."""
 
 MAX_WAIT_S = 0.5 if sys.platform == "win32" else None
-"""Seconds to wait at a time: only Windows does not tell a waiting thread that another one has cut the connection."""
+"""Seconds to wait at a time: on Windows alone, a waiting thread does not notice that another has cut the connection."""
 
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -30,16 +30,16 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class Wire:
     """A connected socket, and the layers of TLS on it.
 
-    Nothing waits for the network but ``wait`` and what says so. One thread may read while others write: bytes
-    are written in the order in which they were queued, whoever writes them.
+    Only ``wait`` and methods documented to wait block on the network. One thread may read while others write: bytes
+    are written in the order in which they were queued, whichever thread writes them.
 
     Args:
         sock: The socket; it becomes non-blocking.
 
     Attributes:
         sock: The socket.
-        queued: Bytes that were ever queued, as they are on the wire.
-        written: Those of them that the operating system has taken.
+        queued: Total bytes ever queued, as they appear on the wire.
+        written: How many of them the operating system has accepted.
         is_cut: Whether ``cut`` was called.
     """
 
@@ -56,17 +56,17 @@ class Wire:
         self.renew_locks()
 
     def renew_locks(self) -> None:
-        """Have locks that nobody holds: those who held them are gone."""
-        # Guards the layers and the output; taken last, and never while waiting.
+        """Replace the locks with new ones: the threads that held them are gone."""
+        # Guards the layers and the output; acquired last, and never held while waiting.
         self._lock = threading.RLock()
-        # For who writes, and who closes the socket.
+        # Held by the thread that writes or closes the socket.
         self._writing = threading.RLock()
-        # OpenSSL connections that the application has made are not for two threads at once either.
+        # Two threads must not use an OpenSSL connection created by the application at once, either.
         self._sock_lock: Any = self._lock if isinstance(self.sock, ssl.SSLSocket) else contextlib.nullcontext()
 
     @property
     def locks(self) -> tuple[threading.RLock, ...]:
-        """The locks of who reads and writes; nobody waits for the network while holding them."""
+        """The locks for reading and writing; no thread waits for the network while holding them."""
         return self._lock, self._writing
 
     @property
@@ -76,16 +76,16 @@ class Wire:
 
     @property
     def backlog(self) -> int:
-        """Bytes that wait to be written."""
+        """Number of bytes waiting to be written."""
         return self.queued - self.written
 
     # Reading
 
     def read(self) -> bytes | None:
-        """Read what is there.
+        """Read available data.
 
         Returns:
-            Bytes, none of them at the end of the stream, or None if nothing has come.
+            The data, empty at the end of the stream, or None if none has arrived.
 
         Raises:
             OSError: If the connection is broken.
@@ -105,15 +105,15 @@ class Wire:
                 data = layer.decrypt()
                 if not data:
                     break
-            # TLS may have something to answer.
+            # TLS may have an answer to send.
             self._queue(b"")
             return data if data or layer.ended else None
 
     def read_in_time(self, deadline: Deadline) -> bytes:
-        """Wait for bytes, and read them; none of them stand for the end of the stream.
+        """Wait for data, and read it; empty bytes mean the end of the stream.
 
         Raises:
-            TimeoutError: If nothing comes in time.
+            TimeoutError: If no data arrives in time.
             OSError: If the connection is broken.
         """
         while (data := self.read()) is None:
@@ -123,10 +123,10 @@ class Wire:
     # Writing
 
     def queue(self, data: bytes) -> int:
-        """Take bytes to be written.
+        """Queue bytes to be written.
 
         Returns:
-            What ``written`` will be at least when they are.
+            The value that ``written`` will have reached when they are written.
         """
         with self._lock:
             self._queue(data)
@@ -141,7 +141,7 @@ class Wire:
             self.queued += len(data)
 
     def flush(self) -> bool:
-        """Write what can be written at once; tell whether that was all.
+        """Write as much as possible without waiting; return whether everything was written.
 
         Raises:
             OSError: If the connection is broken.
@@ -175,7 +175,7 @@ class Wire:
                 break
             pieces.append(piece)
         if pieces:
-            # Before anything is taken away, since there may be no memory for it.
+            # Join before removing anything, since there may be no memory for the result.
             joined = b"".join(pieces)
             for _ in pieces:
                 self._output.popleft()
@@ -185,11 +185,11 @@ class Wire:
         """Wait until bytes are written.
 
         Args:
-            target: What ``queue`` has returned for them.
-            deadline: When to give up.
+            target: The value that ``queue`` returned for them.
+            deadline: The deadline for the whole operation.
 
         Raises:
-            TimeoutError: If it takes too long.
+            TimeoutError: If writing takes too long.
             OSError: If the connection is broken.
         """
         while not self.flush() and self.written < target:
@@ -198,17 +198,17 @@ class Wire:
     # Waiting
 
     def wait(self, *, readable: bool = False, writable: bool = False, timeout: float | None = None) -> None:
-        """Wait until one can read, or write, or the connection is broken, or cut, or time has run out.
+        """Wait until the socket is readable or writable, the connection is broken or cut, or time runs out.
 
         Args:
-            readable: Whether to wait for the former.
-            writable: Whether to wait for the latter.
+            readable: Whether to wait until the socket is readable.
+            writable: Whether to wait until the socket is writable.
             timeout: Seconds; None for no limit.
         """
         if MAX_WAIT_S is not None:
             timeout = MAX_WAIT_S if timeout is None else min(timeout, MAX_WAIT_S)
         fileno = self.sock.fileno()
-        # The socket may have been closed meanwhile.
+        # The socket may have been closed in the meantime.
         if fileno >= 0:
             _wait(fileno, readable, writable, None if timeout is None else max(0.0, timeout))
 
@@ -218,8 +218,8 @@ class Wire:
         """Add a layer of TLS, and wait for its handshake.
 
         Raises:
-            TimeoutError: If it takes too long.
-            OSError: (ssl.SSLError) If it fails.
+            TimeoutError: If the handshake takes too long.
+            OSError: (ssl.SSLError) If the handshake fails.
         """
         layer = TLSLayer(context, server_hostname)
         try:
@@ -227,7 +227,7 @@ class Wire:
                 self.write(self.queue(layer.data_to_send()), deadline)
                 layer.receive(self.read_in_time(deadline))
         finally:
-            # The last words of a handshake that has failed, too.
+            # Also sends the alert of a failed handshake.
             with contextlib.suppress(OSError):
                 self.queue(layer.data_to_send())
                 self.flush()
@@ -236,13 +236,13 @@ class Wire:
     # The end
 
     def end_writing(self) -> bool:
-        """Send the end of the stream, with all layers of TLS, behind what is queued; reading goes on.
+        """Send the end of the stream, in all layers of TLS, after the queued data; reading continues.
 
-        Closing the socket at once would make the kernel answer the peer's next segment with a reset, which may destroy
-        what the peer has not read yet.
+        If the socket were closed at once, the kernel would answer the peer's next segment with a reset, which may
+        destroy data that the peer has not read yet.
 
         Returns:
-            Whether it is written; if not, call it again when one can write.
+            Whether it is written; if not, call this again when the socket is writable.
 
         Raises:
             OSError: If the connection is broken.
@@ -256,28 +256,28 @@ class Wire:
         if not self.flush():
             return False
         with contextlib.suppress(OSError):
-            # Not the method of ssl.SSLSocket. With TLS that the application has made, this is all that there is: its
-            # unwrap() takes what still comes for a failure, and WebSocket has a closing handshake of its own.
+            # Not the method of ssl.SSLSocket. With TLS created by the application, this is all that is possible: its
+            # unwrap() treats further data as a failure, and WebSocket has its own closing handshake.
             socket.socket.shutdown(self.sock, socket.SHUT_WR)
         return True
 
     def cut(self) -> None:
-        """End the connection at once; who waits for it or writes to it is told."""
+        """End the connection at once; threads that wait for it or write to it notice."""
         self.is_cut = True
         with contextlib.suppress(OSError):
-            # Not the method of ssl.SSLSocket, which would go on without encryption.
+            # Not the method of ssl.SSLSocket, which would continue without encryption.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def leave(self) -> None:
-        """Close the socket of this process, without an effect on the connection: it belongs to the parent."""
+        """Close this process's socket without affecting the connection, which belongs to the parent."""
         self.renew_locks()
         self.is_cut = True
         self.sock.close()
 
     def close(self) -> None:
-        """Close the socket. Who reads from it must have stopped."""
+        """Close the socket. No thread may be reading from it."""
         self.cut()
-        # Not while somebody writes: the next socket may get the same number.
+        # Not while a thread writes: the next socket may get the same file descriptor.
         with self._writing:
             self.sock.close()
 
@@ -293,5 +293,5 @@ def _wait_with_select(fileno: int, readable: bool, writable: bool, timeout: floa
         select.select([fileno] if readable else [], [fileno] if writable else [], [fileno], timeout)
 
 
-# select() has no room for more than 1,024 file numbers on most systems, and poll() is not there on Windows.
+# On most systems, select() supports file descriptors below 1,024 only; Windows has no poll().
 _wait = _wait_with_poll if hasattr(select, "poll") else _wait_with_select

@@ -1,6 +1,6 @@
-"""wsaccel's two modules, with its names and arguments. Rank 6.
+"""wsaccel's two modules, with the same names and arguments.
 
-A program that looks for wsaccel when it starts takes them instead, if they are there before it is imported::
+Install them before a program that looks for wsaccel is imported, and it uses them instead::
 
     import sys
     from wsframe.adapters import wsaccel

@@ -1,4 +1,4 @@
-"""``wsaccel.utf8validator``: incremental UTF-8 validation (RFC 3629). Rank 6."""
+"""``wsaccel.utf8validator``: incremental UTF-8 validation (RFC 3629)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Utf8Validator"]
 
 
 class Utf8Validator:
-    """Validate a stream of bytes; ``decode`` takes it byte by byte.
+    """Validate a stream of bytes; ``decode`` processes it byte by byte.
 
     Attributes:
-        UTF8_ACCEPT: What ``decode`` returns at the end of a character.
-        UTF8_REJECT: What it returns when the stream cannot be UTF-8 any more; within a character, something else.
+        UTF8_ACCEPT: Returned by ``decode`` at the end of a character.
+        UTF8_REJECT: Returned when the stream can no longer be UTF-8. Within a character, other values are returned.
     """
 
     UTF8_ACCEPT = 0
@@ -27,25 +27,25 @@ class Utf8Validator:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again."""
+        """Start over."""
         self._validator = _Utf8Validator()
         self._total = 0
-        # The beginning of a character whose end has not come.
+        # The beginning of an incomplete character.
         self._tail = b""
 
     def decode(self, b: int) -> int:
-        """Take one byte; return ``UTF8_ACCEPT``, ``UTF8_REJECT``, or another number within a character."""
+        """Process one byte; return ``UTF8_ACCEPT``, ``UTF8_REJECT``, or another number within a character."""
         valid, ends, _, _ = self.validate(bytes((b,)))
         return 2 if valid and not ends else self.UTF8_ACCEPT if valid else self.UTF8_REJECT
 
     def validate(self, ba: Buffer) -> tuple[bool, bool, int, int]:
-        """Take the next bytes.
+        """Process the next bytes.
 
         Returns:
-            Whether the stream can be UTF-8 still, whether it ends with a whole character, and the index of the first
-            wrong byte, or behind the last one: within these bytes, and within the stream.
+            Whether the stream can still be UTF-8, whether it ends with a complete character, and the index of the first
+            invalid byte, or past the last byte: within these bytes, and within the stream.
         """
-        # Of a number, bytes() would make zeros.
+        # Not bytes() alone, which turns a number into zeros.
         data = bytes(memoryview(ba))
         if not self._validator.valid:
             return False, False, 0, self._total
@@ -57,14 +57,14 @@ class Utf8Validator:
         try:
             (self._tail + data).decode()
         except UnicodeDecodeError as exc:
-            # The beginning of the character is not at fault.
+            # The error is not at the beginning of the character.
             wrong = exc.end if exc.reason == "invalid continuation byte" else exc.start
         self._total += wrong - before
         return False, False, wrong - before, self._total
 
 
 def _unfinished(end: bytes) -> bytes:
-    """Return the beginning of a character at the end of valid UTF-8, of which at most 3 bytes matter."""
+    """Return the incomplete character at the end of valid UTF-8; only the last 3 bytes matter."""
     for size in range(1, min(3, len(end)) + 1):
         byte = end[-size]
         if byte >= 0xC0:

@@ -1,4 +1,4 @@
-"""``wsaccel.xormask``: masking as objects (RFC 6455 §5.3). Rank 6."""
+"""``wsaccel.xormask``: masking as objects (RFC 6455 §5.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["XorMaskerNull", "XorMaskerSimple", "createXorMasker"]
 
 
 class XorMaskerNull:
-    """What counts bytes, and leaves them as they are.
+    """Count bytes, and leave them unchanged.
 
     Args:
         mask: Ignored.
@@ -23,11 +23,11 @@ class XorMaskerNull:
         self._pointer = 0
 
     def pointer(self) -> int:
-        """Return how many bytes were processed."""
+        """Return the number of bytes processed."""
         return self._pointer
 
     def reset(self) -> None:
-        """Begin again."""
+        """Start over."""
         self._pointer = 0
 
     def process(self, data: Buffer) -> bytes:
@@ -38,18 +38,18 @@ class XorMaskerNull:
 
 
 class XorMaskerSimple(XorMaskerNull):
-    """What masks a stream of bytes.
+    """Mask a stream of bytes.
 
     Args:
         mask: The masking key, 4 bytes.
 
     Raises:
-        ValueError: If it has not 4 bytes.
+        ValueError: If the key does not have 4 bytes.
     """
 
     def __init__(self, mask: Buffer) -> None:
         super().__init__()
-        # Of a number, bytes() would make a key of zeros.
+        # Not bytes() alone, which turns a number into a key of zeros.
         self._mask = bytes(memoryview(mask))
         if len(self._mask) != 4:
             raise ValueError("mask must contain 4 bytes")
@@ -63,10 +63,10 @@ class XorMaskerSimple(XorMaskerNull):
 
 
 def createXorMasker(mask: Buffer, length: int | None = None) -> XorMaskerSimple:  # noqa: N802 - wsaccel's name
-    """Return what masks a stream of bytes.
+    """Return an object that masks a stream of bytes.
 
     Args:
         mask: The masking key, 4 bytes.
-        length: How many bytes there will be; ignored.
+        length: The length of the stream; ignored.
     """
     return XorMaskerSimple(mask)

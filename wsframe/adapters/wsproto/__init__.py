@@ -1,7 +1,7 @@
-"""wsproto's API on wsframe's codec. Rank 6.
+"""wsproto's API on wsframe's codec.
 
-``import wsframe.adapters.wsproto as wsproto`` runs programs written for wsproto 1.3; its modules have the names
-they have there. HTTP is parsed by h11, as in wsproto.
+``import wsframe.adapters.wsproto as wsproto`` runs programs written for wsproto 1.3; the modules have the same names as
+there. h11 parses HTTP, as in wsproto.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class WSConnection:
         connection_type: Which end this is.
 
     Attributes:
-        client: Whether it is the client.
+        client: Whether this end is the client.
         handshake: The opening handshake.
-        connection: The connection behind it; None until it is done.
+        connection: The open connection; None until the handshake is complete.
     """
 
     def __init__(self, connection_type: ConnectionType) -> None:
@@ -38,7 +38,7 @@ class WSConnection:
 
     @property
     def state(self) -> ConnectionState:
-        """The state."""
+        """The current state."""
         return self.handshake.state if self.connection is None else self.connection.state
 
     def initiate_upgrade_connection(self, headers: Headers, path: bytes | str) -> None:

@@ -1,4 +1,4 @@
-"""An open connection, in wsproto's words (RFC 6455 §5 to §7). Rank 6."""
+"""An open connection, with wsproto's names (RFC 6455 §5 to §7)."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ SERVER = ConnectionType.SERVER
 
 
 class Connection:
-    """A connection behind the opening handshake: bytes in, events out; events in, bytes out.
+    """A connection after the opening handshake: bytes in, events out; events in, bytes out.
 
-    State           what happens                                    next
+    State           event                                           next
     OPEN            ``send`` of a CloseConnection                   LOCAL_CLOSING
-    OPEN            ``events`` gives the peer's                     REMOTE_CLOSING
-    LOCAL_CLOSING   ``events`` gives the peer's                     CLOSED
+    OPEN            ``events`` yields the peer's                    REMOTE_CLOSING
+    LOCAL_CLOSING   ``events`` yields the peer's                    CLOSED
     REMOTE_CLOSING  ``send`` of a CloseConnection                   CLOSED
-    any             ``receive_data(None)``: the transport is gone   CLOSED
+    any             ``receive_data(None)``: the transport is lost   CLOSED
 
-    Nothing is answered by itself, neither a Ping nor a Close frame.
+    Nothing is answered automatically, neither a Ping nor a Close frame.
 
     Args:
         connection_type: Which end this is.
-        extensions: Extensions; those that were not agreed on are left out.
+        extensions: Extensions; those that were not negotiated are ignored.
         trailing_data: Bytes received with the opening handshake.
     """
 
@@ -77,7 +77,7 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """The state."""
+        """The current state."""
         return self._state
 
     def send(self, event: Event) -> bytes:
@@ -90,7 +90,7 @@ class Connection:
         """
         state = self._state
         if state is ConnectionState.OPEN:
-            # The types first: wsproto's classes are abstract ones, whose isinstance() is slow.
+            # Compare types first: wsproto's classes are abstract base classes, for which isinstance() is slow.
             if type(event) in (TextMessage, BytesMessage) or isinstance(event, Message):
                 return bytes(self._proto.send_data(event.data, event.message_finished))  # type: ignore[attr-defined]
             if isinstance(event, Ping):
@@ -105,10 +105,10 @@ class Connection:
         raise LocalProtocolError(f"cannot send {event} in state {state.name}")
 
     def receive_data(self, data: bytes | None) -> None:
-        """Take the next bytes from the peer; ``events`` tells what they amount to.
+        """Receive the next bytes from the peer; ``events`` yields the resulting events.
 
         Args:
-            data: The bytes; None if there will be no more.
+            data: The bytes; None for the end of the stream.
 
         Raises:
             LocalProtocolError: If the connection is closed.
@@ -124,7 +124,7 @@ class Connection:
             raise LocalProtocolError("the connection is closed")
 
     def events(self) -> Generator[Event, None, None]:
-        """Give the events there are; what somebody leaves is given the next time."""
+        """Yield the available events; those that the caller does not consume are yielded by the next call."""
         queue = self._events
         while queue:
             yield queue.popleft()

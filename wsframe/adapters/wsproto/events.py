@@ -1,4 +1,4 @@
-"""What happens on a connection, and what can be sent on it, in wsproto's words. Rank 6."""
+"""Events received and sent on a connection, with wsproto's names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Request(Event):
     Attributes:
         host: Value of the Host header.
         target: Path and query.
-        extensions: The extensions offered: objects to send them, their header's elements when received.
+        extensions: The extensions offered: objects when sent, the elements of their header when received.
         extra_headers: All other headers.
         subprotocols: The subprotocols offered.
     """
@@ -57,7 +57,7 @@ class AcceptConnection(Event):
 
     Attributes:
         subprotocol: The subprotocol chosen, or None.
-        extensions: The extensions supported, to send it; the ones agreed on when received.
+        extensions: The extensions supported, when sent; the negotiated ones, when received.
         extra_headers: All other headers.
     """
 
@@ -73,7 +73,7 @@ class RejectConnection(Event):
     Attributes:
         status_code: The HTTP status.
         headers: All headers.
-        has_body: Whether ``RejectData`` follows; a client sees that with each final response.
+        has_body: Whether ``RejectData`` follows; for a client, it does after each final response.
     """
 
     status_code: int = 400
@@ -94,13 +94,13 @@ class RejectData(Event):
     body_finished: bool = True
 
 
-# The events of an open connection set their fields in a dict: a third of the time that a frozen dataclass takes,
-# which sets each by object.__setattr__().
+# The events of an open connection set their fields through a dict. That takes a third of the time of a frozen
+# dataclass, which sets each field with object.__setattr__().
 
 
 @dataclass(frozen=True, init=False)
 class CloseConnection(Event):
-    """A Close frame, or the end of the connection without one; whoever receives it must answer (RFC 6455 §5.5.1).
+    """A Close frame, or the end of the connection without one; the receiver must answer (RFC 6455 §5.5.1).
 
     Attributes:
         code: The close code.
@@ -116,13 +116,13 @@ class CloseConnection(Event):
         fields["reason"] = reason
 
     def response(self) -> CloseConnection:
-        """Return the answer to send, unless this end has sent a Close frame before."""
+        """Return the answer to send, unless this end has already sent a Close frame."""
         return CloseConnection(code=self.code, reason=self.reason)
 
 
 @dataclass(frozen=True, init=False)
 class Message(Event, Generic[T]):
-    """A part of a message, or all of it (RFC 6455 §5.6); parts come as their bytes do.
+    """A message or a part of one (RFC 6455 §5.6); parts are delivered as their bytes arrive.
 
     Attributes:
         data: The part.
@@ -153,7 +153,7 @@ class BytesMessage(Message[bytearray | bytes]):
 
 @dataclass(frozen=True, init=False)
 class Ping(Event):
-    """A Ping (RFC 6455 §5.5.2); whoever receives it must answer.
+    """A Ping (RFC 6455 §5.5.2); the receiver must answer.
 
     Attributes:
         payload: At most 125 bytes.

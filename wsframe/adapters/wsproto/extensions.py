@@ -1,7 +1,7 @@
-"""Extensions, in wsproto's words; there is permessage-deflate (RFC 7692). Rank 6.
+"""Extensions, with wsproto's names: permessage-deflate (RFC 7692).
 
-A connection with no extension but ``PerMessageDeflate`` compresses by ``wsframe.PerMessageDeflate``. The methods
-``frame_...`` are for what else there is: extensions of others, and those beside it.
+A connection whose only extension is ``PerMessageDeflate`` compresses with ``wsframe.PerMessageDeflate``. The
+``frame_...`` methods serve all other cases: third-party extensions, and combinations with them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsframe import Frame, PerMessageDeflateFactory, ProtocolError
-from wsframe import PerMessageDeflate as Codec
+from wsframe import Frame, PerMessageDeflate as Codec, PerMessageDeflateFactory, ProtocolError
 from wsframe.adapters.wsproto.wire import CloseReason, Opcode, RsvBits
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ __all__ = ["SUPPORTED_EXTENSIONS", "Extension", "PerMessageDeflate", "new_codec"
 
 
 class Extension(ABC):
-    """An extension: what it does to the handshake, and to frames.
+    """An extension: its part in the handshake, and its effect on frames.
 
     Attributes:
         name: Its registered name.
@@ -31,7 +30,7 @@ class Extension(ABC):
     name: str
 
     def enabled(self) -> bool:
-        """Tell whether it was agreed on."""
+        """Return whether the extension was negotiated."""
         return False
 
     @abstractmethod
@@ -39,24 +38,24 @@ class Extension(ABC):
         """Return parameters for a client's offer, or whether to offer it."""
 
     def accept(self, offer: str) -> bool | str | None:
-        """Judge a client's offer; return parameters for the response, or whether it is accepted."""
+        """Check a client's offer; return parameters for the response, or whether it is accepted."""
         return None
 
-    def finalize(self, offer: str) -> None:  # noqa: B027 - nothing to take note of by default
-        """Take note of a server's response."""
+    def finalize(self, offer: str) -> None:  # noqa: B027 - nothing to process by default
+        """Process a server's response."""
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Look at a frame's header; return the reserved bits that have a meaning, or why to fail."""
+        """Check a frame's header; return the reserved bits that have a meaning, or the reason for a failure."""
         return RsvBits(False, False, False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        """Decode a part of a frame's payload, or return why to fail."""
+        """Decode a part of a frame's payload, or return the reason for a failure."""
         return data
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """Return what follows the payload of a frame that is complete, or why to fail."""
+        """Return the data that follows the payload of a complete frame, or the reason for a failure."""
         return None
 
     def frame_outbound(
@@ -67,13 +66,13 @@ class Extension(ABC):
 
 
 class PerMessageDeflate(Extension):
-    """permessage-deflate: what to offer or accept, and then what was agreed on (RFC 7692 §7.1).
+    """permessage-deflate: the parameters to offer or accept, and then the negotiated ones (RFC 7692 §7.1).
 
     Args:
-        client_no_context_takeover: The client compresses each message by itself.
+        client_no_context_takeover: Whether the client compresses each message separately.
         client_max_window_bits: Size of the client's window, as a power of 2 from 9 to 15; None for 15.
-        server_no_context_takeover: Likewise the server.
-        server_max_window_bits: Likewise the server's.
+        server_no_context_takeover: Whether the server compresses each message separately.
+        server_max_window_bits: Size of the server's window, as a power of 2 from 9 to 15; None for 15.
 
     Raises:
         ValueError: If a size is out of range.
@@ -104,7 +103,7 @@ class PerMessageDeflate(Extension):
         self._enabled = False
         self._compressor: Any = None
         self._decompressor: Any = None
-        # Whether the frame that is received can be compressed; whether its message is, None between messages.
+        # Whether the frame being received may be compressed; whether its message is compressed, None between messages.
         self._inbound_is_compressible: bool | None = None
         self._inbound_compressed: bool | None = None
 
@@ -127,7 +126,7 @@ class PerMessageDeflate(Extension):
         self._set_window_bits("server_max_window_bits", value)
 
     def _set_window_bits(self, name: str, value: int) -> None:
-        # zlib cannot compress with 8.
+        # zlib cannot compress with a window of 2**8 bytes.
         if not 9 <= value <= 15:
             raise ValueError(f"{name} must be between 9 and 15, not {value}")
         self._window_bits[name] = value
@@ -144,7 +143,7 @@ class PerMessageDeflate(Extension):
     # The handshake
 
     def enabled(self) -> bool:
-        """Tell whether it was agreed on."""
+        """Return whether the extension was negotiated."""
         return self._enabled
 
     def offer(self) -> bool | str:
@@ -152,17 +151,17 @@ class PerMessageDeflate(Extension):
         return "; ".join([*_build_window_bits(self._window_bits), *self._no_context_takeovers()])
 
     def finalize(self, offer: str) -> None:
-        """Take note of a server's response.
+        """Process a server's response.
 
         Raises:
-            ValueError: If a size is not one.
+            ValueError: If a window size is not valid.
         """
         for name, bits in self._take_over(offer):
             self._set_window_bits(name, bits)
         self._enabled = True
 
     def accept(self, offer: str) -> bool | str | None:
-        """Judge a client's offer; return parameters for the response, or None if it is declined."""
+        """Check a client's offer; return parameters for the response, or None if it is declined."""
         try:
             agreed = dict(self._take_over(offer))
             for name, bits in agreed.items():
@@ -173,7 +172,7 @@ class PerMessageDeflate(Extension):
         return "; ".join([*self._no_context_takeovers(), *_build_window_bits(agreed)])
 
     def _take_over(self, offer: str) -> list[tuple[str, int]]:
-        """Take the flags of an offer or a response over; return its window sizes, ours where it leaves one open."""
+        """Apply the flags of an offer or a response; return its window sizes, or ours where it has none."""
         sizes = []
         for parameter in offer.split(";")[1:]:
             name, _, value = (part.strip() for part in parameter.partition("="))
@@ -189,12 +188,12 @@ class PerMessageDeflate(Extension):
         names = ("client_no_context_takeover", "server_no_context_takeover")
         return [name for name in names if getattr(self, name)]
 
-    # Frames, beside other extensions
+    # Frames, in combination with other extensions
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Look at a frame's header: RSV1 belongs on the first frame of a message (RFC 7692 §6)."""
+        """Check a frame's header: RSV1 belongs on the first frame of a message (RFC 7692 §6)."""
         is_data = opcode < Opcode.CLOSE
         if rsv.rsv1 and not (is_data and opcode != Opcode.CONTINUATION):
             return CloseReason.PROTOCOL_ERROR
@@ -215,7 +214,7 @@ class PerMessageDeflate(Extension):
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """End a message; return what the decompressor still has of it."""
+        """End a message; return the rest of it from the decompressor."""
         if not (fin and self._inbound_is_compressible):
             return None
         compressed, self._inbound_compressed = self._inbound_compressed, None
@@ -266,15 +265,15 @@ class _Inflater:
             raise zlib.error(str(exc)) from exc
 
     def flush(self) -> bytes:
-        # A message of no bytes at all: see MessageReader.
+        # A compressed message without any bytes: see MessageReader.
         return b"" if self._opcode is Opcode.BINARY else self.decompress(b"", True)
 
 
 def new_codec(extension: PerMessageDeflate, client: bool) -> Codec:
-    """Make what compresses and decompresses the messages of a connection.
+    """Create the codec that compresses and decompresses the messages of a connection.
 
     Args:
-        extension: What was agreed on: this module's ``PerMessageDeflate``, or wsproto's.
+        extension: The negotiated extension: this module's ``PerMessageDeflate``, or wsproto's.
         client: Whether this end is the client.
     """
     sides = {

@@ -1,8 +1,8 @@
-"""Frames, in wsproto's words (RFC 6455 §5). Rank 6.
+"""Frames, with wsproto's names (RFC 6455 §5).
 
-``FrameProtocol`` is what connections use: it reads by ``reader.MessageReader``, so by ``wsframe.FrameParser``, and
-writes by ``wsframe.serialize_frame``. Only where there are extensions that wsframe does not know, ``FrameDecoder``
-asks them about each frame.
+Connections use ``FrameProtocol``. It reads with ``reader.MessageReader``, and thus with ``wsframe.FrameParser``, and
+writes with ``wsframe.serialize_frame``. Only with extensions that wsframe does not support, ``FrameDecoder`` calls them
+for each frame.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import codecs
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from wsframe import Fault, FrameParser, Role, apply_mask, new_masking_key, serialize_frame
-from wsframe import Frame as WholeFrame
+from wsframe import Fault, Frame as WholeFrame, FrameParser, Role, apply_mask, new_masking_key, serialize_frame
 from wsframe.adapters.wsproto import wire
 from wsframe.adapters.wsproto.extensions import Extension, PerMessageDeflate, new_codec
 from wsframe.adapters.wsproto.reader import MessageReader, Piece, parse_close_payload
@@ -48,7 +47,7 @@ __all__ = [
 
 
 class XorMaskerSimple:
-    """Mask or unmask a stream (RFC 6455 §5.3).
+    """Mask or unmask a stream of bytes (RFC 6455 §5.3).
 
     Args:
         masking_key: 4 bytes.
@@ -67,7 +66,7 @@ class XorMaskerSimple:
 
 
 class XorMaskerNull:
-    """Leave a stream as it is."""
+    """Leave a stream of bytes unchanged."""
 
     def process(self, data: bytearray) -> bytearray:
         """Return the next bytes of the stream."""
@@ -75,11 +74,11 @@ class XorMaskerNull:
 
 
 class Buffer:
-    """Bytes that are taken by the piece, and given back unless the taking is made final.
+    """Bytes that are consumed piece by piece, and restored unless the consumption is committed.
 
     Attributes:
         buffer: The bytes.
-        bytes_used: How many of them are taken.
+        bytes_used: How many of them are consumed.
     """
 
     def __init__(self, initial_bytes: bytes | None = None) -> None:
@@ -94,34 +93,34 @@ class Buffer:
         self.buffer += new_bytes
 
     def consume_at_most(self, nbytes: int) -> bytearray:
-        """Take that many bytes, or all there are."""
+        """Consume up to that many bytes."""
         start = self.bytes_used
         data = self.buffer[start : start + nbytes]
         self.bytes_used = start + len(data)
         return data
 
     def consume_exactly(self, nbytes: int) -> bytearray | None:
-        """Take that many bytes; return None, and take none, if there are fewer."""
+        """Consume that many bytes; if there are fewer, consume none and return None."""
         if len(self.buffer) - self.bytes_used < nbytes:
             return None
         return self.consume_at_most(nbytes)
 
     def commit(self) -> None:
-        """Forget what was taken."""
+        """Drop the consumed bytes."""
         del self.buffer[: self.bytes_used]
         self.bytes_used = 0
 
     def rollback(self) -> None:
-        """Give back what was taken."""
+        """Restore the consumed bytes."""
         self.bytes_used = 0
 
 
 class MessageDecoder:
-    """Make messages of data frames: check their order, decode text (RFC 6455 §5.4, §5.6).
+    """Turn data frames into messages: check their order, decode text (RFC 6455 §5.4, §5.6).
 
     Attributes:
-        opcode: That of the message in progress, None for none.
-        decoder: What decodes its text, None if it is binary.
+        opcode: The opcode of the message in progress; None if there is none.
+        decoder: The decoder of its text; None if it is binary.
     """
 
     def __init__(self) -> None:
@@ -129,10 +128,10 @@ class MessageDecoder:
         self.decoder: codecs.IncrementalDecoder | None = None
 
     def process_frame(self, frame: Frame) -> Frame:
-        """Return a data frame, or a part of one, with the opcode of its message and with its text.
+        """Return a data frame, or a part of one, with the opcode of its message and its text decoded.
 
         Raises:
-            ParseFailed: If the frame is out of place, or its text not UTF-8.
+            ParseFailed: If the frame is out of order, or its text is not UTF-8.
         """
         if self.opcode is None:
             if frame.opcode is Opcode.CONTINUATION:
@@ -158,11 +157,11 @@ class MessageDecoder:
 
 
 class FrameDecoder:
-    """Take frames out of a stream and let extensions decode them; data frames come in parts, as their bytes do.
+    """Parse frames from a stream and let extensions decode them; parts of data frames are returned as bytes arrive.
 
     Args:
         client: Whether this end is the client.
-        extensions: The extensions agreed on.
+        extensions: The negotiated extensions.
     """
 
     def __init__(self, client: bool, extensions: Sequence[Extension] | None = None) -> None:
@@ -175,14 +174,14 @@ class FrameDecoder:
         self.payload_consumed = 0
 
     def receive_bytes(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Receive the next bytes of the stream."""
         self.buffer.feed(data)
 
     def process_buffer(self) -> Frame | None:
         """Return the next frame, or part of one; None if more bytes are needed.
 
         Raises:
-            ParseFailed: If the peer has broken the protocol, or an extension says so.
+            ParseFailed: If the peer has violated the protocol, or an extension reports a failure.
         """
         if self.header is None and not self.parse_header():
             return None
@@ -209,7 +208,7 @@ class FrameDecoder:
         return frame
 
     def parse_header(self) -> bool:
-        """Read a header; tell whether it is complete.
+        """Read a header; return whether it is complete.
 
         Raises:
             ParseFailed: See ``process_buffer``.
@@ -237,7 +236,7 @@ class FrameDecoder:
         return True
 
     def _judge(self, head: bytes | bytearray) -> None:
-        """Check a header, or the beginning of one, but for the reserved bits and the order of fragments."""
+        """Check a header, or the beginning of one, except for the reserved bits and the order of fragments."""
         parser = FrameParser(Role.CLIENT if self.client else Role.SERVER, max_message_size=None)
         if head[0] & OPCODE_MASK == Opcode.CONTINUATION:
             parser.feed(serialize_frame(Opcode.BINARY, b"", fin=False, mask=None if self.client else NULL_MASK))
@@ -265,11 +264,11 @@ def _unless_failed(result: T | CloseReason) -> T:
 
 
 class ExtensionReader:
-    """Read messages and control frames as ``MessageReader`` does, and ask extensions about each frame.
+    """Read messages and control frames as ``MessageReader`` does, and call extensions for each frame.
 
     Args:
-        decoder: Takes frames out of the stream.
-        messages: Makes messages of them.
+        decoder: Parses frames from the stream.
+        messages: Turns them into messages.
         fail: See ``MessageReader``.
     """
 
@@ -288,7 +287,7 @@ class ExtensionReader:
         """See ``MessageReader.read``."""
         if self._stopped:
             return None
-        # Until it turns out that all is well.
+        # Reset below if everything succeeds.
         self._stopped = True
         frame = self._decoder.process_buffer()
         if frame is not None and frame.opcode == Opcode.CLOSE:
@@ -309,11 +308,11 @@ class FrameProtocol:
 
     Args:
         client: Whether this end is the client.
-        extensions: Extensions; those that were not agreed on are left out.
+        extensions: Extensions; those that were not negotiated are ignored.
 
     Attributes:
-        receive_bytes: Takes the next bytes of the stream.
-        next_piece: Returns what ``received_frames`` would give next, without making a ``Frame`` of it.
+        receive_bytes: Receives the next bytes of the stream.
+        next_piece: Returns what ``received_frames`` would yield next, without creating a ``Frame``.
     """
 
     receive_bytes: Callable[[bytes], None]
@@ -323,7 +322,7 @@ class FrameProtocol:
         self.client = client
         self.extensions = [extension for extension in extensions if extension.enabled()]
         self._codec = None
-        # The type of the message of ours that is in progress.
+        # The type of our message in progress.
         self._outbound_opcode: Opcode | None = None
         role = Role.CLIENT if client else Role.SERVER
         reader: MessageReader | ExtensionReader
@@ -338,10 +337,10 @@ class FrameProtocol:
         self.next_piece = reader.read
 
     def received_frames(self) -> Generator[Frame, None, None]:
-        """Give the frames there are, and parts of data frames.
+        """Yield the available frames, and parts of data frames.
 
         Raises:
-            ParseFailed: If the peer has broken the protocol.
+            ParseFailed: If the peer has violated the protocol.
         """
         while (piece := self.next_piece()) is not None:
             opcode, payload, frame_finished, message_finished = piece
@@ -350,10 +349,10 @@ class FrameProtocol:
             yield Frame(Opcode(opcode), payload, frame_finished, message_finished)
 
     def send_data(self, payload: bytes | bytearray | memoryview | str = b"", fin: bool = True) -> bytes:
-        """Return a data frame: the next one of the message in progress, or the first of one.
+        """Return a data frame: the next one of the message in progress, or the first one of a new message.
 
         Raises:
-            TypeError: If the payload is neither text nor bytes, or not what the message began with.
+            TypeError: If the payload is neither text nor bytes, or not of the type that the message began with.
         """
         if isinstance(payload, str):
             opcode = Opcode.TEXT
@@ -370,7 +369,7 @@ class FrameProtocol:
             data = self._serialize(frame_opcode, payload, fin)
         else:
             data = serialize_frame(frame_opcode, payload, fin=fin, mask=new_masking_key() if self.client else None)
-        # Not before there is a frame.
+        # Only once the frame exists.
         self._outbound_opcode = None if fin else opcode
         return data
 
@@ -378,7 +377,7 @@ class FrameProtocol:
         """Return a Ping.
 
         Raises:
-            ValueError: If the payload has more than 125 bytes.
+            ValueError: If the payload is longer than 125 bytes.
         """
         return self._serialize(Opcode.PING, payload)
 
@@ -386,15 +385,15 @@ class FrameProtocol:
         """Return a Pong.
 
         Raises:
-            ValueError: If the payload has more than 125 bytes.
+            ValueError: If the payload is longer than 125 bytes.
         """
         return self._serialize(Opcode.PONG, payload)
 
     def close(self, code: int | None = None, reason: str | None = None) -> bytes:
-        """Return a Close frame; a reason that is too long is cut, and a code that cannot be sent replaced.
+        """Return a Close frame; too long a reason is truncated, and a code that cannot be sent is replaced.
 
         Raises:
-            TypeError: If there is a reason without a code.
+            TypeError: If a reason is given without a code.
         """
         if code is CloseReason.NO_STATUS_RCVD:
             code = None
@@ -406,13 +405,13 @@ class FrameProtocol:
             code = CloseReason.NORMAL_CLOSURE
         text = (reason or "").encode()
         if len(text) > MAX_PAYLOAD_NORMAL - 2:
-            # The cut may have left a part of a character.
+            # Truncation may have left an incomplete character.
             text = text[: MAX_PAYLOAD_NORMAL - 2].decode(errors="ignore").encode()
         return self._serialize(Opcode.CLOSE, code.to_bytes(2, "big") + text)
 
     def _serialize(self, opcode: Opcode, payload: bytes | bytearray | memoryview, fin: bool = True) -> bytes:
         rsv = RsvBits(False, False, False)
-        # Of a number, bytes() would make zeros.
+        # Not bytes() alone, which turns a number into zeros.
         payload = bytes(memoryview(payload))
         if self._codec is not None:
             frame = self._codec.encode(WholeFrame(opcode, payload, fin))
@@ -433,7 +432,7 @@ def parse_failed(fault: Fault) -> ParseFailed:
 
 
 def close_reason(code: int) -> int:
-    """Return the member for a close code if there is one."""
+    """Return the enumeration member for a close code, if there is one, or the code itself."""
     try:
         return CloseReason(code)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The opening handshake over HTTP/1.1, by h11, in wsproto's words (RFC 6455 §4). Rank 6."""
+"""The opening handshake over HTTP/1.1, based on h11, with wsproto's names (RFC 6455 §4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import h11
 
-from wsframe._escape import escape
 from wsframe.adapters.wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsframe.adapters.wsproto.events import AcceptConnection, Event, RejectConnection, RejectData, Request
 from wsframe.adapters.wsproto.extensions import Extension
@@ -21,6 +20,7 @@ from wsframe.adapters.wsproto.utilities import (
     normed_header_dict,
     split_comma_header,
 )
+from wsframe.hosting import escape
 
 __all__ = [
     "WEBSOCKET_UPGRADE",
@@ -40,9 +40,9 @@ WEBSOCKET_UPGRADE = b"websocket"
 class H11Handshake:
     """The opening handshake of one end.
 
-    State       what happens                                                     next
+    State       event                                                            next
     CONNECTING  a server sends AcceptConnection; a client receives it            OPEN
-    CONNECTING  RejectConnection with a body is sent, or a response received     REJECTING
+    CONNECTING  RejectConnection with a body is sent, or a response is received  REJECTING
     CONNECTING  RejectConnection without a body is sent                          CLOSED
     REJECTING   the last RejectData is sent or received                          CLOSED
 
@@ -57,7 +57,7 @@ class H11Handshake:
         self._http = h11.Connection(h11.CLIENT if self.client else h11.SERVER)
         self._connection: Connection | None = None
         self._events: deque[Event] = deque()
-        # The request that was sent or received, and the key sent with it.
+        # The request sent or received, and the key sent with it.
         self._request: Request | None = None
         self._nonce = b""
 
@@ -66,20 +66,20 @@ class H11Handshake:
 
     @property
     def state(self) -> ConnectionState:
-        """The state."""
+        """The current state."""
         return self._state
 
     @property
     def connection(self) -> Connection | None:
-        """The connection that the handshake has led to; None as long as there is none."""
+        """The connection that the handshake has opened; None until then."""
         return self._connection
 
     def initiate_upgrade_connection(self, headers: Headers, path: bytes | str) -> None:
-        """Take a request that somebody else has parsed, as a server.
+        """Process, as a server, a request that other code has parsed.
 
         Args:
-            headers: Its headers.
-            path: Its target.
+            headers: The headers of the request.
+            path: The target of the request.
 
         Raises:
             LocalProtocolError: If this is a client.
@@ -94,7 +94,7 @@ class H11Handshake:
         """Return the bytes to send to the peer for an event.
 
         Raises:
-            LocalProtocolError: If it is not one of the handshake, or the state does not allow it.
+            LocalProtocolError: If the event does not belong to the handshake, or the state does not allow it.
         """
         if isinstance(event, Request):
             return self._send_request(event)
@@ -107,13 +107,13 @@ class H11Handshake:
         raise LocalProtocolError(f"cannot send {event} during the opening handshake")
 
     def receive_data(self, data: bytes | None) -> None:
-        """Take the next bytes from the peer; ``events`` tells what they amount to.
+        """Receive the next bytes from the peer; ``events`` yields the resulting events.
 
         Args:
-            data: The bytes; None if there will be no more.
+            data: The bytes; None for the end of the stream.
 
         Raises:
-            RemoteProtocolError: If they open no connection; its ``event_hint`` is what a server answers.
+            RemoteProtocolError: If they do not open a connection; ``event_hint`` is the server's answer.
         """
         self._http.receive_data(data or b"")
         while True:
@@ -130,7 +130,7 @@ class H11Handshake:
                 self._receive_response(event)
 
     def events(self) -> Generator[Event, None, None]:
-        """Give the events there are."""
+        """Yield the available events."""
         while self._events:
             yield self._events.popleft()
 
@@ -151,7 +151,7 @@ class H11Handshake:
             (b"Sec-WebSocket-Accept", generate_accept_token(key)),
         ]
         if event.subprotocol is not None:
-            # RFC 6455 §4.2.2: one of those the client has offered.
+            # RFC 6455 §4.2.2: one of those that the client has offered.
             if event.subprotocol not in request.subprotocols:
                 raise LocalProtocolError(f"unexpected subprotocol {event.subprotocol}")
             headers.append((b"Sec-WebSocket-Protocol", event.subprotocol.encode("ascii")))
@@ -171,7 +171,7 @@ class H11Handshake:
         if self._state is not ConnectionState.CONNECTING:
             raise LocalProtocolError(f"cannot reject a connection in state {self._state.name}")
         headers = list(event.headers)
-        # RFC 9110 §8.6: not with 204, and with 304 it is the length that a response with a body would have.
+        # RFC 9110 §8.6: not with 204; with 304, it is the length that a response with a body would have.
         if not event.has_body and event.status_code not in (204, 304):
             headers = [header for header in headers if _lower(header[0]) != b"content-length"]
             headers.append((b"content-length", b"0"))
@@ -255,14 +255,14 @@ class H11Handshake:
 
 
 def server_extensions_handshake(requested: Iterable[str], supported: Sequence[Extension]) -> bytes | None:
-    """Ask extensions about a client's offers.
+    """Negotiate extensions from a client's offers.
 
     Args:
         requested: The offers.
-        supported: The extensions; those that accept an offer are enabled then.
+        supported: The extensions; those that accept an offer become enabled.
 
     Returns:
-        The value of Sec-WebSocket-Extensions for the response; None for none.
+        The value of Sec-WebSocket-Extensions for the response, or None.
     """
     agreed: dict[str, bool | str] = {}
     for offer in requested:
@@ -276,17 +276,17 @@ def server_extensions_handshake(requested: Iterable[str], supported: Sequence[Ex
 
 
 def client_extensions_handshake(accepted: Iterable[str], supported: Sequence[Extension]) -> list[Extension]:
-    """Tell extensions what a server has agreed to.
+    """Pass a server's accepted extensions to the extension objects.
 
     Args:
         accepted: The elements of Sec-WebSocket-Extensions in the response.
         supported: The extensions offered.
 
     Returns:
-        The extensions agreed on.
+        The negotiated extensions.
 
     Raises:
-        RemoteProtocolError: If one was not offered, or has parameters that make no sense.
+        RemoteProtocolError: If an extension was not offered, or has invalid parameters.
     """
     extensions = []
     for response in accepted:
@@ -306,7 +306,7 @@ _REQUEST_HEADERS = frozenset({b"host", b"sec-websocket-extensions", b"sec-websoc
 _RESPONSE_HEADERS = frozenset(
     {b"connection", b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"upgrade"}
 )
-"""Headers that events have fields for."""
+"""Headers for which events have fields."""
 
 
 _ACCEPT_HEADERS = _RESPONSE_HEADERS | {b"content-length", b"transfer-encoding"}
@@ -327,14 +327,14 @@ _REQUEST_HEADERS_SENT = frozenset(
 
 
 def _check_extra(headers: Headers, known: Container[bytes]) -> None:
-    """Refuse headers of an application that would double those of the handshake."""
+    """Raise an exception if headers of an application would duplicate those of the handshake."""
     for name in (_lower(name) for name, _ in headers):
         if name in known:
             raise LocalProtocolError(f"only the handshake itself sends the header {name.decode()}")
 
 
 def _lower(name: Any) -> bytes:
-    # h11 takes text too.
+    # h11 also accepts text.
     return (name.encode("ascii", "replace") if isinstance(name, str) else bytes(memoryview(name))).lower()
 
 
@@ -346,7 +346,7 @@ def _check_request(event: h11.Request) -> Request:
     _check_connection(values)
     version = values.get(b"sec-websocket-version")
     if version != WEBSOCKET_VERSION:
-        # RFC 6455 §4.2.2: with the version that we speak.
+        # RFC 6455 §4.2.2: with the version that we support.
         hint = RejectConnection(426 if version else 400, [(b"Sec-WebSocket-Version", WEBSOCKET_VERSION)])
         raise RemoteProtocolError("Missing header, 'Sec-WebSocket-Version'", hint)
     if b"sec-websocket-key" not in values:
@@ -376,7 +376,7 @@ def _check_upgrade(values: Mapping[bytes, bytes]) -> None:
 def _split_headers(
     event: h11.Request | h11.InformationalResponse, known: Container[bytes]
 ) -> tuple[Headers, dict[bytes, bytes]]:
-    """Return the headers that are not among the known ones, and the joined values of all."""
+    """Return the headers other than the known ones, and the joined values of all headers."""
     headers = [(name.lower(), value) for name, value in event.headers]
     return [header for header in headers if header[0] not in known], normed_header_dict(headers)
 
@@ -396,7 +396,7 @@ def _decode(value: bytes, encoding: str = "ascii") -> str:
 
 
 def _build_extensions(parameters: Mapping[str, bool | str]) -> bytes:
-    """Build the value of Sec-WebSocket-Extensions of names and parameters; False leaves one out."""
+    """Build the value of Sec-WebSocket-Extensions from names and parameters; False omits an extension."""
     elements = []
     for name, value in parameters.items():
         if isinstance(value, str) and value:

@@ -1,8 +1,8 @@
-"""wsframe's codec under the wsproto that is installed. Rank 6.
+"""wsframe's codec under the installed wsproto.
 
-Functions of this package run in wsproto's classes, in copies of their modules' globals where wsproto's names of
-events, exceptions and enumerations stand for ours. So an application sees no classes but wsproto's, and what it has
-imported or derived before is patched too. A connection that exists already goes on with wsproto's codec.
+Functions of this package run in wsproto's classes, with copies of their modules' globals in which wsproto's events,
+exceptions and enumerations replace ours. Thus an application sees only wsproto's classes, and classes that it has
+imported or derived before are patched too. A connection that already exists continues with wsproto's codec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["replacements"]
 
 
 def replacements() -> list[tuple[object, str, object]]:
-    """Return what ``wsframe.patch`` sets in wsproto."""
+    """Return the replacements that ``wsframe.patch`` makes in wsproto."""
     import wsproto.connection  # noqa: PLC0415 - only where it is patched
     import wsproto.events  # noqa: PLC0415
     import wsproto.extensions  # noqa: PLC0415
@@ -43,7 +43,7 @@ def replacements() -> list[tuple[object, str, object]]:
     return [
         (wsproto.frame_protocol, "FrameProtocol", patched),
         (wsproto.connection, "FrameProtocol", patched),
-        # For connections that exist already.
+        # For connections that already exist.
         (original, "next_piece", _next_frame),
         (wsproto.frame_protocol.XorMaskerSimple, "process", frame_protocol.XorMaskerSimple.process),
         *(
@@ -65,7 +65,7 @@ FRAME_NAMES = (
     "PerMessageDeflate",
     "RsvBits",
 )
-"""Names of wsproto in ``frame_protocol.FrameProtocol``."""
+"""wsproto's names used by ``frame_protocol.FrameProtocol``."""
 
 CONNECTION_NAMES = (
     "BytesMessage",
@@ -80,18 +80,18 @@ CONNECTION_NAMES = (
     "Pong",
     "TextMessage",
 )
-"""Names of wsproto in ``connection.Connection``."""
+"""wsproto's names used by ``connection.Connection``."""
 
 
 def _move(function: Any, scope: dict[str, Any]) -> FunctionType:
-    """Copy a function into other globals."""
+    """Copy a function with other globals."""
     moved = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     moved.__doc__ = function.__doc__
     return moved
 
 
 def _bytes_message(kind: Any) -> Any:
-    """Return what makes the events that are received: before 1.3.2, their data is a bytearray, and so annotated."""
+    """Return the constructor of received events: before 1.3.2, their data is a bytearray, and annotated as such."""
 
     def make(data: bytes, frame_finished: bool, message_finished: bool) -> Any:
         return kind(bytearray(data), frame_finished, message_finished)

@@ -1,8 +1,8 @@
-"""Messages out of a stream of bytes, in pieces as the bytes come. Rank 6.
+"""Messages from a stream of bytes, in pieces as the bytes arrive.
 
-wsproto gives the application what there is of a data frame without waiting for the rest, so that it can stream
-messages of any size. ``FrameParser`` gives whole frames. So it parses, and judges, whatever comes; only the payload
-of a frame that is still incomplete when all before it has been taken is read here.
+wsproto passes the available part of a data frame to the application without waiting for the rest, so that it can stream
+messages of any size. ``FrameParser`` returns whole frames. It therefore parses and checks all data. Only the payload of
+a frame that is still incomplete when all earlier frames have been taken is read here.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class MessageReader:
     """Read messages and control frames.
 
     State     what is read                                            next
-    frames    whole frames, by ``FrameParser``                        partial, once nothing but a begun payload is left
-    partial   the payload of one data frame, as much as there is      frames, with a new parser in the same state
-    stopped   nothing: behind a Close frame or a violation            stopped
+    frames    whole frames, by ``FrameParser``                        partial, when only part of a payload is left
+    partial   the available payload of one data frame                 frames, with a new parser in the same state
+    stopped   nothing: after a Close frame or a violation             stopped
 
     Args:
         role: The role of this endpoint.
-        fail: Makes the exception that is raised when the peer has broken the protocol.
-        deflate: permessage-deflate as agreed on, or None.
+        fail: Creates the exception to raise when the peer has violated the protocol.
+        deflate: permessage-deflate as negotiated, or None.
     """
 
     __slots__ = (
@@ -73,33 +73,33 @@ class MessageReader:
         self._fail = fail
         self._deflate = deflate
         self._stopped = False
-        # What the parser has found behind the frames that it has given.
+        # The fault that the parser has found after the frames that it has returned.
         self._fault: Fault | None = None
-        # Bytes that nobody has looked at yet.
+        # Bytes not processed yet.
         self._received: list[bytes] = []
-        # Whole frames not taken yet, the first one last; and the bytes behind them, which the parser has seen.
+        # Whole frames not taken yet, the first one last; and the bytes after them, which the parser has received.
         self._frames: list[Frame] = []
         self._tail = b""
-        # Bytes that the partial frame still lacks, 0 outside of one; its key, turned to the next byte; its FIN bit.
+        # Missing bytes of the partial frame, 0 if there is none; its key, rotated for the next byte; its FIN bit.
         self._remaining = 0
         self._key = _NULL_KEY
         self._fin = False
-        # The message in progress: its opcode, None for none; whether it is compressed; what decodes its text.
+        # The message in progress: its opcode, None if there is none; whether it is compressed; its text decoder.
         self._opcode: Opcode | None = None
         self._compressed = False
         self._decoder: codecs.IncrementalDecoder | None = None
         self._parser = self._new_parser()
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream; nothing is done with them until ``read``."""
+        """Receive the next bytes of the stream; they are not processed until ``read``."""
         if data and not self._stopped:
-            # Of a number, bytes() would make zeros.
+            # Not bytes() alone, which turns a number into zeros.
             self._received.append(data if type(data) is bytes else bytes(memoryview(data)))
 
     def read(self) -> Piece | None:
-        """Return the next piece; None if there is none.
+        """Return the next piece, or None.
 
-        Once the peer has broken the protocol, that is raised, and then there is nothing more.
+        If the peer has violated the protocol, raise an exception once; after that, return None.
         """
         frames = self._frames
         if not frames:
@@ -119,12 +119,12 @@ class MessageReader:
                 return Opcode.CLOSE, parse_close_payload(frame.payload), True, True
             return opcode, frame.payload, True, True
         if self._opcode is None and frame.fin and not frame.rsv1:
-            # The parser has seen to it that text is UTF-8.
+            # The parser has checked that text is UTF-8.
             return opcode, frame.payload.decode() if opcode is Opcode.TEXT else frame.payload, True, True
         return self._piece(opcode, frame.payload, True, frame.fin, frame.rsv1)
 
     def _parse(self) -> list[Frame]:
-        """Parse what was received; return whole frames, the first one last."""
+        """Parse received bytes; return whole frames, the first one last."""
         received = self._received
         data = received[0] if len(received) == 1 else b"".join(received)
         received.clear()
@@ -139,10 +139,10 @@ class MessageReader:
         return frames
 
     def _begin_payload(self) -> Piece | None:
-        """Go over to reading a partial frame if a byte of its payload is there; the parser has judged its header."""
+        """Start reading a partial frame if a byte of its payload has arrived; the parser has checked its header."""
         tail = self._tail
         if len(tail) < 2 or tail[0] & 0x08:
-            # RFC 6455 §5.5: control frames are short, and nobody wants a part of one.
+            # RFC 6455 §5.5: control frames are short, and parts of them are of no use.
             return None
         length = tail[1] & 0x7F
         start = 2
@@ -182,13 +182,13 @@ class MessageReader:
         return piece
 
     def _new_parser(self) -> FrameParser:
-        """Make a parser, and tell it of the message in progress by a frame that starts one like it."""
+        """Create a parser, and bring it into the state of the message in progress by feeding it a similar frame."""
         parser = FrameParser(self._role, max_message_size=None, rsv1=self._deflate is not None)
         opcode = self._opcode
         if opcode is not None:
             begun = b""
             if self._decoder is not None and not self._compressed:
-                # The bytes of a character of which the rest is still to come.
+                # The first bytes of an incomplete character.
                 begun = self._decoder.getstate()[0]
             mask = _NULL_KEY if self._role is Role.SERVER else None
             parser.feed(serialize_frame(opcode, begun, fin=False, rsv1=self._compressed, mask=mask))
@@ -201,7 +201,7 @@ class MessageReader:
             self._compressed = rsv1
             self._decoder = _new_decoder() if opcode is Opcode.TEXT else None
         data: bytes | str = payload
-        # Nothing at all is no compressed message (RFC 7692 §7.2.3.6), but wsproto takes it for an empty one.
+        # Empty data is not a compressed message (RFC 7692 §7.2.3.6), but wsproto accepts it as an empty one.
         if self._compressed and not (rsv1 and finished and not payload):
             assert self._deflate is not None
             try:
@@ -234,7 +234,7 @@ class MessageReader:
 
 
 def parse_close_payload(payload: bytes) -> tuple[int, str]:
-    """Return code and reason of a Close frame that was judged already; 1005 for an empty one (RFC 6455 §7.1.5)."""
+    """Return code and reason of a checked Close frame; 1005 for an empty one (RFC 6455 §7.1.5)."""
     if not payload:
         return CloseCode.NO_STATUS_RCVD, ""
     return payload[0] << 8 | payload[1], payload[2:].decode()

@@ -1,4 +1,4 @@
-"""Types of wsproto's API. Rank 6."""
+"""Types of wsproto's API."""
 
 from __future__ import annotations
 

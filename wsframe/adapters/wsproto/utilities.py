@@ -1,4 +1,4 @@
-"""Exceptions and small functions, in wsproto's words. Rank 6."""
+"""Exceptions and small functions, with wsproto's names."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = [
 ]
 
 ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""What a server appends to Sec-WebSocket-Key (RFC 6455 §1.3)."""
+"""The GUID that a server appends to Sec-WebSocket-Key (RFC 6455 §1.3)."""
 
 
 class ProtocolError(Exception):
-    """Base class of both."""
+    """Base class of local and remote protocol errors."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This end was asked for what the protocol, or the state of the connection, does not allow."""
+    """A request to this end that the protocol or the state of the connection does not allow."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol.
+    """A violation of the protocol by the peer.
 
     Attributes:
         event_hint: An event to send as the answer, or None.
@@ -47,7 +47,7 @@ class RemoteProtocolError(ProtocolError):
 
 
 def normed_header_dict(h11_headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Join the values of headers that have the same name, with commas."""
+    """Join the values of headers with the same name by commas."""
     joined: dict[bytes, bytes] = {}
     for name, value in h11_headers:
         joined[name] = joined[name] + b", " + value if name in joined else value

@@ -1,4 +1,4 @@
-"""Numbers, enumerations and tuples of the framing protocol, in wsproto's words (RFC 6455 §5.2, §7.4). Rank 6."""
+"""Numbers, enumerations and tuples of the framing protocol, with wsproto's names (RFC 6455 §5.2, §7.4)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class Opcode(enum.IntEnum):
-    """What a frame's payload means (RFC 6455 §5.2)."""
+    """The interpretation of a frame's payload (RFC 6455 §5.2)."""
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -49,12 +49,12 @@ class Opcode(enum.IntEnum):
     PONG = 0xA
 
     def iscontrol(self) -> bool:
-        """Tell whether it is that of a control frame (RFC 6455 §5.5)."""
+        """Return whether this is the opcode of a control frame (RFC 6455 §5.5)."""
         return self >= Opcode.CLOSE
 
 
 class CloseReason(enum.IntEnum):
-    """Why a connection ended (RFC 6455 §7.4.1)."""
+    """The reason why a connection ended (RFC 6455 §7.4.1)."""
 
     NORMAL_CLOSURE = 1000
     GOING_AWAY = 1001
@@ -77,7 +77,7 @@ LOCAL_ONLY_CLOSE_REASONS = (
     CloseReason.ABNORMAL_CLOSURE,
     CloseReason.TLS_HANDSHAKE_FAILED,
 )
-"""What no Close frame may carry (RFC 6455 §7.4.1)."""
+"""Codes that must not appear in a Close frame (RFC 6455 §7.4.1)."""
 
 MIN_CLOSE_REASON = MIN_PROTOCOL_CLOSE_REASON = 1000
 MAX_PROTOCOL_CLOSE_REASON = 2999
@@ -103,10 +103,10 @@ NULL_MASK = bytes(4)
 
 
 class ParseFailed(Exception):
-    """The peer broke the framing protocol.
+    """A violation of the framing protocol by the peer.
 
     Attributes:
-        code: The code that the Close frame of the failed connection carries.
+        code: The code for the Close frame of the failed connection.
     """
 
     def __init__(self, msg: str, code: CloseReason = CloseReason.PROTOCOL_ERROR) -> None:
@@ -123,7 +123,7 @@ class RsvBits(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The header of a frame; its masking key is left out."""
+    """The header of a frame without its masking key."""
 
     fin: bool
     rsv: RsvBits
@@ -136,10 +136,10 @@ class Frame(NamedTuple):
     """A frame, or a part of one.
 
     Attributes:
-        opcode: That of the message, if it is a data frame.
+        opcode: The opcode; for a data frame, that of the message.
         payload: Bytes, text, or code and reason of a Close frame.
-        frame_finished: Whether the frame ends with it.
-        message_finished: Whether the message does.
+        frame_finished: Whether this ends the frame.
+        message_finished: Whether this ends the message.
     """
 
     opcode: Opcode
