@@ -21,6 +21,7 @@ class ScriptedTransport:
 
     Attributes:
         attempted: All bytes that a write was called with, in order, whether or not the write raised.
+        aborted: Whether the connection was aborted.
         surprises: What to do in the next writes, in order; None for nothing.
     """
 
@@ -33,6 +34,7 @@ class ScriptedTransport:
         self.writing_paused = False
         self.reading = True
         self.closing = False
+        self.aborted = False
         self.eof_written = False
         self.writing = False
 
@@ -109,7 +111,7 @@ class ScriptedTransport:
         self.closing = True
 
     def abort(self) -> None:
-        self.closing = True
+        self.closing = self.aborted = True
 
 
 class ScriptedLoop(asyncio.SelectorEventLoop):
