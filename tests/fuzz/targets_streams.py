@@ -391,7 +391,7 @@ class Play:
         outcome = reference.receive(bytes(self._transport.attempted), rules, takeover=takeover)
         pending = reference.decode(bytes(self._transport.attempted), rules).pending
         assert outcome.bad is None, (self._implementation.name, outcome.bad)
-        # Of a frame in several writes, one may have failed: then, and only then, the connection ends in the middle of it.
+        # One of the several writes of a frame may have failed, which aborts the connection in the middle of it.
         assert pending == 0 or self._transport.aborted, (self._implementation.name, "half a frame", pending)
         # Payloads of pings are random.
         return [Event("ping", None) if event.kind == "ping" else event for event in outcome.events]
