@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 
-class Connection(QueueStream, BaseProtocol, ClosedFacade):
+class Connection(ClosedFacade, QueueStream, BaseProtocol):
     """A WebSocket connection; servers use ``ServerConnection`` and clients ``ClientConnection``.
 
     Receive messages with ``recv()`` or ``async for``, and send them with ``send()``. One task may receive

@@ -196,19 +196,17 @@ A stream that queues messages for ``recv()``.
 
     @cython.final
     @cython.nonecheck(False)
-    cdef Message pop(self):
-        """Take the next message; there must be one."""
-        cdef Message message = self._first
-        if message is not None:
+    cdef int drop(self) except -1:
+        """Take the next message out of the queue; there must be one."""
+        if self._first is not None:
             self._first = None
-            return message
-        message = <Message>self._others[self._next]
+            return 0
         self._others[self._next] = None
         self._next += 1
         if self._next == PyList_GET_SIZE(self._others):
             self._others.clear()
             self._next = 0
-        return message
+        return 0
 
     @cython.nonecheck(False)
     def __anext__(self) -> Awaitable[str | bytes]:
@@ -265,7 +263,7 @@ A stream that queues messages for ``recv()``.
         joined = self.protocol.join_message(fragments)
         # Only now, when nothing can fail any more.
         for _message in fragments:
-            self.pop()
+            self.drop()
         if joined is not None:
             # The messages taken from the queue included the first one.
             self._first = joined
@@ -496,7 +494,6 @@ cdef class Operation:
         cdef QueueStream stream = self.stream
         cdef Message message = stream.front()
         cdef object value
-        cdef object error = None
         if self.kind == TAKE:
             value = message
         elif self.option is None:
@@ -507,8 +504,10 @@ cdef class Operation:
             try:
                 value = message.payload.decode()
             except UnicodeDecodeError as exc:
-                value, error = None, exc
-        stream.pop()
+                stream.drop()
+                stream._answering = True
+                return self.delegate(stream._refuse_text(exc))
+        stream.drop()
         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
             try:
                 stream.resume_reading()
@@ -516,8 +515,6 @@ cdef class Operation:
                 stream.put_back(message)
                 raise
         stream._answering = True
-        if error is not None:
-            return self.delegate(stream._refuse_text(error))
         self.value = value
         return RESULT
 
