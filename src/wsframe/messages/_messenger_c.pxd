@@ -61,6 +61,7 @@ cdef class Messenger:
 
     # Return the events that size bytes at data result in. For compiled callers; Python callers use receive_data().
     cdef list receive(self, const unsigned char *data, Py_ssize_t size)
+
     @cython.final
     cdef list _receive(self, const unsigned char *data, Py_ssize_t size)
     cdef object _receive_fragment(self, Frame frame)
@@ -71,6 +72,7 @@ cdef class Messenger:
     cdef int send_message(self, unsigned char opcode, object data, bint fin, object compress) except -1
     # Send a PreparedMessage.
     cdef int push(self, object message) except -1
+
     # Send the data frame that is next in order.
     @cython.final
     cdef int send_data(self, unsigned char opcode, object data, bint fin, object compress) except -1
@@ -78,19 +80,25 @@ cdef class Messenger:
     cdef int _start_afresh(self) except -1
     cdef int _defer(self, unsigned char opcode, object data, bint fin, object compress) except -1
     cdef int _send_deferred(self) except -1
+
     @cython.final
     cdef int _write(self, unsigned char first, object data) except -1
     cdef int _refuse(self, unsigned char first) except -1
+
     @cython.final
     cdef int _write_frame(self, unsigned char first, const unsigned char *payload, Py_ssize_t size) except -1
+
     @cython.final
     cdef int _write_text(self, unsigned char first, object text) except -1
+
     @cython.final
     cdef uint32_t *_new_key(self, uint32_t *key) except? NULL
+
     @cython.final
     cdef int _write_uncopied(self, unsigned char first, bytes payload) except -1
     cdef int _append(self, bytes frame) except -1
     cdef bytes _take_joined(self)
+
     @cython.final
     cdef int _count_sent(self, Py_ssize_t size) noexcept
     cdef int _log_sent(self, unsigned char first, object data) except -1
