@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import wsframe
+from wsframe._moved import OLD_PATHS, install
 
 PACKAGE = Path(wsframe.__file__).parent
 CYTHON = Path(__file__).parents[1] / "src" / "wsframe"
@@ -21,6 +23,7 @@ VOCABULARY = [
     "_version",
     "_switches",
     "_lazy",
+    "_moved",
     "_implementation",
     "_cimport",
     "constants",
@@ -190,6 +193,28 @@ def test_shim_is_short_and_says_so(module: str) -> None:
     assert source.startswith('"""Only a name ')
     assert len(source.splitlines()) <= 10
     assert not [name for name, imports in IMPORTS.items() if module in imports]
+
+
+@pytest.mark.parametrize("old", OLD_PATHS)
+def test_old_path_gives_what_is_there_now(old: str) -> None:
+    if old.endswith("_c") and wsframe.IMPLEMENTATION == "python":
+        pytest.skip("there are no compiled modules")
+    sys.modules.pop(old, None)
+    there, here = importlib.import_module(OLD_PATHS[old]), importlib.import_module(old)
+    for name in getattr(there, "__all__", []):
+        assert getattr(here, name) is getattr(there, name)
+    assert there.__spec__.name == OLD_PATHS[old]
+    assert not [name for name, imports in IMPORTS.items() if old.removeprefix("wsframe.") in imports]
+
+
+def test_old_names() -> None:
+    assert importlib.import_module("wsframe.connection").Connection is wsframe.Connection
+    assert importlib.import_module("wsframe.core").Core is importlib.import_module(OLD_PATHS["wsframe.core"]).Messenger
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("wsframe.no_such_module")
+    finders = len(sys.meta_path)
+    install()
+    assert len(sys.meta_path) == finders
 
 
 @pytest.mark.parametrize("package", [package for package in PACKAGES if package != "cli"])

@@ -7,6 +7,7 @@ Public names are loaded on first use (PEP 562): a program that needs only the co
 
 import typing as _typing
 
+from wsframe import _moved
 from wsframe._lazy import load_on_use as _load_on_use
 from wsframe._switches import read_switches as _read_switches
 
@@ -194,6 +195,7 @@ _homes |= {
 }
 __all__ = [*_homes]
 __getattr__, __dir__ = _load_on_use("wsframe", _homes, _SUBMODULES)
+_moved.install()
 
 # Report an invalid switch, or required extensions that are missing, at import.
 if _read_switches()[1]:

@@ -51,7 +51,9 @@ PYTHONS = {"s390x": "s390x-linux-gnu", "arm64": "aarch64-linux-gnu"}
 PACKAGES = ["python3-minimal", "libpython3-stdlib", "libpython3-dev"]
 # What they import must be pure Python, which hypothesis is not, nor are two of the modules that compress.
 REQUIREMENTS = ["h11", "pytest", "pytest-timeout"]
-TESTS = [f"tests/unit/test_{name}.py" for name in ("framing", "vectors", "masking", "messenger", "events", "utf8_sweep")]
+TESTS = [
+    f"tests/unit/test_{name}.py" for name in ("framing", "vectors", "masking", "messenger", "events", "utf8_sweep")
+]
 SELECTION = "not zlib-ng and not isal"
 
 
