@@ -384,6 +384,10 @@ class SansIOConnection(Messenger):
         return exc
 
 
+# What users know it as: in error messages and in help().
+SansIOConnection.__name__ = SansIOConnection.__qualname__ = "Connection"
+
+
 def check_can_close(code: CloseCode | int | None, reason: str) -> None:
     """Check the code and reason of a Close frame, whose types were checked before (RFC 6455 §5.5.1, §7.4).
 
