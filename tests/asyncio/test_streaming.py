@@ -9,7 +9,7 @@ import threading
 import pytest
 from support import BINARY, CLOSE, TEXT, close_payload, dial_open, soon, until
 
-from wsframe import ConcurrencyError, ConnectionClosedError, serve
+from wsframe import ConcurrencyError, ConnectionClosed, ConnectionClosedError, serve
 
 HERE = "127.0.0.1"
 CONTINUATION = 0
@@ -184,3 +184,32 @@ async def test_other_threads_are_refused():
     async with handled(handler) as (_, result):
         (error,) = await soon(result)
         assert "call_soon_threadsafe" in error
+
+
+async def test_fragment_that_is_dropped_while_closing_leaves_no_gap():
+    """Who has closed gets no more than what fits into the queue, and no message with a hole in it."""
+    taken = asyncio.Event()
+    received = []
+
+    async def handler(websocket):
+        stream = websocket.recv_streaming()
+        received.append(await anext(stream))
+        closing = asyncio.create_task(websocket.close())
+        await until(lambda: websocket.stats.frames_received == 3)
+        received.append(await anext(stream))
+        taken.set()
+        with pytest.raises(ConnectionClosed):
+            async for fragment in stream:
+                received.append(fragment)
+        await closing
+
+    async with handled(handler, max_queue=1) as (peer, result):
+        await peer.send_frame(TEXT, b"a", fin=False)
+        await peer.expect(CLOSE, close_payload(1000))
+        await peer.send(peer.frame(CONTINUATION, b"b", fin=False) + peer.frame(CONTINUATION, b"c", fin=False))
+        await soon(taken.wait())
+        await peer.send(
+            peer.frame(CONTINUATION, b"d") + peer.frame(TEXT, b"e") + peer.frame(CLOSE, close_payload(1000))
+        )
+        await soon(result)
+    assert received == ["a", "b"]

@@ -9,11 +9,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload
+from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, wire_frame
 from threads import RawPeer, in_thread, linked
 
 import wsframe
-from wsframe import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK, PreparedMessage, State
+from wsframe import (
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    PreparedMessage,
+    State,
+)
 from wsframe.codec import serialize_frame
 from wsframe.sync.connection import Connection
 
@@ -761,3 +768,23 @@ def test_attributes():
             _ = connection.close_exc
     assert connection.wait_closed(PATIENCE_S)
     assert str(connection.id) in connection.recv_events_thread.name
+
+
+def test_fragment_that_is_dropped_while_closing_leaves_no_gap():
+    """Who has closed gets no more than what fits into the queue, and no message with a hole in it."""
+    with RawPeer(max_queue=1, close_timeout=60) as peer:
+        stream = peer.connection.recv_streaming()
+        peer.send(TEXT, b"a", fin=False)
+        received = [next(stream)]
+        closed = in_thread(peer.connection.close)
+        assert peer.frames(1) == [(CLOSE, close_payload(1000))]
+        peer.sock.sendall(b"".join(wire_frame(0, payload, fin=False) for payload in (b"b", b"c", b"c")))
+        until(lambda: peer.connection.protocol.frames_received == 4)
+        received.append(next(stream))
+        peer.sock.sendall(wire_frame(0, b"d") + wire_frame(TEXT, b"e") + wire_frame(CLOSE, close_payload(1000)))
+        with pytest.raises(ConnectionClosed):
+            received.extend(stream)
+        peer.sock.close()
+        closed()
+    assert "d" not in received
+    assert "".join(received) in ("ab", "abc")

@@ -119,6 +119,8 @@ class Connection(ClosedFacade):
         self._end_reached = threading.Condition()
         self._receiving = False
         self._paused = False
+        # Whether messages are dropped that come after the application has closed the connection.
+        self._dropping = False
         # Whether a fragmented message is being sent, which no other message may interrupt.
         self._sending_fragments = False
         self._close_deadline: Deadline | None = None
@@ -667,9 +669,12 @@ class Connection(ClosedFacade):
         if isinstance(event, Message):
             full = self._queue_high is not None and len(self._queue) > self._queue_high
             # Reading continues while the connection is closing, because the peer's Close frame is still to come.
-            # The application needs no more messages then, so those that exceed the queue are dropped.
-            if not full or self._close_deadline is None:
+            # The application needs no more messages then, so those from the first one that exceeds the queue on are
+            # dropped. Each may be a fragment, so nothing may come after a gap.
+            if self._close_deadline is None or not (self._dropping or full):
                 self._queue.append(event)
+            else:
+                self._dropping = True
         elif isinstance(event, PongReceived):
             self._acknowledge(event.payload)
         elif isinstance(event, Failed):

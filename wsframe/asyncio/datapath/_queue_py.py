@@ -38,6 +38,7 @@ class QueueStream(Stream):
 
     __slots__ = (
         "_answering",
+        "_dropping",
         "_fragments_sent",
         "_queue",
         "_queue_high",
@@ -58,6 +59,8 @@ class QueueStream(Stream):
         self._receiver: Waiter | None = None
         # Whether recv_streaming() is running, or was left too early.
         self._streaming = False
+        # Whether messages are dropped that come after the application has closed the connection.
+        self._dropping = False
         # Whether the application may still be answering a message that it has received.
         self._answering = False
         # Set while a fragmented message is being sent, which no other message may interrupt.
@@ -173,9 +176,12 @@ class QueueStream(Stream):
     def _on_message(self, message: Message) -> None:
         full = self._queue_high is not None and len(self._queue) >= self._queue_high
         # Reading continues while the connection is closing, because the peer's Close frame is still to come.
-        # The application needs no more messages then, so those that exceed the queue are dropped.
-        if not full or self.protocol.state is State.OPEN:
+        # The application needs no more messages then, so those from the first one that exceeds the queue are dropped.
+        # Each may be a fragment, so nothing may come after a gap.
+        if self.protocol.state is State.OPEN or not (self._dropping or full):
             self._queue.append(message)
+        else:
+            self._dropping = True
 
     def _on_read(self) -> None:
         if self._queue:

@@ -148,6 +148,8 @@ A stream that queues messages for ``recv()``.
     cdef Waiter _receiver
     # Whether recv_streaming() is running, or was left too early.
     cdef public bint _streaming
+    # Whether messages are dropped that come after the application has closed the connection.
+    cdef bint _dropping
     # Whether the application may still be answering a message that it has received.
     cdef bint _answering
     # Set while a fragmented message is being sent, which no other message may interrupt.
@@ -274,12 +276,15 @@ A stream that queues messages for ``recv()``.
             if type(event) is not Message:
                 self._on_event(event)
             # Reading continues while the connection is closing, because the peer's Close frame is still to come.
-            # The application needs no more messages then, so those that exceed the queue are dropped.
-            elif self.protocol.state is OPEN or not self.is_full():
+            # The application needs no more messages then, so those from the first one that exceeds the queue are dropped.
+            # Each may be a fragment, so nothing may come after a gap.
+            elif self.protocol.state is OPEN or not (self._dropping or self.is_full()):
                 if self._first is None and not PyList_GET_SIZE(self._others):
                     self._first = <Message?>event
                 else:
                     self._others.append(event)
+            else:
+                self._dropping = True
         if self.depth():
             if self._receiver is not None:
                 self._receiver.resume()
