@@ -79,11 +79,8 @@ def coverage(session: nox.Session) -> None:
     """
     session.install("coverage", *dependencies(session, "test"))
     session.install(".", env=COMPILED)
-    chosen = os.path.join(session.create_tmp(), "chosen.py")
-    with open(chosen, "w", encoding="utf-8") as file:
-        file.write("import wsframe\nwsframe.serve\n")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "--parallel-mode", chosen)
+    session.run("coverage", "run", "--parallel-mode", "-m", "wsframe", env=COMPILED)
     pytest = os.path.join(session.bin, "pytest")
     session.run("coverage", "run", "--parallel-mode", pytest, "--ignore=tests/autobahn", *session.posargs, env=PURE)
     session.run("coverage", "combine", "--quiet")

@@ -276,8 +276,8 @@ A stream that queues messages for ``recv()``.
             if type(event) is not Message:
                 self._on_event(event)
             # Reading continues while the connection is closing, because the peer's Close frame is still to come.
-            # The application needs no more messages then, so those from the first one that exceeds the queue are dropped.
-            # Each may be a fragment, so nothing may come after a gap.
+            # The application needs no more messages then, so those from the first one that exceeds the queue on are
+            # dropped. Each may be a fragment, so nothing may come after a gap.
             elif self.protocol.state is OPEN or not (self._dropping or self.is_full()):
                 if self._first is None and not PyList_GET_SIZE(self._others):
                     self._first = <Message?>event
