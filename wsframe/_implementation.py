@@ -23,6 +23,10 @@ ASYNCIO_EXTENSIONS = ("wsframe.asyncio.datapath._stream_c", "wsframe.asyncio.dat
 """The compiled twins that run alongside. They import asyncio, so they are only located here, and imported on use."""
 
 
+class _ExtensionsRequired(ImportError):
+    """Extensions are required and cannot be imported."""
+
+
 def choose_implementation() -> tuple[str, str]:
     """Decide between the compiled and the pure implementation.
 
@@ -42,9 +46,12 @@ def choose_implementation() -> tuple[str, str]:
         for name in ASYNCIO_EXTENSIONS:
             if importlib.util.find_spec(name) is None:
                 raise ImportError(f"No module named {name!r}")
+    except _ExtensionsRequired:
+        # The package of an extension has asked, and was told already.
+        raise
     except ImportError as exc:
         if require_extensions:
-            raise ImportError(f"WSFRAME_REQUIRE_EXTENSIONS=1 is set, but {exc}") from exc
+            raise _ExtensionsRequired(f"WSFRAME_REQUIRE_EXTENSIONS=1 is set, but {exc}") from exc
         return "python", f"the compiled extensions cannot be imported: {exc}"
     return "c", "the compiled extensions were built and can be imported"
 

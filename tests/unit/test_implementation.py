@@ -99,7 +99,19 @@ def test_missing_asyncio_extension_is_told(switches, monkeypatch):
 def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
     monkeypatch.setattr(_implementation, "EXTENSIONS", ("wsframe._no_such_module",))
     switches(REQUIRE_EXTENSIONS="1")
-    with pytest.raises(ImportError, match="WSFRAME_REQUIRE_EXTENSIONS=1 is set, but No module named"):
+    with pytest.raises(ImportError, match="^WSFRAME_REQUIRE_EXTENSIONS=1 is set, but No module named"):
+        _implementation.choose_implementation()
+
+
+def test_missing_extensions_are_told_once(switches, monkeypatch):
+    """By what the package of an extension asks for, too."""
+
+    def refuse(name):
+        raise _implementation._ExtensionsRequired("told already")
+
+    switches(REQUIRE_EXTENSIONS="1")
+    monkeypatch.setattr(_implementation.importlib, "import_module", refuse)
+    with pytest.raises(ImportError, match="^told already$"):
         _implementation.choose_implementation()
 
 
