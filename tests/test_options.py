@@ -12,6 +12,7 @@ import wsframe
 import wsframe.asyncio.client
 import wsframe.asyncio.server
 import wsframe.sync.client
+from wsframe._options import describe_options
 
 COMMON = [
     "compression",
@@ -95,6 +96,15 @@ def test_callbacks_tell_the_same(name):
     kind, default, words = documented(wsframe.serve)[name]
     lines = " ".join(inspect.getdoc(wsframe.WebSocketProtocol).split())
     assert f" {name} ({kind}, default {default}): {words} " in lines
+
+
+def test_what_has_no_docstring_gets_none():
+    """With ``python -OO``, say."""
+
+    def undocumented():
+        pass
+
+    assert describe_options(undocumented).__doc__ is None
 
 
 def test_help_shows_the_options():
