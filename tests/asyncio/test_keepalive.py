@@ -240,3 +240,19 @@ async def test_pong_while_no_ping_is_out_changes_nothing():
     pinged = connection.pinged
     await asyncio.sleep(0.06)
     assert connection.pinged == pinged
+
+
+async def test_sending_a_ping_may_end_the_connection():
+    connection = FakeConnection()
+    keepalive = Keepalive(connection, 0.01, 0.01)
+
+    def end():
+        keepalive.stop()
+        ended.set()
+        return 0
+
+    ended = asyncio.Event()
+    connection.send_keepalive_ping = end
+    await soon(ended.wait())
+    await asyncio.sleep(0)
+    assert keepalive._handle is None
