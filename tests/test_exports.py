@@ -112,6 +112,11 @@ def test_all_is_complete() -> None:
     assert public | {"__version__"} == set(wsframe.__all__)
 
 
+def test_dir_lists_what_is_not_loaded_yet() -> None:
+    assert {*wsframe.__all__, "asyncio", "exceptions"} <= set(dir(wsframe))
+    assert {"client", "server"} <= set(dir(wsframe.asyncio))
+
+
 @pytest.mark.parametrize("level", CONTRACT)
 def test_contract_names(level: str) -> None:
     assert set(CONTRACT[level]) <= set(wsframe.__all__)

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from support import CLOSE, PING, PONG, TEXT, dial_open, echo, raw_server, soon, until, uri_of
 
-from wsframe import ConnectionClosedError, WebSocketProtocol, connect, serve
+from wsframe import ConnectionClosed, ConnectionClosedError, WebSocketProtocol, connect, serve
 from wsframe.asyncio.datapath.keepalive import Keepalive
 
 HERE = "127.0.0.1"
@@ -256,3 +256,14 @@ async def test_sending_a_ping_may_end_the_connection():
     await soon(ended.wait())
     await asyncio.sleep(0)
     assert keepalive._handle is None
+
+
+async def test_ping_that_nobody_waits_for_any_more_ends_with_the_connection():
+    async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as websocket:
+        websocket.transport.pause_reading()
+        waiting, cancelled = await websocket.ping(), await websocket.ping()
+        cancelled.cancel()
+        websocket.transport.abort()
+        with pytest.raises(ConnectionClosed):
+            await soon(waiting)
+        assert cancelled.cancelled()

@@ -452,6 +452,13 @@ def test_pong_sets_the_event_of_its_ping_and_those_before():
         assert 0 < peer.connection.latency < PATIENCE_S
 
 
+def test_pong_without_keepalive():
+    with RawPeer(ping_interval=None) as peer:
+        event = peer.connection.ping("a")
+        peer.send(PONG, b"a")
+        assert event.wait(PATIENCE_S)
+
+
 def test_payload_of_a_ping_is_random(monkeypatch):
     payloads = iter([b"1111", b"1111", b"2222"])
     with RawPeer() as peer:
