@@ -10,7 +10,7 @@ import pytest
 from support import TEXT, dial, echo, port_of, raw_server, request, serve_forever, soon, unix_path
 
 from wsframe import ConnectionClosedError, WebSocketProtocol, connect, serve, unix_connect, unix_serve
-from wsframe.asyncio.datapath.ending import tls_timeouts
+from wsframe.asyncio.timeouts import tls_timeouts
 
 HERE = "127.0.0.1"
 

@@ -7,20 +7,18 @@ between them. The frames that clients send are compared without their masks, whi
 from __future__ import annotations
 
 import array
-import importlib.util
 import random
-import sys
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import event, given, settings
+from stacks import load
 from support_deflate import codec
 
 from wsframe.codec import Frame, _framing_py
 from wsframe.constants import Opcode, Role, State
 from wsframe.exceptions import Fault, InvalidState, ProtocolError
 from wsframe.limits import Limits
-from wsframe.messages import connection
 from wsframe.messages.prepared import PreparedMessage
 
 # Of an example that fails, with large messages in it.
@@ -48,14 +46,9 @@ DATA = st.one_of(
 
 def load_connection(twin):
     """Load ``Connection`` on top of the ``Messenger`` of one implementation."""
-    spec = importlib.util.spec_from_file_location(f"connection_{twin.name}", connection.__file__)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)
-        patch.setitem(sys.modules, "wsframe.messages.messenger", twin.messenger)
-        spec.loader.exec_module(module)
-    assert issubclass(module.SansIOConnection, twin.messenger.Messenger)
-    return module.SansIOConnection
+    connection = load("wsframe.messages.connection", {"wsframe.messages.messenger": twin.messenger}, twin)
+    assert issubclass(connection.SansIOConnection, twin.messenger.Messenger)
+    return connection.SansIOConnection
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,8 @@ from wsframe._checks import (
 from wsframe._escape import escape
 from wsframe._options import describe_client_options
 from wsframe.asyncio.connection import Connection
-from wsframe.asyncio.datapath.ending import tls_timeouts
 from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
-from wsframe.asyncio.timeouts import within
+from wsframe.asyncio.timeouts import tls_timeouts, within
 from wsframe.constants import Role, State
 from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from wsframe.extensions.base import AnyExtensionFactory

@@ -34,8 +34,8 @@ from wsframe._options import describe_options
 from wsframe.asyncio.auth import basic_auth
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.asyncio.connection import Connection
-from wsframe.asyncio.datapath.ending import tls_timeouts
 from wsframe.asyncio.datapath.keepalive import Timer
+from wsframe.asyncio.timeouts import tls_timeouts
 from wsframe.constants import CloseCode, Role, State
 from wsframe.exceptions import ConnectionClosed, InvalidHandshake
 from wsframe.extensions.base import AnyExtensionFactory

@@ -1,12 +1,13 @@
-"""A time limit for a coroutine that loses neither a cancellation nor a result."""
+"""Time limits: for a coroutine, without losing a cancellation or a result, and for TLS."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["within"]
+__all__ = ["tls_timeouts", "within"]
 
 T = TypeVar("T")
 
@@ -75,3 +76,22 @@ async def _wait_for_end(task: asyncio.Task[Any]) -> None:
     finally:
         # The exception refers to this frame.
         del cancellation
+
+
+def tls_timeouts(
+    options: dict[str, Any], open_timeout: float | None, close_timeout: float | None
+) -> dict[str, float | None]:
+    """Apply the time limits of the handshakes to those of TLS too, unless ``options`` sets them.
+
+    Args:
+        options: Keyword arguments for ``loop.create_server`` or ``loop.create_connection``.
+        open_timeout: Seconds allowed for the opening handshake.
+        close_timeout: Seconds allowed for the closing handshake.
+
+    Returns:
+        Keyword arguments to add.
+    """
+    timeouts = {"ssl_handshake_timeout": open_timeout}
+    timeouts |= {"ssl_shutdown_timeout": close_timeout} if sys.version_info >= (3, 11) else {}
+    # For asyncio, None means its own default, as does leaving them out.
+    return {name: value for name, value in timeouts.items() if value is not None and name not in options}

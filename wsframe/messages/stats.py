@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,4 +64,4 @@ class Stats:
 
 _FIELDS = dataclasses.fields(Stats)
 # What the connection without I/O counts: everything before pings.
-_COUNTED = [field.name for field in _FIELDS[:8]]
+_COUNTED = [field.name for field in itertools.takewhile(lambda field: field.name != "pings_sent", _FIELDS)]

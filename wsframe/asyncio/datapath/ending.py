@@ -1,37 +1,17 @@
-"""Our time limits applied to TLS, and the end of one direction of a connection."""
+"""The end of one direction of a connection, with or without TLS."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 from wsframe.asyncio.datapath.keepalive import Clock
 from wsframe.limits import QUIET_S
 
-__all__ = ["Ended", "end_writing", "tls_timeouts"]
+__all__ = ["Ended", "end_writing"]
 
 _READ_SIZE = 64 * 1024
-
-
-def tls_timeouts(
-    options: dict[str, Any], open_timeout: float | None, close_timeout: float | None
-) -> dict[str, float | None]:
-    """Apply the time limits of the handshakes to those of TLS too, unless ``options`` sets them.
-
-    Args:
-        options: Keyword arguments for ``loop.create_server`` or ``loop.create_connection``.
-        open_timeout: Seconds allowed for the opening handshake.
-        close_timeout: Seconds allowed for the closing handshake.
-
-    Returns:
-        Keyword arguments to add.
-    """
-    timeouts = {"ssl_handshake_timeout": open_timeout}
-    timeouts |= {"ssl_shutdown_timeout": close_timeout} if sys.version_info >= (3, 11) else {}
-    # For asyncio, None means its own default, as does leaving them out.
-    return {name: value for name, value in timeouts.items() if value is not None and name not in options}
 
 
 class Ended(Protocol):

@@ -499,6 +499,7 @@ cdef class Operation:
         cdef QueueStream stream = self.stream
         cdef Message message = stream.front()
         cdef object value
+        cdef object error = None
         if self.kind == TAKE:
             value = message
         elif self.option is None:
@@ -509,9 +510,7 @@ cdef class Operation:
             try:
                 value = message.payload.decode()
             except UnicodeDecodeError as exc:
-                stream.drop()
-                stream._answering = True
-                return self.delegate(stream._refuse_text(exc))
+                value, error = None, exc
         stream.drop()
         if stream.reading_paused and (stream._queue_low < 0 or stream.depth() <= stream._queue_low):
             try:
@@ -520,6 +519,8 @@ cdef class Operation:
                 stream.put_back(message)
                 raise
         stream._answering = True
+        if error is not None:
+            return self.delegate(stream._refuse_text(error))
         self.value = value
         return RESULT
 
