@@ -51,12 +51,15 @@ async def test_messages_of_any_size(connect, serve):
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
-async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role):
+@pytest.mark.parametrize("code", [1007, 1009])
+async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role, code):
     """Theirs closes its transport at the end of the stream, and cannot abort it any more after that."""
     ended = asyncio.get_running_loop().create_future()
 
     async def send_too_much(websocket):
         try:
+            if code == 1007:
+                await websocket.send(b"\xff")
             await websocket.send(bytes(2**24))
             await websocket.recv()
         except BaseException as exc:
@@ -65,6 +68,10 @@ async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role)
             ended.set_result(None)
 
     async def wait(websocket):
+        if code == 1007:
+            # It is the application that gives up.
+            with pytest.raises(wsframe.ConnectionClosedError):
+                await websocket.recv(decode=True)
         await websocket.wait_closed()
 
     connect, serve = PAIRS[f"our {role}"]
@@ -73,7 +80,7 @@ async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role)
         await (send_too_much if role == "server" else wait)(websocket)
         exc = await soon(ended)
     assert isinstance(exc, websockets.exceptions.ConnectionClosedError)
-    assert exc.rcvd.code == 1009
+    assert exc.rcvd.code == code
 
 
 @both

@@ -444,16 +444,27 @@ def test_close_frame_reaches_a_peer_that_sends_everything_first(tls, server_tls,
     assert [(opcode, payload[:2]) for opcode, payload in results] == [(CLOSE, (1009).to_bytes(2, "big"))]
 
 
-def test_stream_ends_once_the_peer_pauses():
+@pytest.mark.parametrize("code", [1007, 1009])
+def test_stream_ends_once_the_peer_pauses(code):
     """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
     with RawPeer(close_timeout=60) as peer:
         read = in_thread(peer.read_to_end)
-        peer.sock.sendall(wire_frame(BINARY, length=SIZE))
+        if code == 1007:
+            # It is the application that gives up.
+            refused = in_thread(peer.connection.recv, None, True)
+            peer.sock.sendall(wire_frame(BINARY, b"\xff"))
+        else:
+            refused = in_thread(peer.connection.recv)
+            peer.sock.sendall(wire_frame(BINARY, length=SIZE))
         for _ in range(40):
             time.sleep(0.02)
             assert not read.done(), "the stream ended before the peer paused"
             peer.sock.sendall(bytes(10_000))
-        assert [(opcode, payload[:2]) for opcode, payload in read()] == [(CLOSE, (1009).to_bytes(2, "big"))]
+        assert [(opcode, payload[:2]) for opcode, payload in read()] == [(CLOSE, code.to_bytes(2, "big"))]
+        # Ours waits for the peer's end.
+        peer.sock.close()
+        with pytest.raises(ConnectionClosedError):
+            refused()
 
 
 def test_end_of_the_stream_waits_for_what_is_written_before():

@@ -283,6 +283,8 @@ class SansIOConnection(Messenger):
         if self.state is State.OPEN:
             self.send_close(code, reason)
         self._failed = True
+        # Nothing tells whether it is.
+        self.peer_is_sending = True
 
     @property
     def hold_pongs(self) -> bool:

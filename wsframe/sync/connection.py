@@ -545,6 +545,8 @@ class Connection(ClosedFacade):
             self._close_deadline = deadline or Deadline(self.close_timeout)
             # A Close frame may follow messages that no thread receives.
             self._resume()
+        if self.protocol.failed and self.protocol.peer_is_sending:
+            self._quiet_at = time.monotonic() + QUIET_S
 
     def _await_end(self) -> None:
         """Wait until the connection is closed; cut it if that takes too long."""
@@ -658,8 +660,6 @@ class Connection(ClosedFacade):
             self._emit()
             if self.protocol.failed or self.protocol.close_expected():
                 self._expect_end()
-                if self.protocol.peer_is_sending:
-                    self._quiet_at = time.monotonic() + QUIET_S
             full = self._queue_high is not None and len(self._queue) > self._queue_high
             self._paused = full and self._close_deadline is None
             self._changed.notify_all()

@@ -12,6 +12,8 @@ from wsframe.limits import QUIET_S
 __all__ = ["Ended", "end_writing"]
 
 _READ_SIZE = 64 * 1024
+# How often to see whether data has arrived: it leaves a mark, but not its time.
+_CHECK_S = QUIET_S / 5
 
 
 class Ended(Protocol):
@@ -42,12 +44,21 @@ def end_writing(connection: Ended, clock: Clock, when_quiet: bool) -> None:
         _end_writing(connection.transport)
         return
     connection.alive = False
+    quiet_since = clock.time()
 
     def end_if_quiet() -> None:
-        if not connection.transport.is_closing():
-            end_writing(connection, clock, connection.alive)
+        nonlocal quiet_since
+        if connection.transport.is_closing():
+            return
+        if connection.alive:
+            connection.alive = False
+            quiet_since = clock.time()
+        if clock.time() - quiet_since >= QUIET_S:
+            _end_writing(connection.transport)
+        else:
+            clock.call_later(_CHECK_S, end_if_quiet)
 
-    clock.call_later(QUIET_S, end_if_quiet)
+    clock.call_later(_CHECK_S, end_if_quiet)
 
 
 def _end_writing(transport: asyncio.Transport) -> None:
