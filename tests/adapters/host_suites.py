@@ -26,6 +26,7 @@ ATTEMPTS = 3
 """Some of these tests rely on the time that things take, with and without us."""
 
 PLUGIN = """
+import asyncio
 import os
 import socket
 
@@ -33,13 +34,75 @@ host = os.environ.get("WSFRAME_HOST")
 if host == "uvicorn":
     # Under the name of the class whose tests it is to pass: some skip what that class cannot do.
     from uvicorn.protocols.websockets import websockets_sansio_impl
+    from wsframe import State
     from wsframe.adapters.uvicorn import WebSocketProtocol
 
+    class Transport(asyncio.Transport):
+        # Their transport without a socket has only the methods that their class calls.
+
+        def __init__(self, transport):
+            for name in ("get_extra_info", "write", "close", "is_closing", "pause_reading", "resume_reading"):
+                setattr(self, name, getattr(transport, name))
+            self.abort = transport.close
+
+        def get_protocol(self):
+            return None
+
+        def set_protocol(self, protocol):
+            pass
+
+        def set_write_buffer_limits(self, high=None, low=None):
+            pass
+
+        def get_write_buffer_size(self):
+            return 0
+
+        def can_write_eof(self):
+            return False
+
     class WebSocketsSansIOProtocol(WebSocketProtocol):
+        # Tests call this object and look at it after another has become the transport's protocol.
+
         def __init__(self, config, *args, **kwargs):
             # That class does not know --ws-max-queue: it queues a single message, and a test looks for that.
             config.ws_max_queue = 0
             super().__init__(config, *args, **kwargs)
+
+        def connection_made(self, transport):
+            super().connection_made(transport if hasattr(transport, "set_protocol") else Transport(transport))
+
+        def data_received(self, data):
+            if self.websocket.was_open:
+                self.websocket.get_buffer(len(data))[: len(data)] = data
+                self.websocket.buffer_updated(len(data))
+            else:
+                super().data_received(data)
+
+        def pause_writing(self):
+            self.websocket.pause_writing()
+
+        def resume_writing(self):
+            self.websocket.resume_writing()
+
+        def connection_lost(self, exc):
+            if self.websocket.was_open and self.websocket.state is not State.CLOSED:
+                self.websocket.connection_lost(exc)
+            else:
+                super().connection_lost(exc)
+
+        @property
+        def ping_sent_at(self):
+            return float(self.stats.pings_sent)
+
+        @property
+        def ping_timer(self):
+            return self.websocket.ping_interval
+
+        @property
+        def close_timer(self):
+            connection = self.websocket.protocol
+            awaits_close = connection.state is State.CLOSING and connection.close_rcvd is None
+            return True if awaits_close and not self.transport.is_closing() else None
 
     websockets_sansio_impl.WebSocketsSansIOProtocol = WebSocketsSansIOProtocol
 elif host:

@@ -136,7 +136,7 @@ async def test_bytes_before_the_answer_wait_for_it():
 
     async with running(app) as server, dial(server) as peer:
         await peer.send(request(), bytes.fromhex("818537fa213d"))
-        await until(lambda: server.protocols and server.protocols[0].reading_paused)
+        await until(lambda: server.protocols and not server.protocols[0].transport.is_reading())
         await peer.send(bytes.fromhex("7f9f4d5158"))
         accept.set()
         await peer.read_head()

@@ -126,14 +126,14 @@ async def test_limit_on_control_frames_is_one_for_each_second(monkeypatch):
     async with faked(app, ws=limited) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
         for _ in range(10):
-            protocol._control_frames_since -= 2
-            protocol.data_received(bytes.fromhex("8a8000000000"))
-        protocol.data_received(HELLO)
+            protocol.websocket._control_frames_since -= 2
+            transport.deliver(bytes.fromhex("8a8000000000"))
+        transport.deliver(HELLO)
         await until(lambda: transport.written.endswith(b"\x81\x05Hello"))
         assert protocol.stats.pongs_received == 10
     async with faked(app, ws=subclass(limits=Limits(max_control_rate=None))) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
-        protocol.data_received(bytes.fromhex("8a8000000000") * 20_000 + HELLO)
+        transport.deliver(bytes.fromhex("8a8000000000") * 20_000 + HELLO)
         await until(lambda: transport.written.endswith(b"\x81\x05Hello"))
 
 
@@ -151,7 +151,7 @@ async def test_limit_on_control_frames_is_one_for_each_second(monkeypatch):
 )
 async def test_the_smaller_limit_on_messages_counts(limits, max_size, expected):
     async with faked(App(), ws=subclass(limits=limits), ws_max_size=max_size) as (protocol, _):
-        assert protocol._connection.limits.max_message_size == expected
+        assert protocol.websocket.protocol.limits.max_message_size == expected
 
 
 async def test_limits_of_the_head():
@@ -187,12 +187,12 @@ async def test_policy_for_a_client_that_does_not_read(policy, caplog):
         await until(lambda: b"101" in transport.written)
         before = len(transport.written)
         transport.get_write_buffer_size = lambda: 101
-        protocol.pause_writing()
+        protocol.websocket.pause_writing()
         proceed.set()
         if policy == "wait":
             await asyncio.sleep(0.05)
             assert outcome == []
-            protocol.resume_writing()
+            protocol.websocket.resume_writing()
         await until(lambda: outcome)
         written = transport.written[before:]
     expected = {
@@ -215,10 +215,10 @@ async def test_policy_is_for_more_than_the_limit():
     async with faked(app, ws=ws) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
         transport.get_write_buffer_size = lambda: 100
-        protocol.pause_writing()
-        protocol.data_received(HELLO)
+        protocol.websocket.pause_writing()
+        transport.deliver(HELLO)
         await asyncio.sleep(0.05)
-        protocol.resume_writing()
+        protocol.websocket.resume_writing()
         await until(lambda: transport.written.endswith(b"\x81\x01x"))
 
 
@@ -242,16 +242,16 @@ async def test_ws_max_queue(max_queue, paused_at, resumed_at):
     async with faked(app, ws_max_queue=max_queue) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
         for number in range(1, paused_at + 1):
-            assert not protocol.reading_paused
-            protocol.data_received(HELLO)
+            assert not protocol.websocket.reading_paused
+            transport.deliver(HELLO)
             assert protocol.stats.queue_depth == number
-        assert protocol.reading_paused
+        assert protocol.websocket.reading_paused
         while protocol.stats.queue_depth > resumed_at:
-            assert protocol.reading_paused
+            assert protocol.websocket.reading_paused
             count = len(left)
             proceed.release()
             await until(lambda: len(left) > count)
-        assert not protocol.reading_paused
+        assert not protocol.websocket.reading_paused
         assert transport.calls.count("pause_reading") == transport.calls.count("resume_reading") == 1
         for _ in range(20):
             proceed.release()
@@ -266,8 +266,8 @@ async def test_ws_max_queue_of_none_never_pauses():
     async with faked(app, ws_max_queue=None) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
         for _ in range(1000):
-            protocol.data_received(HELLO)
-        assert not protocol.reading_paused
+            transport.deliver(HELLO)
+        assert not protocol.websocket.reading_paused
         for task in protocol._server_state.tasks:
             task.cancel()
 
@@ -276,7 +276,7 @@ async def test_ws_max_queue_of_none_never_pauses():
 async def test_no_keepalive(interval):
     async with faked(App(), ws_ping_interval=interval) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
-        assert protocol.ping_timer is None
+        assert protocol.websocket._keepalive is None
 
 
 # What people look at
@@ -287,11 +287,12 @@ async def test_stats():
         (protocol,) = server.server.server_state.connections
         await peer.send_frame(TEXT, b"Hello")
         await peer.expect(TEXT, b"Hello")
-        protocol.send_keepalive_ping()
-        await peer.expect(PING)
+        protocol.websocket.send_keepalive_ping()
+        ping = await peer.read_frame()
+        assert ping.opcode == PING
         # The clock of an event loop may stand still within a millisecond.
         await asyncio.sleep(0.01)
-        await peer.send_frame(PONG)
+        await peer.send_frame(PONG, ping.payload)
         await until(lambda: protocol.stats.pongs_received)
         # One that nobody asked for.
         await peer.send_frame(PONG)
@@ -299,7 +300,7 @@ async def test_stats():
         stats = protocol.stats
     assert (stats.messages_received, stats.messages_sent) == (1, 1)
     assert (stats.payload_bytes_received, stats.payload_bytes_sent) == (5, 5)
-    assert (stats.frames_received, stats.frames_sent, stats.bytes_sent) == (3, 2, 9)
+    assert (stats.frames_received, stats.frames_sent, stats.bytes_sent) == (3, 2, 13)
     assert (stats.pings_sent, stats.queue_depth, stats.buffered_bytes) == (1, 0, 0)
     assert stats.latency > 0
 
@@ -328,52 +329,3 @@ async def test_one_debug_line_tells_what_runs(caplog):
     lines = [record.getMessage() for record in caplog.records if "wsframe" in record.getMessage()]
     version = f"wsframe {wsframe.__version__}, implementation {wsframe.IMPLEMENTATION}"
     assert lines == [f"WebSocket: wsframe.adapters.uvicorn, {version}"]
-
-
-async def test_call_soon_that_fails_silences_nothing(monkeypatch):
-    proceed = asyncio.Event()
-    errors = []
-
-    async def app(scope, receive, send):
-        await send({"type": "websocket.accept"})
-        await proceed.wait()
-        for text in ("one", "two", "three"):
-            try:
-                await send({"type": "websocket.send", "text": text})
-            except MemoryError as exc:
-                errors.append(exc)
-
-    async with faked(app) as (protocol, transport):
-        await until(lambda: b"101" in transport.written)
-
-        class Loop:
-            failing = True
-
-            def __getattr__(self, name):
-                return getattr(asyncio.get_running_loop(), name)
-
-            def call_soon(self, *args):
-                if self.failing:
-                    self.failing = False
-                    raise MemoryError
-                return asyncio.get_running_loop().call_soon(*args)
-
-        protocol.loop = Loop()
-        proceed.set()
-        await until(lambda: transport.written.endswith(b"\x81\x03one\x81\x03two\x81\x05three"))
-    assert len(errors) == 1
-
-
-async def test_interrupted_application_leaves_what_was_to_be_answered():
-    async with faked(App()) as (protocol, transport):
-        await until(lambda: b"101" in transport.written)
-
-        class Interrupted:
-            def wake(self):
-                raise KeyboardInterrupt
-
-        receivers, protocol._receivers = protocol._receivers, [Interrupted()]
-        with pytest.raises(KeyboardInterrupt):
-            protocol.data_received(bytes.fromhex("898000000000") + HELLO)
-        assert transport.written.endswith(b"\x8a\x00")
-        protocol._receivers = receivers

@@ -1,16 +1,13 @@
 """uvicorn: ``uvicorn app:app --ws wsframe.adapters.uvicorn:WebSocketProtocol``, or ``wsframe.patch``.
 
-The WebSocket half of ASGI (version 2.4 of its specification) over a sans-IO ``Connection``. uvicorn reads the request,
-detects that it is a handshake, creates a ``WebSocketProtocol`` and passes the request and the transport to it.
-
-An application that waits for a message is resumed within the read that delivers it; everything it sends within that
-read is written in one piece at the end.
+The WebSocket half of ASGI (version 2.4 of its specification). uvicorn reads the request, detects that it is a
+handshake, creates a ``WebSocketProtocol`` and passes the request and the transport to it. Once the application has
+accepted, a ``Connection`` of ``wsframe.asyncio`` takes over the transport.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import enum
 import logging
 import re
@@ -30,20 +27,14 @@ from uvicorn.protocols.utils import (
     is_ssl,
 )
 
+import wsframe
 from wsframe import (
     IMPLEMENTATION,
     CloseCode,
-    CloseReceived,
-    Connection,
-    Failed,
+    ConnectionClosed,
     InvalidHandshake,
-    InvalidState,
     Limits,
-    Message,
-    Opcode,
     PerMessageDeflateFactory,
-    PingReceived,
-    PongReceived,
     Request,
     Response,
     Role,
@@ -59,27 +50,17 @@ from wsframe.adapters._uvicorn_http import (
     http_version,
 )
 from wsframe.adapters._uvicorn_options import check_options, combine_limits
+from wsframe.asyncio.connection import Connection
 from wsframe.extensions import ExtensionFactory
-from wsframe.hosting import Keepalive, Stats, Waiter, end_writing
+from wsframe.hosting import Stats
 
 __all__ = ["WebSocketProtocol", "replacements"]
-
-READ_SIZE = 64 * 1024
-"""Size in bytes of the read buffer that all connections of an event loop share."""
-
-CORKED_BYTES = 64 * 1024
-"""Bytes above which copying messages into one write costs more than it saves."""
-
-SENDS_IN_A_ROW = 256
-"""Messages that an application may send without waiting before it yields to the event loop."""
-
-ABORT_TIMEOUT_S = 10.0
-"""Seconds to write remaining data when the connection has ended: as for the closing handshake."""
 
 SHUTDOWN_GRACE_S = 1.0
 """Seconds for a client to answer the Close frame of a server that shuts down: several round trips."""
 
-_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = weakref.WeakKeyDictionary()
+_logged: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+"""Event loops for which it was logged what runs."""
 
 
 class _Phase(enum.Enum):
@@ -109,7 +90,7 @@ class _Phase(enum.Enum):
 _OPEN = _Phase.OPEN
 
 
-class WebSocketProtocol(asyncio.BufferedProtocol):
+class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket connection of uvicorn.
 
     Its options are uvicorn's (``--ws-max-size``, ``--ws-ping-interval``, ``--ws-ping-timeout``,
@@ -136,9 +117,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             ``--ws-max-size`` applies. None for the defaults of ``Limits`` and uvicorn's ``--ws-max-size``.
         close_timeout: Seconds allowed for the closing handshake before TCP is closed.
         transport: The transport, once connected.
-        close_timer: Runs while we wait for the client's answer to our Close frame.
-        alive: Whether any data has arrived since keepalive last checked.
-        ping_sent_at: Time of the last keepalive ping; 0 before the first.
+        websocket: The connection with its messages; it has the transport once the application has accepted.
     """
 
     compression: ExtensionFactory | None = PerMessageDeflateFactory()
@@ -162,51 +141,30 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self.config = config
         self.loop = _loop or asyncio.get_running_loop()
         self.logger = logging.getLogger("uvicorn.error")
-        self.close_timer: asyncio.TimerHandle | None = None
-        self.ping_sent_at = 0.0
         self._server_state = server_state
         self._app_state = app_state
         limits = combine_limits(self.limits, config.ws_max_size)
         extensions = [self.compression] if config.ws_per_message_deflate and self.compression is not None else []
         self._handshake = ServerHandshake(origins=self.origins, extensions=extensions, limits=limits)
-        self._connection = Connection(Role.SERVER, state=State.CONNECTING, limits=limits)
+        self.websocket = _Accepted(self, limits)
         self._phase = _Phase.REQUEST
         self._scope: dict[str, Any] = {}
         self._subprotocols: list[str] = []
         self._http_version = "1.1"
-        # The response to the handshake until it is sent, and the response that denies it instead.
+        # The handshake, the response to it until it is sent, and the response that denies it instead.
+        self._request: Request | None = None
         self._response: Response | None = None
         self._denial: Denial | None = None
         # Bytes received before the application has accepted.
         self._early = b""
-        # Events that the application has not received yet; those that are not messages are dictionaries.
-        self._queue: collections.deque[Message | dict[str, Any]] = collections.deque()
-        # Tasks that wait for an event; usually, there is only one.
-        self._receivers: list[Waiter] = []
+        # Set when the application has accepted or denied the handshake, or cannot any more.
+        self._answered = asyncio.Event()
+        # For tasks that wait for an event; usually, there is only one.
+        self._receiving = asyncio.Lock()
+        self._connect_event: dict[str, Any] | None = {"type": "websocket.connect"}
         self._disconnected: dict[str, Any] | None = None
-        self._reading_paused = False
-        # Messages above which reading pauses, and at which it resumes.
-        self._queue_high: int | None = config.ws_max_queue
-        self._queue_low = max(0, (config.ws_max_queue or 0) // 4)
-        self._writable: asyncio.Event | None = None
-        self._corked = False
-        # Bytes sent since the last write, within a read and within an iteration of the event loop; None before the
-        # first write of the iteration.
-        self._corked_bytes = 0
-        self._joined_bytes: int | None = None
-        self._sent_in_a_row = 0
-        self._keepalive: Keepalive | None = None
-        self._abort_timer: asyncio.TimerHandle | None = None
-        self._pings_sent = 0
-        self._pongs_received = 0
-        self._awaits_pong = False
-        self._latency = 0.0
-        # Pings and pongs received, and the time since which they are counted.
-        self._control_frames = 0
-        self._control_frames_since = self.loop.time()
-        self._buffer = _read_buffers.get(self.loop)
-        if self._buffer is None:
-            self._buffer = _read_buffers[self.loop] = memoryview(bytearray(READ_SIZE))
+        if self.loop not in _logged:
+            _logged.add(self.loop)
             self.logger.debug(
                 "WebSocket: wsframe.adapters.uvicorn, wsframe %s, implementation %s", __version__, IMPLEMENTATION
             )
@@ -222,68 +180,40 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._early = bytes_after_request(self.transport)
         self._http_version = http_version(self.transport)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        assert self._buffer is not None
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        assert self._buffer is not None
-        self.data_received(self._buffer[:nbytes])
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        """Handle bytes from the client; the first ones are those of the request."""
-        self.alive = True
-        if self._connection.state is not State.CONNECTING:
-            self._receive(data)
-        elif self._phase is _Phase.REQUEST:
+    def data_received(self, data: bytes) -> None:
+        """Handle bytes from the client before the application has accepted; the first ones are those of the request."""
+        if self._phase is _Phase.REQUEST:
             self._receive_request(data)
-        elif self._phase is not _Phase.DONE:
+        elif self._phase is _Phase.CONNECTING:
             # RFC 6455 §4.1: a client must wait for the response; if it does not, reading stops.
             self._early += data
-            self._pause_reading()
-
-    def eof_received(self) -> None:
-        pass
-
-    def pause_writing(self) -> None:
-        self._writable = asyncio.Event()
-        # The client does not read. When it resumes, one Pong is enough (RFC 6455 §5.5.3).
-        self._connection.hold_pongs = True
-
-    def resume_writing(self) -> None:
-        self._connection.hold_pongs = False
-        self._unblock_writers()
-        self._flush()
+            if not self.websocket.reading_paused:
+                self.websocket.reading_paused = True
+                self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._trace("WebSocket connection lost")
         self._server_state.connections.discard(self)
-        self._stop_timers()
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
-        accepted = self._connection.state is not State.CONNECTING
-        self._connection.receive_eof()
+        accepted = self.websocket.was_open
         self._phase = _Phase.GONE
         self._disconnect(CloseCode.NO_STATUS_RCVD if accepted else CloseCode.ABNORMAL_CLOSURE)
-        # Nothing else resumes waiting writers once the connection is lost.
-        self._unblock_writers()
         self.transport.close()
 
     def shutdown(self) -> None:
         """Close the connection because the server is shutting down."""
-        if self._phase is _OPEN and self._connection.state is State.OPEN:
+        if self._phase is _OPEN and self.websocket.state is State.OPEN:
             self._disconnect(CloseCode.SERVICE_RESTART)
             self._phase = _Phase.GONE
-            self._start_closing(CloseCode.SERVICE_RESTART, "", min(self.close_timeout, SHUTDOWN_GRACE_S))
+            self.websocket.close_timeout = min(self.close_timeout, SHUTDOWN_GRACE_S)
+            self.websocket.start_closing(CloseCode.SERVICE_RESTART)
             return
-        self._stop_timers()
         if self._phase is _Phase.CONNECTING:
             self._refuse(500, "Internal Server Error")
         self.transport.close()
 
     # The opening handshake
 
-    def _receive_request(self, data: bytes | memoryview) -> None:
+    def _receive_request(self, data: bytes) -> None:
         handshake = self._handshake
         try:
             request = handshake.receive_data(data)
@@ -295,13 +225,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             request.protocol = f"HTTP/{self._http_version}"
             response = handshake.accept(request)
             if handshake.error is None:
-                self._response = response
+                self._request, self._response = request, response
                 self._early = handshake.unread + self._early
                 self._phase = _Phase.CONNECTING
                 offered = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
                 self._subprotocols = [name.strip() for name in offered if name.strip()]
                 self._scope = self._make_scope(request)
-                self._queue.append({"type": "websocket.connect"})
                 task = self.loop.create_task(self._run_application())
                 self._server_state.tasks.add(task)
                 task.add_done_callback(self._server_state.tasks.discard)
@@ -334,7 +263,8 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         }
 
     def _accept(self, message: dict[str, Any]) -> None:
-        response = self._response
+        request, response = self._request, self._response
+        assert request is not None
         assert response is not None
         headers = accept_headers(response, self._server_state.default_headers, message)
         subprotocol = check_subprotocol(message, self._subprotocols)
@@ -345,17 +275,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._log_request("[accepted]")
         response.headers = headers
         self.transport.write(response.serialize())
-        self._response = None
-        self._connection.open(subprotocol, self._handshake.extensions)
+        self._handshake.subprotocol = subprotocol
         self._phase = _OPEN
-        interval = self.config.ws_ping_interval
-        if interval is not None and interval > 0:
-            self._keepalive = Keepalive(self, interval, self.config.ws_ping_timeout)
-        early, self._early = self._early, b""
-        if early:
-            self._receive(early)
-        if len(self._queue) <= self._queue_low:
-            self._resume_reading()
+        self._answered.set()
+        self.websocket.close_timeout = self.close_timeout
+        self.websocket.take_over(self.transport, self._handshake, request, response, self._early)
+        self._request = self._response = None
+        self._early = b""
+        if not self.websocket.queue_depth:
+            self.websocket.resume_reading()
 
     def _refuse(self, status: int, text: str) -> None:
         self._phase = _Phase.DONE
@@ -409,35 +337,28 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         if self._phase is _Phase.CONNECTING:
             self._refuse(500, "Internal Server Error")
         # Otherwise, the closing handshake is in progress.
-        if self.close_timer is None and self._abort_timer is None:
-            self._flush()
-            # After a violation, the flush has already started to end the connection, and waits for the client.
-            if self._abort_timer is None:
-                self.transport.close()
+        if self.websocket.state in (State.CONNECTING, State.OPEN):
+            self.transport.close()
+            if self.websocket.buffered_bytes:
+                self.loop.call_later(self.close_timeout, self.transport.abort)
 
     async def receive(self) -> dict[str, Any]:
         """Wait for the next ASGI event and return it."""
-        queue = self._queue
-        while not queue:
-            if self._disconnected is not None:
-                return self._disconnected
-            receiver = Waiter(self.loop)
-            self._receivers.append(receiver)
-            self._sent_in_a_row = 0
+        event, self._connect_event = self._connect_event, None
+        if event is not None:
+            return event
+        if not self._answered.is_set():
+            await self._answered.wait()
+        if self.websocket.was_open:
             try:
-                await receiver
-            finally:
-                self._receivers.remove(receiver)
-        event = queue.popleft()
-        if self._reading_paused and len(queue) <= self._queue_low and self._phase is _OPEN:
-            self._resume_reading()
-        if type(event) is Message:
-            key = "text" if event.opcode is Opcode.TEXT else "bytes"
-            return {"type": "websocket.receive", key: event.data}
-        assert isinstance(event, dict)
-        if event is self._disconnected and self._phase is _OPEN:
-            self._phase = _Phase.GONE
-        return event
+                async with self._receiving:
+                    data = await self.websocket.recv()
+                return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+            except ConnectionClosed:
+                if self._phase is _OPEN:
+                    self._phase = _Phase.GONE
+        assert self._disconnected is not None
+        return self._disconnected
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send an ASGI event from the application; wait while the client does not read.
@@ -449,40 +370,36 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             ValueError: If a header or a subprotocol cannot be sent.
         """
         kind = message["type"]
-        if self._writable is not None and not await self._admit(kind):
-            return
         if self._phase is not _OPEN:
             self._send_unopened(kind, message)
         elif kind == "websocket.send":
             data = message.get("bytes")
+            if data is None:
+                data = message.get("text")
+                if data is None:
+                    return
+                if not isinstance(data, str):
+                    raise TypeError(f"'text' must be a str, not {type(data).__name__}")
+            elif type(data) is not bytes:
+                # Refuses what is not bytes-like, which would be sent in fragments.
+                data = memoryview(data)
+            websocket = self.websocket
             try:
-                if data is not None:
-                    self._connection.send_binary(data)
-                else:
-                    data = message.get("text")
-                    if data is None:
-                        return
-                    if not isinstance(data, str):
-                        raise TypeError(f"'text' must be a str, not {type(data).__name__}")
-                    self._connection.send_text(data)
-            except InvalidState:
+                if websocket.writing_paused and websocket.protocol.limits.send_buffer_policy == "wait":
+                    await websocket.drain()
+                await websocket.send(data)
+            except ConnectionClosed:
                 raise ClientDisconnected from None
-            self._flush_joined(len(data))
-            self._sent_in_a_row += 1
-            if self._sent_in_a_row >= SENDS_IN_A_ROW:
-                self._sent_in_a_row = 0
-                await asyncio.sleep(0)
         elif kind == "websocket.close":
-            if self._connection.state is not State.OPEN:
+            if self.websocket.state is not State.OPEN:
                 raise ClientDisconnected
             code, reason = message.get("code"), message.get("reason") or ""
             if code is None:
                 code = CloseCode.NORMAL_CLOSURE
             if not isinstance(code, int) or not isinstance(reason, str):
                 raise TypeError(f"'code' must be an int and 'reason' a str, not {code!r} and {reason!r}")
-            self._start_closing(code, reason, self.close_timeout)
+            self.websocket.start_closing(code, reason)
             self._phase = _Phase.DONE
-            self._disconnect(code, reason)
         else:
             raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
 
@@ -510,54 +427,17 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
                 f"but got '{kind}'."
             )
 
-    # Reading
+    # The end
 
-    def _receive(self, data: bytes | memoryview) -> None:
-        queue = self._queue
-        self._corked = True
-        try:
-            for event in self._connection.receive_data(data):
-                if type(event) is Message:
-                    # Once the application has closed, only the client's Close frame matters.
-                    if self._phase is _OPEN:
-                        queue.append(event)
-                elif isinstance(event, CloseReceived):
-                    self._disconnect(event.close.code, event.close.reason)
-                elif isinstance(event, Failed):
-                    self.logger.info("connection failed: %s (%s)", event.fault.text, event.fault.section)
-                    self._disconnect(event.fault.close_code, event.fault.text)
-                else:
-                    assert isinstance(event, (PingReceived, PongReceived))
-                    self._count_control_frame(event)
-            if queue:
-                for receiver in tuple(self._receivers):
-                    receiver.wake()
-        finally:
-            self._corked = False
-            self._flush()
-        high = self._queue_high
-        if queue and high is not None and len(queue) > high and self._disconnected is None:
-            self._pause_reading()
-
-    def _count_control_frame(self, event: PingReceived | PongReceived) -> None:
-        """Fail the connection if the client sends pings and pongs at an excessive rate."""
-        if isinstance(event, PongReceived):
-            self._pongs_received += 1
-            if self._awaits_pong:
-                self._awaits_pong = False
-                self._latency = self.loop.time() - self.ping_sent_at
-            if self._keepalive is not None:
-                self._keepalive.pong_received()
-        limit = self._connection.limits.max_control_rate
-        self._control_frames += 1
-        if limit is None or self._control_frames <= limit:
-            return
-        now = self.loop.time()
-        if now - self._control_frames_since < 1 and self._connection.state is State.OPEN:
-            self.logger.info("connection failed: more than %d control frames in a second", limit)
-            self._fail(CloseCode.POLICY_VIOLATION, "too many control frames")
-        self._control_frames = 0
-        self._control_frames_since = now
+    def describe_end(self) -> None:
+        """Make the application notice the end that has begun: a Close frame has arrived, or was sent."""
+        connection = self.websocket.protocol
+        if connection.close_rcvd is not None:
+            self._disconnect(connection.close_rcvd.code, connection.close_rcvd.reason)
+        elif connection.fault is not None:
+            self._disconnect(connection.fault.close_code, connection.fault.text)
+        elif connection.close_sent is not None:
+            self._disconnect(connection.close_sent.code, connection.close_sent.reason)
 
     def _disconnect(self, code: int, reason: str | None = None) -> None:
         """Notify the application of the end, once."""
@@ -565,180 +445,15 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._disconnected = {"type": "websocket.disconnect", "code": int(code)}
             if reason is not None:
                 self._disconnected["reason"] = reason
-            self._queue.append(self._disconnected)
-            if not self._corked:
-                for receiver in self._receivers:
-                    receiver.wake_soon()
-
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and not self.transport.is_closing():
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-
-    # Writing and ending
-
-    async def _admit(self, kind: str) -> bool:
-        """Wait for room to buffer one more event for a client that does not read; return False if it is dropped.
-
-        ``Limits.send_buffer_policy`` concerns messages: policies other than to wait do not apply to other events.
-        """
-        limits = self._connection.limits
-        while self._writable is not None:
-            if (
-                kind == "websocket.send"
-                and self._phase is _OPEN
-                and limits.send_buffer_policy != "wait"
-                and limits.max_send_buffer is not None
-                and self.buffered_bytes > limits.max_send_buffer
-            ):
-                if limits.send_buffer_policy == "drop":
-                    return False
-                self.logger.info("connection failed: more than %d bytes are waiting to be sent", limits.max_send_buffer)
-                self._fail(CloseCode.POLICY_VIOLATION, "the peer does not read")
-                self._flush()
-                raise ClientDisconnected
-            await self._writable.wait()
-        return True
-
-    def _flush_joined(self, size: int) -> None:
-        """Write data together with other data sent in this read or iteration of the event loop, by its end."""
-        # Add the minimum header size of 2 bytes, so that an empty message counts too.
-        if self._corked:
-            self._corked_bytes += 2 + size
-            if self._corked_bytes > CORKED_BYTES:
-                self._flush()
-        elif self._joined_bytes is None:
-            # First, since it may raise: otherwise, nothing would ever join and flush.
-            self.loop.call_soon(self._join)
-            self._joined_bytes = 0
-            self._flush()
-        else:
-            self._joined_bytes += 2 + size
-            if self._joined_bytes > CORKED_BYTES:
-                self._joined_bytes = 0
-                self._flush()
-
-    def _join(self) -> None:
-        joined, self._joined_bytes = self._joined_bytes, None
-        if joined:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._corked_bytes = 0
-        connection = self._connection
-        data = connection.data_to_send()
-        if data:
-            if not self.transport.is_closing():
-                self.transport.write(data)
-            elif self._phase is _OPEN:
-                # An application that sends continuously would never let the event loop report the end.
-                self._phase = _Phase.GONE
-        if connection.state is State.CLOSING and connection.close_expected():
-            self._end()
-
-    def _start_closing(self, code: int, reason: str, timeout: float) -> None:
-        """Send a Close frame, and keep reading until the client's arrives (RFC 6455 §7.1.1)."""
-        self._connection.send_close(code, reason)
-        self._stop_timers()
-        self._flush()
-        self.close_timer = self.loop.call_later(timeout, self._close_timed_out)
-        self._resume_reading()
-
-    def _end(self) -> None:
-        """End the TCP connection: both sides have closed, or the client has violated the protocol."""
-        self._stop_timers()
-        begun = self._abort_timer is not None
-        if not begun:
-            self._abort_timer = self.loop.call_later(ABORT_TIMEOUT_S, self._abort)
-        if not self._connection.failed:
-            self.transport.close()
-        elif not begun and not self.transport.is_closing():
-            # Further data from the client is read and dropped, until it ends its stream too or the time limit expires.
-            self._resume_reading()
-            end_writing(self, self.loop, when_quiet=self._connection.peer_is_sending)
-
-    def _close_timed_out(self) -> None:
-        self.close_timer = None
-        self._abort_timer = self.loop.call_later(ABORT_TIMEOUT_S, self._abort)
-        self.transport.close()
-
-    def _abort(self) -> None:
-        self.transport.abort()
-
-    def _stop_timers(self) -> None:
-        if self._keepalive is not None:
-            self._keepalive.stop()
-            self._keepalive = None
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-            self.close_timer = None
-
-    def _unblock_writers(self) -> None:
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
-
-    # Keepalive
-
-    @property
-    def ping_timer(self) -> Keepalive | None:
-        """The timer that sends keepalive pings, or None."""
-        return self._keepalive
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Number of bytes waiting in the write buffer."""
-        try:
-            return self.transport.get_write_buffer_size()
-        except AttributeError:
-            # asyncio's TLS transport drops its buffer when it is closed a second time.
-            return 0
-
-    @property
-    def reading_paused(self) -> bool:
-        """Whether reading from the client is currently paused."""
-        return self._reading_paused
-
-    def send_keepalive_ping(self) -> int:
-        """Send a keepalive ping; return the number of bytes waiting in the write buffer."""
-        if self._connection.state is State.OPEN:
-            self.ping_sent_at = self.loop.time()
-            self._connection.send_ping()
-            self._pings_sent += 1
-            self._awaits_pong = True
-            self._flush()
-        return self.buffered_bytes
-
-    def keepalive_timed_out(self) -> None:
-        """Fail the connection: the client shows no sign of life."""
-        if self._connection.state is State.OPEN:
-            self._trace("WebSocket keepalive ping timeout")
-            self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
-            self._flush()
-
-    def _fail(self, code: CloseCode, reason: str) -> None:
-        self._connection.fail(code, reason)
-        self._disconnect(code, reason)
+            self._answered.set()
+            self.websocket.stop_waiting()
 
     # Inspecting a connection
 
     @property
     def stats(self) -> Stats:
-        """Statistics of the connection so far; ``latency`` is that of the last keepalive ping."""
-        return Stats.of(
-            self._connection,
-            pings_sent=self._pings_sent,
-            pongs_received=self._pongs_received,
-            latency=self._latency,
-            queue_depth=sum(type(event) is Message for event in self._queue),
-            buffered_bytes=self.buffered_bytes,
-        )
+        """Statistics of the connection so far."""
+        return self.websocket.stats
 
     # Logging
 
@@ -751,6 +466,35 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         scope = self._scope
         path = get_path_with_query_string(scope)
         self.logger.info('%s - "WebSocket %s" %s', get_client_addr(scope), path, outcome)
+
+
+class _Accepted(Connection):
+    """The connection of a ``WebSocketProtocol`` once the application has accepted it.
+
+    Args:
+        host: The protocol.
+        limits: Limits on the memory and work that the client can cause.
+    """
+
+    def __init__(self, host: WebSocketProtocol, limits: Limits) -> None:
+        config = host.config
+        interval, queue = config.ws_ping_interval, config.ws_max_queue
+        super().__init__(
+            wsframe.Connection(Role.SERVER, state=State.CONNECTING, limits=limits),
+            ping_interval=interval if interval is not None and interval > 0 else None,
+            ping_timeout=config.ws_ping_timeout,
+            max_queue=None if queue is None else max(0, queue),
+            logger=host.logger,
+        )
+        # The host has the connection.
+        self._host: WebSocketProtocol = weakref.proxy(host)
+
+    def connection_ending(self) -> None:
+        self._host.describe_end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._host.connection_lost(exc)
 
 
 def replacements() -> list[tuple[object, str, object]]:

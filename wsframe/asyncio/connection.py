@@ -38,6 +38,8 @@ from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.facade import ClosedFacade
 from wsframe.messages.prepared import PreparedMessage
 from wsframe.messages.streaming import FragmentReader
+from wsframe.opening.handshake import ClientHandshake, ServerHandshake
+from wsframe.opening.http import Request, Response
 from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
@@ -124,6 +126,30 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         """Log to another logger; records carry the connection as ``websocket``."""
         self.logger = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        handshake: ServerHandshake | ClientHandshake,
+        request: Request,
+        response: Response,
+        unread: bytes = b"",
+    ) -> None:
+        """Run on a transport on which other code has completed the opening handshake.
+
+        Args:
+            transport: The transport; this connection becomes its protocol.
+            handshake: The handshake, which must have succeeded.
+            request: The handshake request.
+            response: The handshake response, which must have been written.
+            unread: Bytes of the peer that came after its request or response.
+        """
+        self.request, self.response = request, response
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        self._opened(handshake)
+        if unread:
+            self._receive(unread)
+
     # Receiving
 
     def __aiter__(self) -> Self:
@@ -201,7 +227,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         self._check_thread()
         while self._fragments_sent is not None:
             await asyncio.shield(self._fragments_sent)
-        if self._write_paused and not await self._admit_later():
+        if self.writing_paused and not await self._admit_later():
             return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._check_open()
@@ -299,7 +325,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         if self.protocol.state is State.OPEN:
             # While a read is being handled, nothing enters the write buffer.
             waiting = self.buffered_bytes + self.protocol.unsent_bytes
-            if self._write_paused or waiting > self._write_high or self._fragments_sent is not None:
+            if self.writing_paused or waiting > self._write_high or self._fragments_sent is not None:
                 return False
         if isinstance(message, PreparedMessage):
             self.protocol.send_prepared(message)
@@ -355,6 +381,8 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
     async def _check_open(self) -> None:
         """Raise ConnectionClosed unless the connection is open; first wait until its outcome is final."""
         if self.protocol.state is not State.OPEN:
+            if self._stopped:
+                raise self.protocol.describe_end()
             await self.wait_closed()
             raise self.close_exc
 
@@ -365,7 +393,16 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             # A task that sends in a loop must not keep the event loop from reading or from reporting the loss of TCP.
             self._sent_in_a_row = 0
             await asyncio.sleep(0)
-        if self._write_paused:
+        if self.writing_paused:
+            await self._wait_until_written()
+
+    async def drain(self) -> None:
+        """Wait until the write buffer is below its limit, as ``send`` does after a message.
+
+        Raises:
+            ConnectionClosed: If the connection is lost while waiting.
+        """
+        while self.writing_paused:
             await self._wait_until_written()
 
     async def _wait_until_written(self) -> None:
@@ -380,7 +417,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
 
     async def _admit_later(self) -> bool:
         """Wait for room to buffer one more message for a peer that does not read; return whether it is admitted."""
-        while self._write_paused and self.protocol.state is State.OPEN:
+        while self.writing_paused and self.protocol.state is State.OPEN:
             try:
                 admitted = self._admit()
             except BufferError:
@@ -414,6 +451,20 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             TypeError: If ``code`` is not an int or ``reason`` is not a str.
             ProtocolError: If the code or reason cannot be sent.
         """
+        self.start_closing(code, reason)
+        await self.wait_closed()
+
+    def start_closing(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Start the closing handshake, without waiting for its end; do nothing if that has already happened.
+
+        Args:
+            code: As in ``close``.
+            reason: As in ``close``.
+
+        Raises:
+            TypeError: If ``code`` is not an int or ``reason`` is not a str.
+            ProtocolError: If the code or reason cannot be sent.
+        """
         check_close(code, reason)
         self._check_thread()
         self._release_failure()
@@ -425,7 +476,6 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             self._flush()
         elif self.protocol.state is State.CONNECTING:
             self.transport.abort()
-        await self.wait_closed()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is closed, including TCP."""

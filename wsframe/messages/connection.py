@@ -378,6 +378,10 @@ class SansIOConnection(Messenger):
         """
         if self.state is not State.CLOSED:
             raise InvalidState("the connection isn't closed yet")
+        return self.describe_end()
+
+    def describe_end(self) -> ConnectionClosed:
+        """Return what ``close_exc`` would be if TCP ended now."""
         rcvd, sent = self.close_rcvd, self.close_sent
         ok = rcvd is not None and sent is not None and {rcvd.code, sent.code} <= OK_CLOSE_CODES
         kind = ConnectionClosedOK if ok else ConnectionClosedError

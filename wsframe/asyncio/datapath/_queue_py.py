@@ -45,6 +45,7 @@ class QueueStream(Stream):
         "_queue_low",
         "_receiver",
         "_sent_in_a_row",
+        "_stopped",
         "_streaming",
     )
 
@@ -59,6 +60,8 @@ class QueueStream(Stream):
         self._receiver: Waiter | None = None
         # Whether recv_streaming() is running, or was left too early.
         self._streaming = False
+        # Whether recv() and send() raise ConnectionClosed before TCP has ended.
+        self._stopped = False
         # Whether messages are dropped that come after the application has closed the connection.
         self._dropping = False
         # Whether the application may still be answering a message that it has received.
@@ -153,6 +156,8 @@ class QueueStream(Stream):
             # The application asks for the next message: it has answered the earlier ones.
             self._answering = False
             self._release_failure()
+            if self._stopped:
+                raise self.protocol.describe_end()
             self._receiver = Waiter(self.loop)
             self._sent_in_a_row = 0
             try:
@@ -168,6 +173,14 @@ class QueueStream(Stream):
                 raise
         self._answering = True
         return message
+
+    def stop_waiting(self) -> None:
+        """Drop messages that arrive from now on, and do not wait for the end of TCP before raising ConnectionClosed.
+
+        For connections that are ending, but whose peer may take its time. ``recv()`` still returns earlier messages.
+        """
+        self._stopped = self._dropping = True
+        self._wake_receiver()
 
     def _give_back(self) -> None:
         """Rejoin a message whose fragments are in the queue, so that it is received whole after all."""
@@ -241,7 +254,7 @@ class QueueStream(Stream):
         self._check_thread()
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
-        if self._write_paused and not self._admit():
+        if self.writing_paused and not self._admit():
             return
         self.protocol.send_prepared(message)
         self._flush_joined(len(message.payload))

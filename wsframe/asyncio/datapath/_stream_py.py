@@ -66,12 +66,12 @@ class Stream:
         "_share",
         "_thread",
         "_write_high",
-        "_write_paused",
         "alive",
         "loop",
         "protocol",
         "reading_paused",
         "transport",
+        "writing_paused",
     )
 
     transport: asyncio.Transport
@@ -88,7 +88,7 @@ class Stream:
         self.alive = False
         self.reading_paused = False
         self._write_high = write_high
-        self._write_paused = False
+        self.writing_paused = False
         self._corked = False
         # Bytes sent in this iteration of the event loop after the first write; None until that write.
         self._joined_bytes: int | None = None
@@ -210,7 +210,7 @@ class Stream:
         self._receiving = self._corked = True
         share.parsing += 1
         try:
-            if protocol.hold_pongs and not self._write_paused:
+            if protocol.hold_pongs and not self.writing_paused:
                 protocol.hold_pongs = self.transport.get_write_buffer_size() > self._write_high
             self._parse(data)
             while self._received_meanwhile:
@@ -383,7 +383,7 @@ class CallbackStream(Stream):
             RuntimeError: If called from a thread other than the event loop's.
         """
         self._check_thread()
-        if self._write_paused and not self._admit():
+        if self.writing_paused and not self._admit():
             return
         if isinstance(data, str):
             self.protocol.send_text(data, compress=compress)

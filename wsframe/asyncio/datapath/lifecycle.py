@@ -74,6 +74,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol, Facade):
         request: The handshake request; None until it is available.
         response: The handshake response; None until it is available.
         reading_paused: Whether reading from the peer is currently paused.
+        writing_paused: Whether the write buffer is above its limit.
         latency: Round-trip time of the last answered ping, in seconds; 0 before the first.
         clock: The clock for timers: the event loop, unless set before the transport is attached.
     """
@@ -202,13 +203,16 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol, Facade):
                 # Mark the exception as retrieved, in case no task waits for this pong.
                 waiter.exception()
 
+    def connection_ending(self) -> None:
+        """Called when the end begins: a Close frame was sent or has arrived, or the connection was failed."""
+
     def pause_writing(self) -> None:
-        self._write_paused = True
+        self.writing_paused = True
         # The peer does not read. When it resumes, one Pong is enough (RFC 6455 §5.5.3).
         self.protocol.hold_pongs = True
 
     def resume_writing(self) -> None:
-        self._write_paused = False
+        self.writing_paused = False
         self.protocol.hold_pongs = False
         self._flush()
 
@@ -355,6 +359,7 @@ class BaseProtocol(Stream, asyncio.BufferedProtocol, Facade):
             self._set_timer(self.close_timeout, self._close_timed_out)
             # Further data from the peer must be read: a Close frame may follow it.
             self.resume_reading()
+            self.connection_ending()
         if self.protocol.failed:
             self._shut_down_writing()
         elif self.protocol.role is Role.SERVER and self.protocol.close_expected():

@@ -148,6 +148,8 @@ A stream that queues messages for ``recv()``.
     cdef Waiter _receiver
     # Whether recv_streaming() is running, or was left too early.
     cdef public bint _streaming
+    # Whether recv() and send() raise ConnectionClosed before TCP has ended.
+    cdef readonly bint _stopped
     # Whether messages are dropped that come after the application has closed the connection.
     cdef bint _dropping
     # Whether the application may still be answering a message that it has received.
@@ -254,6 +256,14 @@ A stream that queues messages for ``recv()``.
         operation.kind = TAKE
         return operation
 
+    def stop_waiting(self) -> None:
+        """Drop messages that arrive from now on, and do not wait for the end of TCP before raising ConnectionClosed.
+
+        For connections that are ending, but whose peer may take its time. ``recv()`` still returns earlier messages.
+        """
+        self._stopped = self._dropping = True
+        self._wake_receiver()
+
     def _give_back(self) -> None:
         """Rejoin a message whose fragments are in the queue, so that it is received whole after all."""
         cdef list fragments = []
@@ -350,7 +360,7 @@ A stream that queues messages for ``recv()``.
         self.check_thread()
         if self._fragments_sent is not None:
             raise ConcurrencyError("sending a fragmented message")
-        if self._write_paused and not self._admit():
+        if self.writing_paused and not self._admit():
             return
         self.protocol.push(message)
         payload = plain_bytes(message.payload)
@@ -477,14 +487,13 @@ cdef class Operation:
         if stream.depth():
             return self.take()
         if stream.protocol.state is CLOSED:
-            exc = stream.close_exc
-            if self.kind == ITERATE and isinstance(exc, ConnectionClosedOK):
-                raise StopAsyncIteration
-            raise exc
+            return self.raise_end(stream.close_exc)
         # The application asks for the next message: it has answered the earlier ones.
         stream._answering = False
         if stream.protocol.hold_failure:
             stream._release_failure()
+        if stream._stopped:
+            return self.raise_end(stream.protocol.describe_end())
         stream._sent_in_a_row = 0
         waiter = Waiter.__new__(Waiter)
         waiter.loop = stream.loop
@@ -492,6 +501,11 @@ cdef class Operation:
         stream._receiver = self.waiter = self.value = waiter
         self.phase = WAITING
         return WAIT
+
+    cdef int raise_end(self, object exc) except -1:
+        if self.kind == ITERATE and isinstance(exc, ConnectionClosedOK):
+            raise StopAsyncIteration
+        raise exc
 
     @cython.nonecheck(False)
     cdef int take(self) except -1:
@@ -536,14 +550,14 @@ cdef class Operation:
             (is_text or type(message) is bytes)
             and stream.protocol.state is OPEN
             and stream._fragments_sent is None
-            and not stream._write_paused
+            and not stream.writing_paused
         ):
             stream.protocol.send_message(
                 TEXT if (is_text if self.option is None else self.option) else BINARY, message, True, self.compress
             )
             stream.flush_joined(len(message))
             stream._sent_in_a_row += 1
-            if stream._sent_in_a_row >= IN_A_ROW or stream._write_paused or stream._transport_closing:
+            if stream._sent_in_a_row >= IN_A_ROW or stream.writing_paused or stream._transport_closing:
                 return self.delegate(stream._drain())
             return RESULT
         return self.delegate(stream._send(message, self.option, self.compress))

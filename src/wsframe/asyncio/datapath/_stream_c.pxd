@@ -39,7 +39,7 @@ cdef class Stream:
     cdef public bint alive
     cdef public bint reading_paused
     cdef readonly object _write_high
-    cdef public bint _write_paused
+    cdef public bint writing_paused
     cdef readonly bint _corked
     # Whether the end of the TCP connection has begun.
     cdef public bint _ending

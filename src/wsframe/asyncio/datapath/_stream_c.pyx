@@ -461,7 +461,7 @@ Turn reads into messages, and messages into writes.
         share.parsing += 1
         self._corked = True
         try:
-            if protocol._hold_pongs and not self._write_paused:
+            if protocol._hold_pongs and not self.writing_paused:
                 protocol.hold_pongs = self._transport.get_write_buffer_size() > self._write_high
             self.parse(data, size)
             while PyList_GET_SIZE(self._received_meanwhile):
@@ -745,7 +745,7 @@ A stream that passes messages to a method.
             RuntimeError: If called from a thread other than the event loop's.
         """
         self.check_thread()
-        if self._write_paused and not self._admit():
+        if self.writing_paused and not self._admit():
             return
         if PyUnicode_Check(data):
             self.protocol.send_message(TEXT, data, True, compress)
