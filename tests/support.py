@@ -19,6 +19,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -494,3 +495,17 @@ def in_state(state, role=Role.SERVER):
         connection.receive_eof()
     assert connection.state is state
     return connection
+
+
+# Servers in processes of their own
+
+
+async def connect_in_time(uri, *, retried=OSError, **options):
+    """Connect to a server that may still be starting; ``retried`` is what fails until it has started."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await wsframe.connect(uri, **options)
+        except retried:
+            assert time.monotonic() < end, "the server does not start"
+            await asyncio.sleep(0.02)

@@ -18,12 +18,11 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import types
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, free_port, port_of, request, run, soon
+from support import PATIENCE_S, certificate, connect_in_time, free_port, port_of, request, run, soon, until
 
 import wsframe
 from wsframe.cli import build_parser, common, demo, echo, main
@@ -45,17 +44,6 @@ def command(*arguments):
 
 def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **changes}
-
-
-async def connect_in_time(uri, **options):
-    """Connect to a server that may be starting still."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await wsframe.connect(uri, **options)
-        except OSError:
-            assert time.monotonic() < end, "the server does not start"
-            await asyncio.sleep(0.02)
 
 
 def as_coroutine(test):
@@ -444,17 +432,32 @@ def test_frames_are_cut_out_of_a_stream_that_comes_byte_by_byte():
     assert frames[0].frame.payload == bytes(200)
 
 
+class CountingRelay(Relay):
+    """A relay that counts the bytes it has received from the client."""
+
+    received = 0
+
+    def _record(self, sender, data):
+        super()._record(sender, data)
+        if sender is wsframe.Role.CLIENT:
+            self.received += len(data)
+
+
 @as_coroutine
 async def test_relay_takes_heads_and_frames_in_pieces():
     sent = (
         request() + wsframe.serialize_frame(1, b"hello", mask=b"abcd") + wsframe.serialize_frame(8, b"", mask=b"abcd")
     )
-    async with wsframe.serve(demo._echo, "127.0.0.1", 0) as server, Relay("127.0.0.1", port_of(server)) as relay:
+    async with (
+        wsframe.serve(demo._echo, "127.0.0.1", 0) as server,
+        CountingRelay("127.0.0.1", port_of(server)) as relay,
+    ):
         assert relay.head(wsframe.Role.CLIENT) == b""
         reader, writer = await soon(asyncio.open_connection("127.0.0.1", relay.port))
         for start in range(0, len(sent), 50):
-            writer.write(sent[start : start + 50])
-            await asyncio.sleep(0.01)
+            piece = sent[start : start + 50]
+            writer.write(piece)
+            await until(lambda: relay.received == start + len(piece))
         await soon(reader.read())
         writer.close()
         await writer.wait_closed()
@@ -535,7 +538,7 @@ def test_echo_closes_its_clients_on_ctrl_c(capsys):
 
 
 @POSIX_SIGNALS
-def test_echo_logs_who_is_refused(capsys):
+def test_echo_logs_who_is_refused(capsys, caplog):
     async def script(uri):
         async with await connect_in_time(uri, origin="https://good.example"):
             pass
@@ -546,7 +549,7 @@ def test_echo_logs_who_is_refused(capsys):
         _, writer = await asyncio.open_connection("127.0.0.1", int(re.search(r":(\d+)/", uri)[1]))
         writer.close()
         await writer.wait_closed()
-        await asyncio.sleep(0.1)
+        await until(lambda: "without an opening handshake" in caplog.text)
 
     assert run_echo(script, "--origin", "https://good.example", "--origin", "none") == 0
     log = capsys.readouterr().err
@@ -633,13 +636,15 @@ def test_echo_that_cannot_start_tells_why_in_one_line(arguments, words, capsys):
     assert error.count("\n") == 1
 
 
-@as_coroutine
-async def test_echo_stops_when_it_is_cancelled():
-    options = build_parser().parse_args(["echo", "--port", "0"])
-    task = asyncio.ensure_future(echo._serve(options))
-    await asyncio.sleep(0.1)
-    task.cancel()
-    assert await soon(task) == 0
+def test_echo_stops_when_it_is_cancelled(caplog):
+    async def cancel_once_it_listens():
+        task = asyncio.ensure_future(echo._serve(build_parser().parse_args(["echo", "--port", "0"])))
+        await until(lambda: "listening on" in caplog.text)
+        task.cancel()
+        assert await soon(task) == 0
+
+    with caplog.at_level(logging.INFO, "wsframe.cli"):
+        run(cancel_once_it_listens())
 
 
 @POSIX_SIGNALS

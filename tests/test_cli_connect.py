@@ -153,13 +153,21 @@ def test_a_stdin_that_cannot_be_read_is_its_end(monkeypatch, tmp_path):
             assert main(["connect", uri]) == 0
 
 
-def test_it_waits_for_answers_for_a_moment(pipe, capsys):
-    async def handler(websocket):
-        async for _ in websocket:
-            await asyncio.sleep(0.1)
-            await websocket.send("late")
-            await websocket.wait_closed()
+def test_it_waits_for_answers_for_a_moment(pipe, monkeypatch, capsys):
+    waiting = threading.Event()
+    wait_for_answers = connect.Session._wait_for_answers
 
+    async def announce(self):
+        waiting.set()
+        await wait_for_answers(self)
+
+    async def handler(websocket):
+        await websocket.recv()
+        await support.until(waiting.is_set)
+        await websocket.send("late")
+        await websocket.wait_closed()
+
+    monkeypatch.setattr(connect.Session, "_wait_for_answers", announce)
     pipe.type(b"1\n2\n")
     pipe.end()
     with serving(handler) as uri:
@@ -218,18 +226,21 @@ def test_lines_behind_the_servers_close_are_not_an_error(pipe, monkeypatch, caps
         state = wsframe.State.CLOSED
         subprotocol = None
 
+        def __init__(self):
+            self.noticed = asyncio.Event()
+
         def __aiter__(self):
             return self
 
         async def __anext__(self):
-            await asyncio.sleep(0.1)
+            await self.noticed.wait()
             raise StopAsyncIteration
 
         async def send(self, message):
             raise wsframe.ConnectionClosedOK(None, None)
 
         async def close(self):
-            pass
+            self.noticed.set()
 
         @property
         def close_exc(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import re
@@ -11,8 +10,8 @@ import ssl
 import pytest
 import support
 from proxies import HTTPProxy
-from support import PATIENCE_S, certificate, soon
-from test_cli import POSIX_SIGNALS, TLS_LEAKS, connect_in_time, run_echo
+from support import PATIENCE_S, certificate, connect_in_time, soon
+from test_cli import POSIX_SIGNALS, TLS_LEAKS, run_echo
 from test_cli_connect import keyboard, pipe, serving, talk
 from threads import running
 
@@ -102,8 +101,7 @@ def test_pings_are_told_in_a_pipe(pipe, capsys):
     async def handler(websocket):
         await websocket.recv()
         # The last ones of many.
-        while websocket.protocol.frames_received < 5:
-            await asyncio.sleep(0.01)
+        await support.until(lambda: websocket.protocol.frames_received >= 5)
         await websocket.send("done")
 
     pipe.type(b"x\n")
@@ -287,8 +285,7 @@ def test_echo_with_headers_and_compression():
 def test_echo_tells_how_long_pings_take(capsys):
     async def script(uri):
         async with await connect_in_time(uri) as websocket:
-            while websocket.protocol.frames_received < 2:
-                await asyncio.sleep(0.01)
+            await support.until(lambda: websocket.protocol.frames_received >= 2)
 
     assert run_echo(script, "--ping", "0.01") == 0
     assert re.search(r"  127\.0\.0\.1:\d+  ping answered in \d+\.\d ms\n", capsys.readouterr().err)

@@ -9,11 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, client_tls, free_port, run, skip_for_want_of, soon
+from support import PATIENCE_S, certificate, client_tls, connect_in_time, free_port, run, skip_for_want_of, soon
 
 import wsframe
 
@@ -69,14 +68,8 @@ def running(path, *arguments, cwd=None):
 
 
 async def connect(path=""):
-    """Connect to an example that is starting."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await wsframe.connect(URI + path)
-        except OSError:
-            assert time.monotonic() < end, "the server does not start"
-            await asyncio.sleep(0.05)
+    """Connect to an example that may still be starting."""
+    return await connect_in_time(URI + path)
 
 
 def test_all_examples_are_tested():
@@ -249,15 +242,7 @@ def test_health_check(examples):
 
 def test_tls_server(examples, certificate, client_tls):
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(f"wss://localhost:{PORT}", ssl=client_tls)
-                break
-            except OSError:
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        async with await connect_in_time(f"wss://localhost:{PORT}", ssl=client_tls) as websocket:
             await websocket.send("Hello")
             return await soon(websocket.recv())
 
@@ -293,16 +278,9 @@ def test_behind_nginx(examples, tmp_path):
     shutil.copy(examples / "nginx.conf", tmp_path)
 
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(URI + "/chat")
-                break
-            except (OSError, wsframe.InvalidHandshake):
-                # As long as nginx is there and the server is not, this is a 502.
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        # nginx answers with 502 until the server has started.
+        retried = (OSError, wsframe.InvalidHandshake)
+        async with await connect_in_time(URI + "/chat", retried=retried) as websocket:
             for message in ("Hello", "x" * 100_000):
                 await websocket.send(message)
                 assert await soon(websocket.recv()) == f"Echo for 127.0.0.1: {message}"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
 import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, free_port, run, soon
+from support import PATIENCE_S, connect_in_time, free_port, run, soon
 
 import wsframe
 import wsframe.sync.client
@@ -65,15 +63,7 @@ def test_servers_echo(block):
     port = free_port()
 
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(f"ws://localhost:{port}")
-                break
-            except OSError:
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        async with await connect_in_time(f"ws://localhost:{port}") as websocket:
             await websocket.send("Hello")
             return await soon(websocket.recv())
 

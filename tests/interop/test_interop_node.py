@@ -12,7 +12,7 @@ import shutil
 import subprocess
 
 import pytest
-from support import echo, port_of, skip_for_want_of, soon
+from support import echo, port_of, skip_for_want_of, soon, until
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, PerMessageDeflateFactory, connect, serve
 
@@ -231,8 +231,7 @@ async def test_their_server_compresses(node, deflate, agreed):
                 assert await soon(websocket.recv()) == message
             await websocket.send([JSON, "", JSON])
             assert await soon(websocket.recv()) == JSON * 2
-            # Our contexts are given up meanwhile.
-            await asyncio.sleep(0.05)
+            await until(lambda: not websocket.protocol.extensions[0].holds_contexts)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
 import websockets.exceptions
-from support import echo, port_of, soon
+from support import echo, port_of, soon, until
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import wsframe
@@ -39,6 +39,16 @@ async def talk(connect, serve, handler=echo, client=(), **options):
         uri = f"wss://localhost:{port_of(server)}/" if secure else f"ws://{HERE}:{port_of(server)}/"
         async with connect(uri, **dict(client)) as websocket:
             yield websocket
+
+
+def recorded(members):
+    """Make an echo handler that adds its connection to ``members``."""
+
+    async def handler(websocket):
+        members.append(websocket)
+        await echo(websocket)
+
+    return handler
 
 
 @both
@@ -212,9 +222,12 @@ async def test_basic_authentication(connect, serve):
 @both
 async def test_keepalive(connect, serve):
     """RFC 6455 §5.5.2: at both ends."""
+    members = []
+
     options = {"ping_interval": 0.02, "ping_timeout": 5}
-    async with talk(connect, serve, client=options, **options) as websocket:
-        await asyncio.sleep(0.2)
+    async with talk(connect, serve, recorded(members), client=options, **options) as websocket:
+        # A pong sets the latency.
+        await until(lambda: members and members[0].latency and websocket.latency)
         await websocket.send("a")
         assert await soon(websocket.recv()) == "a"
 
@@ -265,7 +278,12 @@ async def test_compressed_messages(connect, serve, backend, ours, theirs):
         client, server = {"extensions": [ClientPerMessageDeflateFactory(**theirs)], "compression": None}, ours
     else:
         client, server = ours, {"extensions": [ServerPerMessageDeflateFactory(**theirs)], "compression": None}
-    async with talk(connect, serve, client=client, **server) as websocket:
+    members = []
+
+    def our_extension():
+        return (members[0] if serve is wsframe.serve else websocket).protocol.extensions[0]
+
+    async with talk(connect, serve, recorded(members), client=client, **server) as websocket:
         assert [extension.name for extension in websocket.protocol.extensions] == ["permessage-deflate"]
         for _ in range(2):
             for message in (JSON, JSON, "", "a", JSON * 10, bytes(range(256)) * 300, bytes(200_000), JSON):
@@ -273,23 +291,16 @@ async def test_compressed_messages(connect, serve, backend, ours, theirs):
                 assert await soon(websocket.recv()) == message
             await websocket.send([JSON, "", JSON])
             assert await soon(websocket.recv()) == JSON * 2
-            # Our contexts are given up meanwhile.
-            await asyncio.sleep(0.12)
+            await until(lambda: not our_extension().holds_contexts)
 
 
 @both
 async def test_compressed_broadcast(connect, serve):
     """Before and after messages that refer back to others."""
     members = []
-
-    async def handler(websocket):
-        members.append(websocket)
-        await websocket.wait_closed()
-
     send_to_all = wsframe.broadcast if serve is wsframe.serve else websockets.asyncio.server.broadcast
-    async with talk(connect, serve, handler) as websocket:
-        while not members:
-            await asyncio.sleep(0.01)
+    async with talk(connect, serve, recorded(members)) as websocket:
+        await until(lambda: members)
         for _ in range(3):
             send_to_all(members, JSON)
             await members[0].send(JSON)

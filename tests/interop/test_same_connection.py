@@ -8,9 +8,10 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, dial, request, soon
+from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, dial, request, soon, until
 
 import wsframe
+from wsframe.testing.clock import settle
 
 websockets = pytest.importorskip("websockets", "17")
 
@@ -190,6 +191,8 @@ async def recv_streaming_at_the_end(lib):
 
 @case
 async def one_receives_at_a_time(lib):
+    receivers_tried = asyncio.Event()
+
     async def handle(websocket):
         seen = []
         for first in (websocket.recv, lambda: collect(websocket.recv_streaming())):
@@ -198,10 +201,11 @@ async def one_receives_at_a_time(lib):
             seen += [await attempt(websocket.recv()), await attempt(collect(websocket.recv_streaming()))]
             task.cancel()
             await asyncio.wait([task])
+        receivers_tried.set()
         return [*seen, await websocket.recv()]
 
     async def script(peer):
-        await asyncio.sleep(0.1)
+        await receivers_tried.wait()
         return await sending((TEXT, b"a"))(peer)
 
     return await converse(lib, handle, script)
@@ -219,6 +223,8 @@ async def stream_that_was_left_makes_the_connection_useless(lib):
 
 @case
 async def recv_may_be_cancelled(lib):
+    cancelled = asyncio.Event()
+
     async def handle(websocket):
         seen = []
         for _ in range(3):
@@ -226,10 +232,11 @@ async def recv_may_be_cancelled(lib):
                 await asyncio.wait_for(websocket.recv(), 0.01)
             except asyncio.TimeoutError:
                 seen.append("timeout")
+        cancelled.set()
         return [*seen, await websocket.recv(), await websocket.recv()]
 
     async def script(peer):
-        await asyncio.sleep(0.1)
+        await cancelled.wait()
         return await sending((TEXT, b"a"), (TEXT, b"b"))(peer)
 
     return await converse(lib, handle, script)
@@ -328,22 +335,29 @@ async def async_fragments_of_a_wrong_type(lib):
     return (await converse(lib, handle, listen))[0]
 
 
+class PausedFragments:
+    """Two fragments: ``first_is_sent`` is set before the second, which waits for ``go_on``."""
+
+    def __init__(self):
+        self.first_is_sent, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __aiter__(self):
+        yield "a"
+        self.first_is_sent.set()
+        await self.go_on.wait()
+        yield "b"
+
+
 @case
 async def messages_wait_for_fragments(lib):
     async def handle(websocket):
-        go = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await go.wait()
-            yield "b"
-
-        first = asyncio.ensure_future(websocket.send(fragments()))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        first = asyncio.ensure_future(websocket.send(fragments))
+        await fragments.first_is_sent.wait()
         others = [asyncio.ensure_future(websocket.send(message)) for message in ("c", [b"d", b"e"], b"f")]
         await websocket.pong(b"not a message")
-        await asyncio.sleep(0.01)
-        go.set()
+        await settle()
+        fragments.go_on.set()
         await asyncio.gather(first, *others)
 
     return await converse(lib, handle, listen)
@@ -352,14 +366,11 @@ async def messages_wait_for_fragments(lib):
 @case
 async def closing_in_the_middle_of_fragments(lib):
     async def handle(websocket):
-        async def fragments():
-            yield "a"
-            await asyncio.sleep(0.02)
-            yield "b"
-
-        task = asyncio.ensure_future(attempt(websocket.send(fragments())))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        task = asyncio.ensure_future(attempt(websocket.send(fragments)))
+        await fragments.first_is_sent.wait()
         await websocket.close()
+        fragments.go_on.set()
         return await task
 
     return await converse(lib, handle, listen)
@@ -497,7 +508,7 @@ async def test_close(arguments):
 @case
 async def both_close(lib):
     async def handle(websocket):
-        await asyncio.sleep(0.02)
+        await until(lambda: websocket.state.name != "OPEN")
         await websocket.close(1001)
         return await attempt(websocket.recv())
 
@@ -659,22 +670,16 @@ async def broadcast_during_fragments(lib):
             records.append((record.levelname, record.getMessage()))
 
     async def handle(websocket):
-        go = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await go.wait()
-            yield "b"
-
-        task = asyncio.ensure_future(websocket.send(fragments()))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        task = asyncio.ensure_future(websocket.send(fragments))
+        await fragments.first_is_sent.wait()
         lib.server.broadcast([websocket], "c")
         seen = []
         try:
             lib.server.broadcast([websocket], "c", raise_exceptions=True)
         except Exception as exc:
             seen = [type(exc).__name__, str(exc), [describe(one) for one in exc.exceptions]]
-        go.set()
+        fragments.go_on.set()
         await task
         return seen
 
@@ -693,15 +698,15 @@ async def broadcast_during_fragments(lib):
 async def max_queue(lib):
     seen = []
     for max_queue in (16, 4, (4, 2), (4, 0), (None, None), None, 0, 1):
+        all_sent = asyncio.Event()
 
-        async def handle(websocket, max_queue=max_queue):
-            await asyncio.sleep(0.1)
+        async def handle(websocket, all_sent=all_sent):
+            await all_sent.wait()
             return [await websocket.recv() for _ in range(40)]
 
-        async def script(peer):
-            for i in range(40):
-                await peer.send_frame(TEXT, str(i).encode())
-                await asyncio.sleep(0.001)
+        async def script(peer, all_sent=all_sent):
+            await peer.send(*(peer.frame(TEXT, str(i).encode()) for i in range(40)))
+            all_sent.set()
             return await rest(peer)
 
         seen.append(await converse(lib, handle, script, max_queue=max_queue))

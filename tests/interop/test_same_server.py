@@ -13,6 +13,7 @@ import pytest
 from support import PATIENCE_S, TEXT, dial, echo, request, soon, until
 
 import wsframe
+from wsframe.testing.clock import settle
 
 websockets = pytest.importorskip("websockets", "17")
 
@@ -467,7 +468,7 @@ async def close_may_leave_connections_alone(lib):
         await peer.read_head()
         server.close(close_connections=False)
         task = asyncio.ensure_future(server.wait_closed())
-        await asyncio.sleep(0.05)
+        await settle()
         await peer.send_frame(TEXT, b"still here")
         frame = await peer.read_frame()
         seen = [frame.payload, task.done(), len(server.connections), server.is_serving()]
@@ -481,7 +482,7 @@ async def close_may_leave_connections_alone(lib):
 async def close_refuses_requests_being_processed(lib):
     async def process_request(connection, received):
         connection.server.close()
-        await asyncio.sleep(0.01)
+        await settle()
 
     server = await serving(lib, process_request=process_request)
     seen = await ask(server)
@@ -492,10 +493,11 @@ async def close_refuses_requests_being_processed(lib):
 @case
 async def close_waits_for_handlers(lib):
     seen = []
+    go_on = asyncio.Event()
 
     async def handler(websocket):
         await websocket.wait_closed()
-        await asyncio.sleep(0.02)
+        await go_on.wait()
         seen.append("handler")
 
     server = await serving(lib, handler)
@@ -506,7 +508,12 @@ async def close_waits_for_handlers(lib):
         server.close()
         frame = await peer.read_frame()
         await peer.send_frame(frame.opcode, frame.payload)
-        await server.wait_closed()
+        await peer.expect_end()
+        task = asyncio.ensure_future(server.wait_closed())
+        await settle()
+        seen.append(task.done())
+        go_on.set()
+        await task
     seen.append("closed")
     return seen
 
@@ -515,12 +522,12 @@ async def close_waits_for_handlers(lib):
 async def serve_forever(lib):
     server = await serving(lib)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     server.close()
     await task
     server = await serving(lib)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     task.cancel()
     await asyncio.wait([task])
     return task.cancelled(), server.is_serving()
