@@ -508,7 +508,7 @@ async def close_waits_for_handlers(lib):
         server.close()
         frame = await peer.read_frame()
         await peer.send_frame(frame.opcode, frame.payload)
-        await peer.expect_end()
+        await peer.aclose()
         task = asyncio.ensure_future(server.wait_closed())
         await settle()
         seen.append(task.done())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, wire_frame
-from threads import RawPeer, in_thread, linked
+from threads import RawPeer, in_thread, linked, until
 
 import wsframe
 from wsframe import (
@@ -23,14 +22,6 @@ from wsframe import (
 )
 from wsframe.codec import serialize_frame
 from wsframe.sync.connection import Connection
-
-
-def until(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "still not so"
-        time.sleep(0.005)
-
 
 # Receiving
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import hostile
 import pytest
 from hostile import FRAMES, REASON, RESPONSES, assert_harmless_exception
-from support import PATIENCE_S, raw_server
+from support import PATIENCE_S, raw_server, soon
 from threads import running
 
 import wsframe
@@ -25,7 +24,8 @@ def everything_is_logged(caplog):
 def test_a_servers_frame_forges_no_text(field, caplog):
     async def script(peer):
         await peer.accept(behind=hostile.frame(field))
-        await asyncio.sleep(0.2)
+        peer.writer.write_eof()
+        await soon(peer.reader.read())
 
     with running(lambda: raw_server(script)) as server, connect(server.uri) as websocket:
         with pytest.raises(ConnectionClosed) as info:

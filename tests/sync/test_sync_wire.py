@@ -7,9 +7,9 @@ import time
 
 import pytest
 from support import PATIENCE_S
-from threads import in_thread
+from threads import ManualTime, in_thread
 
-from wsframe.sync import wire as wire_module
+from wsframe.sync import threads as threads_module, wire as wire_module
 from wsframe.sync.threads import Deadline
 from wsframe.sync.wire import Wire
 
@@ -31,14 +31,19 @@ def read_all(sock, size):
     return data
 
 
-def test_deadline():
+def test_deadline(monkeypatch):
+    clock = ManualTime()
+    monkeypatch.setattr(threads_module, "time", clock)
     assert Deadline(None).timeout() is None
-    deadline = Deadline(0.01)
-    assert 0 < Deadline(PATIENCE_S).timeout() <= PATIENCE_S
-    time.sleep(0.02)
-    assert deadline.timeout(raise_if_elapsed=False) <= 0
+    deadline = Deadline(3)
+    clock.now += 1
+    assert deadline.timeout() == 2
+    clock.now += 2
+    assert deadline.timeout(raise_if_elapsed=False) == 0
     with pytest.raises(TimeoutError, match="timed out"):
         deadline.timeout()
+    clock.now += 1
+    assert deadline.timeout(raise_if_elapsed=False) == -1
 
 
 def test_bytes_are_written_in_order(pair):
