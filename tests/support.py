@@ -11,6 +11,7 @@ import collections
 import contextlib
 import hashlib
 import inspect
+import itertools
 import os
 import secrets
 import shutil
@@ -509,3 +510,23 @@ async def connect_in_time(uri, *, retried=OSError, **options):
         except retried:
             assert time.monotonic() < end, "the server does not start"
             await asyncio.sleep(0.02)
+
+
+# Scripts and hooks
+
+
+async def read_to_end(peer):
+    """Read until the peer ends the stream or resets the connection."""
+    with contextlib.suppress(ConnectionError):
+        await soon(peer.reader.read())
+
+
+def recorded_delays(taken):
+    """Make ``reconnect_delays`` that append the number of each delay, which is short, within its series."""
+
+    def delays():
+        for number in itertools.count():
+            taken.append(number)
+            yield 0.001
+
+    return delays

@@ -323,14 +323,14 @@ def talk(keyboard, monkeypatch, handler, *steps, stdout=None, arguments=()):
     return status[0], screen.buffer.getvalue().decode().replace(uri, "URI")
 
 
+def say_hello(keyboard, monkeypatch):
+    """Type a line, and end the input once the answer is shown."""
+    steps = ("> ", lambda: keyboard.type(b"hello\n")), ("< hello", keyboard.end)
+    return talk(keyboard, monkeypatch, support.echo, *steps)
+
+
 def test_a_person_sees_messages_above_the_line_that_is_typed(keyboard, monkeypatch):
-    status, shown = talk(
-        keyboard,
-        monkeypatch,
-        support.echo,
-        ("> ", lambda: keyboard.type(b"hello\n")),
-        ("< hello", keyboard.end),
-    )
+    status, shown = say_hello(keyboard, monkeypatch)
     assert status == 0
     assert shown == (
         "* connected to URI; Ctrl-D to quit\n"
@@ -357,13 +357,7 @@ def test_a_person_sees_pings_binary_messages_and_the_close(keyboard, monkeypatch
 
 def test_a_terminal_without_escape_sequences(keyboard, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    status, shown = talk(
-        keyboard,
-        monkeypatch,
-        support.echo,
-        ("> ", lambda: keyboard.type(b"hello\n")),
-        ("< hello", keyboard.end),
-    )
+    status, shown = say_hello(keyboard, monkeypatch)
     assert status == 0
     assert shown == "* connected to URI; Ctrl-D to quit\n> > < hello\n\n* closed by us with 1000 (OK)\n"
 

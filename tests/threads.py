@@ -86,6 +86,19 @@ class ManualTime:
         return self.now
 
 
+class PausedFragments:
+    """Two fragments: ``first_is_sent`` is set before the second, which waits for ``go_on``."""
+
+    def __init__(self):
+        self.first_is_sent, self.go_on = threading.Event(), threading.Event()
+
+    def __iter__(self):
+        yield "a"
+        self.first_is_sent.set()
+        assert self.go_on.wait(PATIENCE_S)
+        yield "b"
+
+
 class RawPeer:
     """The other end of a connection, which sends exact bytes.
 

@@ -14,7 +14,7 @@ from typing import Any
 from . import reference
 from .model import ENDS
 from .targets_connection import deflate_extension
-from .transport import ScriptedTransport, event_loop, outside_of_tasks, turns
+from .transport import ScriptedTransport, event_loop, one_a_turn, outside_of_tasks, turns
 
 LOGGER = logging.getLogger("tests.fuzz.model")
 LOGGER.disabled = True
@@ -111,13 +111,8 @@ class AsyncPipe:
         texts = [self.text(size) for size in sizes]
         end.unsure.add("".join(texts))
 
-        async def fragments() -> Any:
-            for text in texts:
-                yield text
-                await asyncio.sleep(0)
-
         async def send() -> None:
-            await end.connection.send(fragments())
+            await end.connection.send(one_a_turn(texts))
             end.unsure.discard("".join(texts))
             end.sent.add("".join(texts))
 

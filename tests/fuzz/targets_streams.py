@@ -15,7 +15,7 @@ from .reference import Event
 from .source import Source
 from .targets import target
 from .targets_connection import deflate_extension, deflate_options
-from .transport import Planned, ScriptedTransport, event_loop, is_planned, outside_of_tasks, turns
+from .transport import Planned, ScriptedTransport, event_loop, is_planned, one_a_turn, outside_of_tasks, turns
 
 LOGGER = logging.getLogger("tests.fuzz.streams")
 LOGGER.disabled = True
@@ -251,13 +251,8 @@ class Play:
         whole = "".join(texts)
         self._unsure.add(whole)
 
-        async def fragments() -> Any:
-            for text in texts:
-                yield text
-                await asyncio.sleep(0)
-
         async def send() -> None:
-            await self._end.send(fragments())
+            await self._end.send(one_a_turn(texts))
             self._unsure.discard(whole)
             self._sent.append(whole)
 

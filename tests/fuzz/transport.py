@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 
@@ -31,12 +31,8 @@ class ScriptedTransport:
         self.protocol: Any = None
         self.held = 0
         self.limits = (0, 1 << 60)
-        self.writing_paused = False
         self.reading = True
-        self.closing = False
-        self.aborted = False
-        self.eof_written = False
-        self.writing = False
+        self.writing = self.writing_paused = self.eof_written = self.closing = self.aborted = False
 
     # Writing
 
@@ -148,6 +144,13 @@ class ScriptedLoop(asyncio.SelectorEventLoop):
 def event_loop() -> ScriptedLoop:
     """Return the event loop of all scripts of this process."""
     return ScriptedLoop()
+
+
+async def one_a_turn(items: Iterable[str]) -> AsyncIterator[str]:
+    """Yield each item in an iteration of the event loop of its own."""
+    for item in items:
+        yield item
+        await asyncio.sleep(0)
 
 
 async def turns(count: int) -> None:

@@ -113,28 +113,28 @@ MESSAGES = sending(
 )
 
 
+def receiving(count, **options):
+    """Make a handler that receives so many messages."""
+
+    async def handle(websocket):
+        return [await attempt(websocket.recv(**options)) for _ in range(count)]
+
+    return handle
+
+
 @case
 async def recv(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv()) for _ in range(8)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(8), MESSAGES)
 
 
 @case
 async def recv_bytes(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv(decode=False)) for _ in range(7)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(7, decode=False), MESSAGES)
 
 
 @case
 async def recv_str(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv(decode=True)) for _ in range(4)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(4, decode=True), MESSAGES)
 
 
 @case
@@ -446,10 +446,7 @@ async def pongs(lib):
 
 @case
 async def pings_are_answered(lib):
-    async def handle(websocket):
-        return await attempt(websocket.recv())
-
-    return await converse(lib, handle, sending((PING, b""), (PING, b"abc"), (TEXT, b"a")))
+    return await converse(lib, receiving(1), sending((PING, b""), (PING, b"abc"), (TEXT, b"a")))
 
 
 # The end
@@ -548,14 +545,11 @@ async def peer_leaves(lib):
 
 @case
 async def peer_leaves_in_the_middle_of_a_frame(lib):
-    async def handle(websocket):
-        return await attempt(websocket.recv())
-
     async def script(peer):
         await peer.send(peer.frame(TEXT, b"abc")[:-1])
         peer.writer.close()
 
-    return await converse(lib, handle, script)
+    return await converse(lib, receiving(1), script)
 
 
 @case
@@ -630,11 +624,7 @@ async def too_big(lib):
             if max_size == (100, 4) and len(frames) == 2:
                 # No limit is exceeded, and the Close frame comes inside of a message: 1002 there, clean here.
                 continue
-
-            async def handle(websocket):
-                return await attempt(websocket.recv())
-
-            seen.append(await converse(lib, handle, sending(*frames), max_size=max_size))
+            seen.append(await converse(lib, receiving(1), sending(*frames), max_size=max_size))
     return seen
 
 

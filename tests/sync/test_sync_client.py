@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import itertools
 import logging
 import socket
 import ssl
+import sys
 
 import pytest
 from proxies import HTTPProxy, SocksProxy
@@ -21,6 +20,8 @@ from support import (
     head,
     port_of,
     raw_server,
+    read_to_end,
+    recorded_delays,
     serve_forever,
     soon,
     unix_path,
@@ -135,8 +136,7 @@ def test_refusal_has_a_body(end):
         if end == "reset":
             peer.abort()
         elif end == "length":
-            with contextlib.suppress(ConnectionError):
-                await soon(peer.reader.read())
+            await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidStatus, match="server rejected WebSocket connection: HTTP 403") as info:
@@ -160,8 +160,7 @@ def test_another_protocol():
     async def script(peer):
         await peer.read_head()
         await peer.send(b"220 smtp.example ESMTP\r\n")
-        with contextlib.suppress(ConnectionError):
-            await soon(peer.reader.read())
+        await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response"):
@@ -171,8 +170,7 @@ def test_another_protocol():
 def test_response_that_is_not_right():
     async def script(peer):
         await peer.accept({"Sec-WebSocket-Accept": None})
-        with contextlib.suppress(ConnectionError):
-            await soon(peer.reader.read())
+        await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidHandshake, match="missing Sec-WebSocket-Accept header"):
@@ -474,14 +472,9 @@ def test_socks_proxy(server_tls, client_tls):
 
 
 def test_socks_needs_python_socks(monkeypatch):
-    original = builtins.__import__
-
-    def without_socks(name, *arguments, **options):
-        if name.startswith("python_socks"):
-            raise ImportError(name)
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without_socks)
+    for name in ("python_socks", "python_socks.sync"):
+        # Importing it is an ImportError then.
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"requires python-socks: pip install 'wsframe\[proxy\]'"):
         connect("ws://localhost/", proxy="socks5://localhost")
 
@@ -489,15 +482,16 @@ def test_socks_needs_python_socks(monkeypatch):
 # Redirects
 
 
-def redirect_to(*targets, seen=None):
+def redirecting(locations, seen=None):
+    """Make a ``process_request`` that redirects requests for the paths in ``locations``."""
+
     def process_request(connection, request):
         if seen is not None:
             seen.append(request)
-        number = request.path.removeprefix("/")
-        if not number.isdecimal():
+        if request.path not in locations:
             return None
         response = connection.respond(302, "")
-        response.headers["Location"] = targets[int(number)]
+        response.headers["Location"] = locations[request.path]
         return response
 
     return process_request
@@ -506,8 +500,9 @@ def redirect_to(*targets, seen=None):
 def test_redirects_are_followed():
     seen = []
     headers = iter([("Authorization", "a"), ("X", "y")])
-    with serve(process_request=redirect_to(seen=seen)) as other:
-        with serve(process_request=redirect_to("1", uri_of(other, "/end"), seen=seen)) as server:
+    with serve(process_request=redirecting({}, seen)) as other:
+        locations = {"/0": "1", "/1": uri_of(other, "/end")}
+        with serve(process_request=redirecting(locations, seen)) as server:
             with connect(uri_of(server, "/0"), additional_headers=headers) as websocket:
                 assert websocket.protocol.uri.path == "/end"
     assert ["Authorization" in request.headers for request in seen] == [True, True, False]
@@ -518,12 +513,12 @@ def test_redirect_is_for_one_attempt():
     """RFC 9110 §15.4: the next one asks the URI that was given, with the credentials."""
     seen = []
     headers = {"Authorization": "a"}
-    targets = []
-    with serve(process_request=lambda *args: redirect_to(*targets, seen=seen)(*args)) as balancer:
+    locations = {}
+    with serve(process_request=redirecting(locations, seen)) as balancer:
         connecting = reconnect(uri_of(balancer, "/0"), additional_headers=headers)
         for _ in range(2):
-            with serve(process_request=redirect_to(seen=seen)) as node:
-                targets[:] = [uri_of(node, "/node").replace("ws:", "http:")]
+            with serve(process_request=redirecting({}, seen)) as node:
+                locations["/0"] = uri_of(node, "/node").replace("ws:", "http:")
                 with connecting as websocket:
                     assert websocket.request.path == "/node"
                 assert connecting.uri == uri_of(node, "/node")
@@ -534,7 +529,7 @@ def test_redirect_is_for_one_attempt():
 
 def test_redirects_without_end_are_given_up(monkeypatch):
     monkeypatch.setattr(wsframe.sync.client, "MAX_REDIRECTS", 3)
-    with serve(process_request=redirect_to("/0")) as server:
+    with serve(process_request=redirecting({"/0": "/0"})) as server:
         with pytest.raises(SecurityError, match="more than 3 redirects"):
             connect(uri_of(server, "/0"))
 
@@ -542,7 +537,7 @@ def test_redirects_without_end_are_given_up(monkeypatch):
 def test_redirects_that_are_not_followed(tmp_path, monkeypatch, server_tls, client_tls):
     monkeypatch.chdir(tmp_path)
     path = unix_path(tmp_path)
-    process_request = redirect_to("ws://other/")
+    process_request = redirecting({"/0": "ws://other/"})
     with serve(process_request=process_request) as server:
         with pytest.raises(
             ValueError, match="cannot follow cross-origin redirect to ws://other/ with an explicit host"
@@ -578,18 +573,13 @@ def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
     answers = iter([503, 500, None, 502, None])
     taken = []
 
-    def delays():
-        for number in itertools.count():
-            taken.append(number)
-            yield 0.001
-
     def process_request(connection, request):
         answer = next(answers)
         return connection.respond(answer, "no") if answer else None
 
     websockets = []
     with caplog.at_level(logging.INFO, "wsframe.client"), serve(process_request=process_request) as server:
-        for websocket in reconnect(uri_of(server), reconnect_delays=delays):
+        for websocket in reconnect(uri_of(server), reconnect_delays=recorded_delays(taken)):
             if websockets:
                 assert websockets[-1].close_code == 1000
             websockets.append(websocket)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 from types import SimpleNamespace
 
 import pytest
 from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, wire_frame
-from threads import RawPeer, in_thread, linked, until
+from threads import PausedFragments, RawPeer, in_thread, linked, until
 
 import wsframe
 from wsframe import (
@@ -307,19 +306,16 @@ def test_nothing_to_send():
         assert server.recv(PATIENCE_S) == "a"
 
 
-@pytest.mark.parametrize("message", [None, 5, {"a": "b"}])
-def test_what_is_no_message(message):
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        *[(message, "data") for message in (None, 5, {"a": "b"})],
+        *[(message, "iterable must contain bytes or str") for message in ([None], [5, "a"])],
+    ],
+)
+def test_message_of_a_wrong_type_is_a_type_error(message, error):
     with linked() as (client, server):
-        with pytest.raises(TypeError, match="data"):
-            client.send(message)
-        client.send("a")
-        assert server.recv(PATIENCE_S) == "a"
-
-
-@pytest.mark.parametrize("message", [[None], [5, "a"]])
-def test_what_is_no_first_fragment(message):
-    with linked() as (client, server):
-        with pytest.raises(TypeError, match="iterable must contain bytes or str"):
+        with pytest.raises(TypeError, match=error):
             client.send(message)
         client.send("a")
         assert server.recv(PATIENCE_S) == "a"
@@ -344,22 +340,15 @@ def test_message_that_cannot_be_completed_ends_the_connection(message, error):
 
 def test_no_message_interrupts_another():
     """RFC 6455 §5.4."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def fragments():
-        yield "a"
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        yield "b"
-
+    fragments = PausedFragments()
     with linked() as (client, server):
-        sent = in_thread(client.send, fragments())
-        assert begun.wait(PATIENCE_S)
+        sent = in_thread(client.send, fragments)
+        assert fragments.first_is_sent.wait(PATIENCE_S)
         for message in ("c", b"c", ["c"], PreparedMessage("c")):
             with pytest.raises(ConcurrencyError, match="cannot call send while another thread is already running send"):
                 client.send(message)
         assert client.ping().wait(PATIENCE_S)
-        go_on.set()
+        fragments.go_on.set()
         sent()
         assert server.recv(PATIENCE_S) == "ab"
         client.send("c")
@@ -367,19 +356,12 @@ def test_no_message_interrupts_another():
 
 
 def test_close_during_a_fragmented_message():
-    begun, go_on = threading.Event(), threading.Event()
-
-    def fragments():
-        yield "a"
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        yield "b"
-
+    fragments = PausedFragments()
     with linked() as (client, server):
-        sent = in_thread(client.send, fragments())
-        assert begun.wait(PATIENCE_S)
+        sent = in_thread(client.send, fragments)
+        assert fragments.first_is_sent.wait(PATIENCE_S)
         client.close()
-        go_on.set()
+        fragments.go_on.set()
         with pytest.raises(ConnectionClosedError, match="sent 1011 .* close during fragmented message"):
             sent()
 

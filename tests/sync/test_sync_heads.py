@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from head_vectors import each_response, response_of
-from support import raw_server, soon
+from support import raw_server, read_to_end
 from threads import running
 
 import wsframe
@@ -20,8 +18,7 @@ def answering(vector):
         _, headers = await peer.read_head()
         await peer.send(response_of(vector, dict(headers)["Sec-WebSocket-Key"]))
         if not vector.get("end"):
-            with contextlib.suppress(ConnectionError):
-                await soon(peer.reader.read())
+            await read_to_end(peer)
 
     return running(lambda: raw_server(script))
 

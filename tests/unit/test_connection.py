@@ -48,10 +48,7 @@ STEPS = {
 TABLE = {
     # step: the state behind it for CONNECTING, OPEN, CLOSING and CLOSED, or the exception
     "open": (OPEN, InvalidState, InvalidState, InvalidState),
-    "text": (InvalidState, OPEN, InvalidState, InvalidState),
-    "binary": (InvalidState, OPEN, InvalidState, InvalidState),
-    "ping": (InvalidState, OPEN, InvalidState, InvalidState),
-    "pong": (InvalidState, OPEN, InvalidState, InvalidState),
+    **dict.fromkeys(("text", "binary", "ping", "pong"), (InvalidState, OPEN, InvalidState, InvalidState)),
     "continuation": (InvalidState, ProtocolError, InvalidState, InvalidState),
     "close": (InvalidState, CLOSING, InvalidState, InvalidState),
     "fail": (CONNECTING, CLOSING, CLOSING, CLOSED),

@@ -5,25 +5,16 @@ from __future__ import annotations
 import pytest
 from support import both_roles, close_frame, frame, in_state, other, sent, sent_close
 
-from wsframe import (
-    Close,
-    CloseCode,
-    CloseReceived,
-    Connection,
+from wsframe import Close, CloseCode, Connection, Frame, Limits, Opcode, Role, State
+from wsframe.exceptions import (
     ConnectionClosedError,
     ConnectionClosedOK,
-    Failed,
     Fault,
-    Frame,
     InvalidState,
-    Limits,
-    Message,
-    Opcode,
     PayloadTooBig,
     ProtocolError,
-    Role,
-    State,
 )
+from wsframe.messages.events import CloseReceived, Failed, Message
 
 CONNECTING, OPEN, CLOSING, CLOSED = State
 

@@ -476,30 +476,33 @@ def test_text_that_ends_within_a_character_is_a_fault(impl):
     assert parser.fault is Fault.INVALID_UTF8_TEXT
 
 
-def test_a_character_may_reach_over_fragments_and_control_frames(impl):
+UTF8_STREAMS = {
     # RFC 6455 §5.6: a fragment needs not be UTF-8, the message needs.
-    frames, parser = parse(impl, b"\x01\x01\xf0\x89\x01\xff\x00\x00\x00\x01\x9f\x8a\x00\x80\x02\x98\x80\x81\x01a")
-    assert len(frames) == 7
-    assert parser.fault is None
+    "a character may be cut by fragments and control frames": (
+        b"\x01\x01\xf0\x89\x01\xff\x00\x00\x00\x01\x9f\x8a\x00\x80\x02\x98\x80\x81\x01a",
+        7,
+        None,
+    ),
+    "continuations of text are checked": (b"\x01\x01a\x80\x05a\xff", 1, Fault.INVALID_UTF8_TEXT),
+    "continuations are checked after a ping": (b"\x01\x01a\x89\x01\xff\x80\x05a\xff", 2, Fault.INVALID_UTF8_TEXT),
+    "the check restarts with each message": (
+        b"\x81\x02\xc3\xa9\x82\x01\xc3\x81\x01a\x02\x00\x80\x01\xff\x81\x01\xa9",
+        5,
+        Fault.INVALID_UTF8_TEXT,
+    ),
+    "binary messages, pings and pongs are not checked": (
+        b"\x82\x01\xff\x89\x01\xff\x8a\x01\xff\x02\x01\xff\x80\x01\xff",
+        5,
+        None,
+    ),
+}
 
 
-def test_text_is_checked_in_its_continuations(impl):
-    for middle in (b"", b"\x89\x01\xff"):
-        frames, parser = parse(impl, b"\x01\x01a" + middle + b"\x80\x05a\xff")
-        assert len(frames) == 1 + bool(middle)
-        assert parser.fault is Fault.INVALID_UTF8_TEXT
-
-
-def test_the_check_starts_anew_with_each_message(impl):
-    frames, parser = parse(impl, b"\x81\x02\xc3\xa9\x82\x01\xc3\x81\x01a\x02\x00\x80\x01\xff\x81\x01\xa9")
-    assert len(frames) == 5
-    assert parser.fault is Fault.INVALID_UTF8_TEXT
-
-
-def test_binary_messages_and_pings_are_not_checked(impl):
-    frames, parser = parse(impl, b"\x82\x01\xff\x89\x01\xff\x8a\x01\xff\x02\x01\xff\x80\x01\xff")
-    assert len(frames) == 5
-    assert parser.fault is None
+@pytest.mark.parametrize(("stream", "completed", "fault"), UTF8_STREAMS.values(), ids=UTF8_STREAMS)
+def test_utf8_is_checked_in_text_messages_only(impl, stream, completed, fault):
+    frames, parser = parse(impl, stream)
+    assert len(frames) == completed
+    assert parser.fault is fault
 
 
 def test_text_with_rsv1_is_not_checked(impl):

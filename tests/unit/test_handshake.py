@@ -8,25 +8,9 @@ import re
 import h11
 import pytest
 from hypothesis import given, strategies as st
+from support import ACCEPT, KEY, RIGHT_REQUEST, head as build
 
-from wsframe.exceptions import (
-    HeaderLineTooLong,
-    InvalidHandshake,
-    InvalidHeader,
-    InvalidHeaderFormat,
-    InvalidHeaderValue,
-    InvalidMessage,
-    InvalidMethod,
-    InvalidOrigin,
-    InvalidProtocol,
-    InvalidStatus,
-    InvalidUpgrade,
-    NegotiationError,
-    RequestLineTooLong,
-    SecurityError,
-    StatusLineTooLong,
-    TooManyHeaders,
-)
+from wsframe import exceptions
 from wsframe.limits import Limits
 from wsframe.opening import handshake as handshake_module
 from wsframe.opening.handshake import ClientHandshake, ServerHandshake, accept_key
@@ -34,43 +18,27 @@ from wsframe.opening.head_reader import MAX_INTERIM_RESPONSES
 from wsframe.opening.http import Response
 from wsframe.opening.uri import parse_uri
 
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-REQUEST = {
-    "Host": "server.example.com",
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Key": KEY,
-    "Sec-WebSocket-Version": "13",
-}
-
-
-def build(start_line, *header_sets):
-    """Make a head of header lines; a later set replaces, None removes, and a list repeats a line."""
-    merged = {}
-    for headers in header_sets:
-        merged.update(headers)
-    lines = [start_line]
-    for name, value in merged.items():
-        values = value if isinstance(value, list) else [value]
-        lines += [f"{name}: {value}" for value in values if value is not None]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+REQUEST = {**RIGHT_REQUEST, "Host": "server.example.com"}
 
 
 def request(headers=(), start_line="GET /chat HTTP/1.1"):
     return build(start_line, REQUEST, dict(headers))
 
 
+def process(server, data):
+    """Give a server data; return its response, or None if it needs more."""
+    try:
+        received = server.receive_data(data)
+    except exceptions.InvalidHandshake as exc:
+        return server.refuse(exc)
+    return None if received is None else server.accept(received)
+
+
 def answer(data, **options):
     """Let a server answer a request; return the response and the exception that tells why."""
     server = ServerHandshake(**options)
-    try:
-        received = server.receive_data(data)
-    except InvalidHandshake as exc:
-        response = server.refuse(exc)
-    else:
-        assert received is not None
-        response = server.accept(received)
+    response = process(server, data)
+    assert response is not None
     response.serialize()
     return response, server
 
@@ -94,14 +62,14 @@ class TestServer:
         response, server = answer(request(start_line=f"{method} /chat HTTP/1.1"))
         assert response.status_code == 405
         assert response.headers["Allow"] == "GET"
-        assert isinstance(server.error, InvalidMethod)
+        assert isinstance(server.error, exceptions.InvalidMethod)
 
     @pytest.mark.parametrize("version", ["1.0", "0.9", "1.2", "2.0", "3"])
     def test_h2_other_versions_than_http_1_1_are_refused(self, version):
         """RFC 6455 §4.2.1: an HTTP/1.1 request; the upgrade does not exist in HTTP/2."""
         response, server = answer(request(start_line=f"GET /chat HTTP/{version}"))
         assert response.status_code in (400, 505)
-        assert isinstance(server.error, (InvalidProtocol, InvalidMessage))
+        assert isinstance(server.error, (exceptions.InvalidProtocol, exceptions.InvalidMessage))
 
     @pytest.mark.parametrize("host", [None, ["a", "b"], ["a", "a"]])
     def test_h3_host_must_be_there_once(self, host):
@@ -119,7 +87,7 @@ class TestServer:
         """RFC 6455 §4.2.1."""
         response, server = answer(request({"Upgrade": upgrade}))
         assert response.status_code in (400, 426)
-        assert isinstance(server.error, (InvalidUpgrade, InvalidHeaderFormat))
+        assert isinstance(server.error, (exceptions.InvalidUpgrade, exceptions.InvalidHeaderFormat))
 
     @pytest.mark.parametrize(
         "connection", ["Upgrade", "upgrade", "keep-alive, UPGRADE", "upgrade,keep-alive", ["close", "upgrade"]]
@@ -134,7 +102,7 @@ class TestServer:
         response, server = answer(request({"Connection": connection}))
         assert response.status_code == 426
         assert response.headers["Upgrade"] == "websocket"
-        assert isinstance(server.error, InvalidUpgrade)
+        assert isinstance(server.error, exceptions.InvalidUpgrade)
         assert b"WebSocket client" in response.body
 
     @pytest.mark.parametrize(
@@ -146,7 +114,7 @@ class TestServer:
         """RFC 6455 §4.2.1, §11.3.1."""
         response, server = answer(request({"Sec-WebSocket-Key": key}))
         assert response.status_code == 400
-        assert isinstance(server.error, InvalidHeader)
+        assert isinstance(server.error, exceptions.InvalidHeader)
 
     @pytest.mark.parametrize("version", [None, "12", "8", "", "14", "13, 12", "x", "013"])
     def test_h7_version_13_is_demanded_with_the_list_of_versions(self, version):
@@ -176,7 +144,7 @@ class TestServer:
     def test_h9_client_that_speaks_none_of_ours_is_refused(self, offered, message):
         response, server = answer(request({"Sec-WebSocket-Protocol": offered}), subprotocols=["a", "b"])
         assert response.status_code == 400
-        assert isinstance(server.error, NegotiationError)
+        assert isinstance(server.error, exceptions.NegotiationError)
         assert message in str(server.error)
 
     def test_h9_application_selects_the_subprotocol(self):
@@ -248,7 +216,7 @@ class TestServer:
         """RFC 6455 §10.2."""
         response, server = answer(request({"Origin": origin}), origins=origins)
         assert response.status_code == 403
-        assert isinstance(server.error, InvalidOrigin)
+        assert isinstance(server.error, exceptions.InvalidOrigin)
 
     def test_h11_two_origins_are_refused(self):
         """RFC 6454 §7.3."""
@@ -262,7 +230,7 @@ class TestServer:
         assert answer(request({"X": "x" * size}))[0].status_code == 101
         response, server = answer(request({"X": "x" * (size + 1)}))
         assert response.status_code == 431
-        assert isinstance(server.error, HeaderLineTooLong)
+        assert isinstance(server.error, exceptions.HeaderLineTooLong)
 
     def test_h12_most_headers_are_accepted(self):
         """RFC 6455 §10.4."""
@@ -270,13 +238,13 @@ class TestServer:
         assert answer(request({f"X{i}": "" for i in range(room)}))[0].status_code == 101
         response, server = answer(request({f"X{i}": "" for i in range(room + 1)}))
         assert response.status_code == 431
-        assert isinstance(server.error, TooManyHeaders)
+        assert isinstance(server.error, exceptions.TooManyHeaders)
 
     def test_h12_header_line_without_end_is_refused_at_the_limit(self):
         """RFC 6455 §10.4: not one byte later, in whatever pieces it comes."""
         server = ServerHandshake()
         sent = 0
-        with pytest.raises(HeaderLineTooLong):
+        with pytest.raises(exceptions.HeaderLineTooLong):
             for piece in (b"GET / HTTP/1.1\r\nX: ", *[b"x" * 1000] * 1000):
                 server.receive_data(piece)
                 sent += len(piece)
@@ -285,7 +253,7 @@ class TestServer:
     def test_h12_request_line_without_end_is_refused(self):
         """RFC 6455 §10.4."""
         server = ServerHandshake(limits=Limits(max_head_size=100))
-        with pytest.raises(RequestLineTooLong) as info:
+        with pytest.raises(exceptions.RequestLineTooLong) as info:
             server.receive_data(b"GET /" + b"a" * 100)
         response = server.refuse(info.value)
         assert response.status_code == 414
@@ -323,7 +291,7 @@ class TestServer:
         """RFC 9112 §2.2, §5.1, §5.2."""
         response, server = answer(head)
         assert response.status_code == 400
-        assert isinstance(server.error, InvalidMessage)
+        assert isinstance(server.error, exceptions.InvalidMessage)
 
     def test_h13_empty_lines_before_the_request_line_change_nothing(self):
         """RFC 9112 §2.2: a server should ignore at least one."""
@@ -334,16 +302,8 @@ class TestServer:
     def test_h13_any_bytes_give_a_response_and_never_another_exception(self, junk):
         """RFC 6455 §4.2.1: granian's CVE-2026-42544 was a crash on an odd header."""
         for data in (junk + b"\r\n\r\n", request({"Sec-WebSocket-Protocol": junk.decode("latin-1")})):
-            server = ServerHandshake(subprotocols=["a"])
-            try:
-                received = server.receive_data(data)
-            except InvalidHandshake as exc:
-                response = server.refuse(exc)
-            else:
-                if received is None:
-                    continue
-                response = server.accept(received)
-            assert response.serialize().startswith(b"HTTP/1.1 ")
+            response = process(ServerHandshake(subprotocols=["a"]), data)
+            assert response is None or response.serialize().startswith(b"HTTP/1.1 ")
 
     @pytest.mark.parametrize("headers", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
     def test_request_with_a_body_is_refused(self, headers):
@@ -407,7 +367,7 @@ class TestServer:
 
     def test_empty_request_is_refused(self, monkeypatch):
         monkeypatch.setattr(h11.Connection, "next_event", lambda self: h11.NEED_DATA)
-        with pytest.raises(InvalidMessage, match="empty"):
+        with pytest.raises(exceptions.InvalidMessage, match="empty"):
             ServerHandshake().receive_data(request())
 
 
@@ -459,7 +419,7 @@ class TestClient:
         client, made = start()
         response = client.receive_data(respond(made, {"Content-Length": "4"}, f"HTTP/1.1 {line}") + b"body")
         assert response is not None
-        with pytest.raises(InvalidStatus) as info:
+        with pytest.raises(exceptions.InvalidStatus) as info:
             client.check(response)
         assert info.value.response.status_code == int(line[:3])
         assert info.value.response.body == b"body"
@@ -475,13 +435,13 @@ class TestClient:
     )
     def test_c2_upgrade_and_connection_must_be_there(self, headers):
         """RFC 6455 §4.1, steps 2 and 3."""
-        with pytest.raises(InvalidHandshake, match="Upgrade|Connection"):
+        with pytest.raises(exceptions.InvalidHandshake, match="Upgrade|Connection"):
             check(headers)
 
     @pytest.mark.parametrize("accept", [None, "", ACCEPT, "x", ["a", "b"]])
     def test_c3_accept_must_be_right(self, accept):
         """RFC 6455 §4.1, step 4."""
-        with pytest.raises(InvalidHeader, match="Sec-WebSocket-Accept"):
+        with pytest.raises(exceptions.InvalidHeader, match="Sec-WebSocket-Accept"):
             check({"Sec-WebSocket-Accept": accept})
 
     def test_c3_accept_must_be_there_once(self):
@@ -489,13 +449,13 @@ class TestClient:
         client, made = start()
         accept = accept_key(made.headers["Sec-WebSocket-Key"])
         response = client.receive_data(respond(made, {"Sec-WebSocket-Accept": [accept, accept]}))
-        with pytest.raises(InvalidHeader, match="multiple values"):
+        with pytest.raises(exceptions.InvalidHeader, match="multiple values"):
             client.check(response)
 
     @pytest.mark.parametrize("extension", ["x-foo", "permessage-deflate", "permessage-deflate, permessage-deflate"])
     def test_c4_extension_that_was_not_offered_is_refused(self, extension):
         """RFC 6455 §4.1, step 5."""
-        with pytest.raises(NegotiationError, match="no extensions supported"):
+        with pytest.raises(exceptions.NegotiationError, match="no extensions supported"):
             check({"Sec-WebSocket-Extensions": extension})
 
     @pytest.mark.parametrize(
@@ -503,7 +463,7 @@ class TestClient:
     )
     def test_c5_subprotocol_that_was_not_offered_is_refused(self, offered, message):
         """RFC 6455 §4.1, step 6."""
-        with pytest.raises(NegotiationError, match=message):
+        with pytest.raises(exceptions.NegotiationError, match=message):
             check({"Sec-WebSocket-Protocol": "chat"}, subprotocols=offered)
 
     def test_c5_subprotocol_that_was_offered_is_agreed_on(self):
@@ -514,7 +474,7 @@ class TestClient:
     @pytest.mark.parametrize("chosen", ["a, b", ["a", "b"]])
     def test_c5_several_subprotocols_are_refused(self, chosen):
         """RFC 6455 §11.3.4: not more than one in a response."""
-        with pytest.raises(InvalidHeader, match="multiple values"):
+        with pytest.raises(exceptions.InvalidHeader, match="multiple values"):
             check({"Sec-WebSocket-Protocol": chosen}, subprotocols=["a", "b"])
 
     def test_c6_key_is_16_fresh_bytes(self):
@@ -527,18 +487,18 @@ class TestClient:
         """RFC 6455 §10.4."""
         client, _ = start()
         client.receive_data(b"HTTP/1.1 101 Switching Protocols\r\nX: ")
-        with pytest.raises(HeaderLineTooLong):
+        with pytest.raises(exceptions.HeaderLineTooLong):
             client.receive_data(b"x" * Limits().max_head_size)
 
     def test_c10_status_line_is_bounded(self):
         """RFC 6455 §10.4."""
-        with pytest.raises(StatusLineTooLong):
+        with pytest.raises(exceptions.StatusLineTooLong):
             start()[0].receive_data(b"x" * (Limits().max_head_size + 1))
 
     def test_c10_number_of_headers_is_bounded(self):
         """RFC 6455 §10.4."""
         client, made = start()
-        with pytest.raises(TooManyHeaders):
+        with pytest.raises(exceptions.TooManyHeaders):
             client.receive_data(respond(made, {f"X{i}": "" for i in range(200)}))
 
     def test_c10_body_of_a_refusal_is_bounded(self):
@@ -570,7 +530,7 @@ class TestClient:
         for data, part in [(b"", "status line"), (b"HTTP/1.1 101", "status line"), (b"HTTP/1.1 101 A\r\nB", "headers")]:
             client, _ = start()
             client.receive_data(data)
-            with pytest.raises(InvalidMessage, match="valid HTTP") as info:
+            with pytest.raises(exceptions.InvalidMessage, match="valid HTTP") as info:
                 client.receive_eof()
             assert isinstance(info.value.__cause__, EOFError)
             assert str(info.value.__cause__) == f"connection closed while reading HTTP {part}"
@@ -579,13 +539,13 @@ class TestClient:
         """RFC 9112 §8: an incomplete response; its status and its head are there."""
         client, made = start()
         client.receive_data(respond(made, {"Content-Length": "5"}, "HTTP/1.1 403 No") + b"abc")
-        with pytest.raises(InvalidStatus) as info:
+        with pytest.raises(exceptions.InvalidStatus) as info:
             client.check(client.receive_eof())
         assert info.value.response.body == b"abc"
 
     def test_chunks_that_do_not_follow_the_grammar_are_an_error(self):
         client, made = start()
-        with pytest.raises(InvalidMessage, match="valid HTTP"):
+        with pytest.raises(exceptions.InvalidMessage, match="valid HTTP"):
             client.receive_data(respond(made, {"Transfer-Encoding": "chunked"}, "HTTP/1.1 403 No") + b"zz\r\n")
 
     @pytest.mark.parametrize(
@@ -594,19 +554,19 @@ class TestClient:
     )
     def test_what_is_no_http_is_an_error(self, data):
         """RFC 9112 §2.2."""
-        with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response") as info:
+        with pytest.raises(exceptions.InvalidMessage, match="did not receive a valid HTTP response") as info:
             start()[0].receive_data(data)
         assert info.value.__cause__ is not None
 
     @pytest.mark.parametrize("data", [b"220 smtp.example", b"\x15\x03\x01", b"HTTP/2", b"X\r\nY"])
     def test_another_protocol_is_an_error_at_once(self, data):
         """Its server may be waiting for us, and never end what would be a head."""
-        with pytest.raises(InvalidMessage) as info:
+        with pytest.raises(exceptions.InvalidMessage) as info:
             start()[0].receive_data(data)
         assert str(info.value.__cause__).startswith("unsupported protocol; expected HTTP/1.1: ")
 
     def test_what_is_shown_of_another_protocol_is_short(self):
-        with pytest.raises(InvalidMessage) as info:
+        with pytest.raises(exceptions.InvalidMessage) as info:
             start()[0].receive_data(b"\x00\x9b" + b"x" * 500)
         assert str(info.value.__cause__).endswith("HTTP/1.1: \\x00\\x9b" + "x" * 78)
 
@@ -618,7 +578,7 @@ class TestClient:
                 response = client.receive_data(data)
                 if response is not None:
                     client.check(response)
-            except InvalidHandshake:
+            except exceptions.InvalidHandshake:
                 client, made = start()
 
     def test_interim_responses_are_skipped(self):
@@ -632,7 +592,7 @@ class TestClient:
     def test_endless_interim_responses_are_refused(self):
         """RFC 6455 §10.4."""
         interim = b"HTTP/1.1 100 Continue\r\n\r\n"
-        with pytest.raises(SecurityError, match="interim"):
+        with pytest.raises(exceptions.SecurityError, match="interim"):
             start()[0].receive_data(interim * (MAX_INTERIM_RESPONSES + 1))
 
     def test_c11_bytes_behind_the_response_are_left_over(self):
@@ -658,7 +618,7 @@ class TestClient:
     def test_missing_response_is_an_error(self, monkeypatch):
         client, made = start()
         monkeypatch.setattr(h11.Connection, "next_event", lambda self: h11.NEED_DATA)
-        with pytest.raises(InvalidMessage) as info:
+        with pytest.raises(exceptions.InvalidMessage) as info:
             client.receive_data(respond(made))
         assert str(info.value.__cause__) == "the server sent no response"
 
@@ -676,9 +636,13 @@ def test_each_refusal_has_a_status():
     """What _REFUSALS leaves out is 400."""
     statuses = dict(handshake_module._REFUSALS)
     server = ServerHandshake()
-    assert server.refuse(InvalidMessage("x")).status_code == 400
-    assert server.refuse(InvalidHeaderValue("Sec-WebSocket-Key", "x")).status_code == 400
-    for error, status in ((InvalidMethod("x"), 405), (InvalidProtocol("x"), 505), (InvalidOrigin("x"), 403)):
+    assert server.refuse(exceptions.InvalidMessage("x")).status_code == 400
+    assert server.refuse(exceptions.InvalidHeaderValue("Sec-WebSocket-Key", "x")).status_code == 400
+    for error, status in (
+        (exceptions.InvalidMethod("x"), 405),
+        (exceptions.InvalidProtocol("x"), 505),
+        (exceptions.InvalidOrigin("x"), 403),
+    ):
         assert statuses[type(error)] == status
         assert server.refuse(error).status_code == status
 
