@@ -97,7 +97,7 @@ def test_version(capsys):
         ["connect", "ws://localhost", "--header", ": no name"],
     ],
 )
-def test_wrong_arguments_are_told_with_status_2(arguments, capsys):
+def test_wrong_arguments_exit_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as info:
         main(arguments)
     assert info.value.code == 2
@@ -118,7 +118,7 @@ def test_max_size_may_be_none():
     assert build_parser().parse_args(["echo", "--max-size", "5"]).max_size == 5
 
 
-def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch, capsys):
+def test_ctrl_c_exits_with_status_130_without_a_traceback(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -127,7 +127,7 @@ def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_reader_that_leaves_is_status_1_without_a_traceback():
+def test_closed_stdout_exits_with_status_1_without_a_traceback():
     with subprocess.Popen(
         command(*QUICK_DEMO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
     ) as process:
@@ -136,7 +136,7 @@ def test_a_reader_that_leaves_is_status_1_without_a_traceback():
         assert process.wait(PATIENCE_S) == 1
 
 
-def test_a_reader_that_leaves_early_in_this_process(monkeypatch):
+def test_closed_stdout_in_this_process(monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", buffering=1, encoding="utf-8") as stdout:
@@ -158,7 +158,7 @@ def run_module(monkeypatch, *arguments):
     runpy.run_module("wsframe", run_name="__main__")
 
 
-def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
+def test_module_without_arguments_shows_the_implementation(monkeypatch, capsys):
     run_module(monkeypatch)
     version, implementation, python, *paths = capsys.readouterr().out.splitlines()
     assert version == f"wsframe {wsframe.__version__}"
@@ -169,7 +169,7 @@ def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
     assert all("reads" in line and "writes" in line for line in paths)
 
 
-def test_module_without_loopback_says_so(monkeypatch):
+def test_module_reports_a_missing_loopback_interface(monkeypatch):
     from wsframe.__main__ import describe_data_paths
 
     async def refuse(*args, **options):
@@ -195,7 +195,7 @@ def test_module_can_be_imported():
     assert describe_implementation().startswith(f"wsframe {wsframe.__version__}\n")
 
 
-def test_module_tells_that_extensions_are_not_wanted():
+def test_module_reports_disabled_extensions():
     env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
     output = subprocess.run(command(), cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
     assert "implementation: python (WSFRAME_NO_EXTENSIONS=1 is set)\n" in output
@@ -208,18 +208,18 @@ async def seven():
     return 7
 
 
-def test_uvloop_is_used_where_asked_for(monkeypatch):
+def test_uvloop_is_used_on_request(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(run=asyncio.run))
     assert common.run_loop(seven, "uvloop") == 7
 
 
-def test_a_missing_uvloop_is_told(monkeypatch, capsys):
+def test_a_missing_uvloop_is_reported(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert main([*QUICK_DEMO, "--loop", "uvloop"]) == 1
     assert capsys.readouterr().err == "wsframe demo: uvloop is not installed: pip install uvloop\n"
 
 
-def test_signals_are_left_alone_outside_of_the_main_thread():
+def test_signal_handlers_stay_unchanged_outside_the_main_thread():
     async def wait():
         with common.on_stop_signal(lambda: None):
             return 7
@@ -287,7 +287,7 @@ def test_errors_of_the_operating_system(exc, text):
     assert common.describe_os_error(exc) == text
 
 
-def test_escape_sequences_only_on_terminals_that_understand_them(monkeypatch):
+def test_escape_sequences_only_on_terminals_that_support_them(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("WT_SESSION", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -373,7 +373,7 @@ def test_demo_where_the_output_is_ascii(monkeypatch):
     assert "client > server   GET /chat" in stream.text()
 
 
-def test_demo_ends_by_itself_in_the_pure_implementation():
+def test_demo_ends_in_the_pure_implementation():
     env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
     result = subprocess.run(
         command("demo", "--seconds", "0.1"), cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=60
@@ -390,7 +390,7 @@ def test_demo_without_a_loopback_interface(monkeypatch, capsys):
 
 
 @as_coroutine
-async def test_demo_measurement_whose_server_leaves():
+async def test_demo_reports_a_server_lost_while_measuring():
     class Leaving(wsframe.WebSocketProtocol):
         def connection_open(self):
             self.close(1011)
@@ -403,7 +403,7 @@ async def test_demo_measurement_whose_server_leaves():
 
 
 @as_coroutine
-async def test_demo_measurement_whose_server_refuses():
+async def test_demo_reports_a_server_that_refuses_the_measurement():
     options = {"subprotocols": ["something"]}
     async with wsframe.serve(demo._echo, "127.0.0.1", 0, **options) as server:
         port = port_of(server)
@@ -414,7 +414,7 @@ async def test_demo_measurement_whose_server_refuses():
 # The relay
 
 
-def test_frames_are_cut_out_of_a_stream_that_comes_byte_by_byte():
+def test_frames_are_split_from_a_stream_in_pieces():
     pieces = [
         wsframe.serialize_frame(2, bytes(200), mask=b"abcd"),
         wsframe.serialize_frame(1, b"x" * 70_000, mask=b"abcd"),
@@ -504,7 +504,7 @@ def run_echo(script, *arguments, scheme="ws", stopped=False):
 
 
 @POSIX_SIGNALS
-def test_echo_logs_who_comes_and_goes(capsys):
+def test_echo_logs_connections(capsys):
     async def script(uri):
         async with await connect_in_time(uri, subprotocols=["chat"]) as websocket:
             for message in ("one", b"two"):
@@ -538,7 +538,7 @@ def test_echo_closes_its_clients_on_ctrl_c(capsys):
 
 
 @POSIX_SIGNALS
-def test_echo_logs_who_is_refused(capsys, caplog):
+def test_echo_logs_refused_clients(capsys, caplog):
     async def script(uri):
         async with await connect_in_time(uri, origin="https://good.example"):
             pass
@@ -629,7 +629,7 @@ def test_echo_on_a_port_in_use(capsys):
         (["--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
     ],
 )
-def test_echo_that_cannot_start_tells_why_in_one_line(arguments, words, capsys):
+def test_echo_reports_in_one_line_why_it_cannot_start(arguments, words, capsys):
     assert main(["echo", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"wsframe echo: {words}")

@@ -59,7 +59,7 @@ async def send_hostile(websocket):
     await websocket.recv()
 
 
-def test_messages_command_no_terminal_though_input_comes_from_a_pipe(pipe, monkeypatch):
+def test_messages_command_no_terminal_with_input_from_a_pipe(pipe, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     pipe.type(b"one\n")
@@ -85,7 +85,7 @@ def test_json_commands_no_terminal(pipe, monkeypatch):
     assert screen.text() == '{\n  "a": "\\u202e\\x9b2J"\n}\n'
 
 
-def test_messages_reach_a_pipe_as_they_are_though_somebody_types(keyboard, monkeypatch, capsysbinary):
+def test_messages_reach_a_pipe_unchanged_with_input_from_a_terminal(keyboard, monkeypatch, capsysbinary):
     keyboard.type(b"one\n")
     with serving(send_hostile) as uri:
         keyboard.type(b"two\n")
@@ -144,7 +144,7 @@ def test_a_request_commands_no_terminal_of_an_echo_server(field, capsys):
     assert_harmless_lines(error)
 
 
-def test_what_was_typed_wrong_is_told_harmlessly(capsys):
+def test_wrong_arguments_are_reported_harmlessly(capsys):
     assert main(["connect", "ws://a\u202eb\x9b:x"]) == 1
     assert main(["run", "--patch", "\x1b[2J", "-m", "x"]) == 1
     assert main(["echo", "--header", "a b: c"]) == 1

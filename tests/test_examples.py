@@ -135,7 +135,7 @@ def test_push_servers(examples, name):
         assert process.stdout.readline() == "closed: received 1000 (OK); then sent 1000 (OK)\n"
 
 
-def test_a_client_that_comes_back(examples, monkeypatch):
+def test_reconnecting_client(examples, monkeypatch):
     # The example waits a bit longer for its server, in the way that the documentation tells.
     for name, seconds in (("INITIAL", "0"), ("MIN", "0.1"), ("MAX", "0.1")):
         monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}_DELAY", seconds)
@@ -160,7 +160,7 @@ def test_chat(examples):
         run(talk())
 
 
-def test_sans_io_refuses_what_is_no_handshake(examples):
+def test_sans_io_refuses_a_plain_request(examples):
     async def ask():
         await (await connect()).close()
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
@@ -193,7 +193,7 @@ def test_chat_has_rooms(examples):
         run(talk())
 
 
-def test_ticker_tells_all_the_same(examples):
+def test_ticker_broadcasts_to_all_clients(examples):
     async def listen():
         async with await connect() as one, await connect() as two:
             first, second = [await soon(one.recv()) for _ in range(5)], [await soon(two.recv()) for _ in range(5)]

@@ -90,7 +90,7 @@ def test_modules():
     check("Modules", found, has)
 
 
-def test_what_is_there_besides():
+def test_additional_features_exist():
     besides = PAGE.partition("## Additional features")[2].partition("\n## ")[0]
     names = set(re.findall(r"`(\w+)(?:\(\))?`", besides)) - {"send", "compress"}
     assert "stats" in names

@@ -44,12 +44,12 @@ def start(block, port):
     )
 
 
-def test_there_is_code_for_each_use():
+def test_each_use_has_code():
     assert [name_of(block) for block in BLOCKS] == ["serve", "Protocol", "Connection", "FrameParser", "serialize_frame"]
 
 
 @pytest.mark.parametrize("block", SCRIPTS, ids=name_of)
-def test_code_prints_what_it_says(block):
+def test_code_prints_the_output_in_its_comments(block):
     expected = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
     assert expected
     if "import aiofastnet" in block and sys.implementation.name != "cpython":
@@ -74,7 +74,7 @@ def test_servers_echo(block):
             process.terminate()
 
 
-def test_links_lead_somewhere():
+def test_links_have_targets():
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
@@ -109,5 +109,5 @@ def test_the_commands_exist():
     assert all(command in help_text for command in commands)
 
 
-def test_what_is_said_to_be_missing_is_missing():
+def test_sync_server_is_missing_as_stated():
     assert importlib.util.find_spec("wsframe.sync.server") is None

@@ -62,7 +62,7 @@ async def test_messages_of_any_size(connect, serve):
 
 @pytest.mark.parametrize("role", ["server", "client"])
 @pytest.mark.parametrize("code", [1007, 1009])
-async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role, code):
+async def test_their_end_receives_our_close_code_while_sending_refused_data(role, code):
     """Theirs closes its transport at the end of the stream, and cannot abort it any more after that."""
     ended = asyncio.get_running_loop().create_future()
 
@@ -146,7 +146,7 @@ async def test_close(connect, serve, who, code, reason):
 
 
 @both
-async def test_server_that_goes_away(connect, serve):
+async def test_closing_server_sends_1001(connect, serve):
     """RFC 6455 §7.4.1."""
     server = await serve(echo, HERE, 0)
     async with connect(f"ws://{HERE}:{port_of(server)}/") as websocket:

@@ -166,7 +166,7 @@ async def recv_streaming_decodes(lib):
 
 
 @case
-async def recv_streaming_of_what_is_not_utf8(lib):
+async def recv_streaming_of_invalid_utf8(lib):
     async def handle(websocket):
         seen = []
         try:
@@ -190,7 +190,7 @@ async def recv_streaming_at_the_end(lib):
 
 
 @case
-async def one_receives_at_a_time(lib):
+async def concurrent_receiving_is_an_error(lib):
     receivers_tried = asyncio.Event()
 
     async def handle(websocket):
@@ -212,7 +212,7 @@ async def one_receives_at_a_time(lib):
 
 
 @case
-async def stream_that_was_left_makes_the_connection_useless(lib):
+async def abandoned_stream_blocks_receiving(lib):
     async def handle(websocket):
         stream = websocket.recv_streaming()
         fragment = await stream.__anext__()
@@ -471,7 +471,7 @@ async def everything_fails_once_closed(lib):
 
 
 @case
-async def connection_fails_all_that_wait(lib):
+async def end_of_the_connection_fails_all_waiters(lib):
     async def handle(websocket):
         ping = await websocket.ping()
         tasks = [asyncio.ensure_future(attempt(waiting)) for waiting in (websocket.recv(), ping)]

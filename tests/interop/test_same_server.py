@@ -119,7 +119,7 @@ async def handler_is_cancelled(lib):
 
 
 @case
-async def handler_looks_at_the_connection(lib):
+async def handler_inspects_the_connection(lib):
     seen = []
 
     async def handler(websocket):
@@ -140,7 +140,7 @@ async def handler_looks_at_the_connection(lib):
 
 
 @case
-async def records_have_the_connection(lib):
+async def log_records_have_the_connection(lib):
     seen = []
 
     class Filter(logging.Filter):
@@ -461,7 +461,7 @@ async def close_takes_a_code_and_a_reason(lib):
 
 
 @case
-async def close_may_leave_connections_alone(lib):
+async def close_can_keep_connections_open(lib):
     server = await serving(lib)
     async with dial(server) as peer:
         await peer.send(request())

@@ -159,7 +159,7 @@ FAULTS = {
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_sweep_finds(compile_sweep, tmp_path, name):
+def test_sweep_detects(compile_sweep, tmp_path, name):
     file, right, wrong = FAULTS[name]
     sources = tmp_path / "src"
     sources.mkdir()

@@ -257,7 +257,7 @@ def test_calls_before_the_opening_handshake(connections):
         assert not any(getattr(connection, counter) for counter in COUNTERS)
 
 
-def test_frames_that_are_kept_do_not_change_with_the_buffer_they_came_in(connections):
+def test_kept_frames_do_not_change_with_their_buffer(connections):
     """Payloads are copies: the read buffer is used again at once."""
     for make in connections:
         connection = make(Role.CLIENT)
@@ -268,7 +268,7 @@ def test_frames_that_are_kept_do_not_change_with_the_buffer_they_came_in(connect
         assert [getattr(one, "payload", None) for one in events] == [b"abcd", b"gh", b"efij"]
 
 
-def test_long_payloads_that_are_sent_uncopied_stay_what_they_were(connections):
+def test_long_payloads_sent_without_a_copy_stay_unchanged(connections):
     """A buffer that the application changes behind its back is copied; so is a subclass of bytes."""
 
     class Bytes(bytes):
@@ -323,7 +323,7 @@ def test_frames_of_all_sizes_are_sent_in_order(connections, seed):
                 assert frame.payload == sent
 
 
-def test_what_is_collected_is_discarded_at_the_end(connections):
+def test_collected_frames_are_discarded_at_the_end(connections):
     for make in connections:
         connection = make(Role.SERVER)
         for _ in range(3):

@@ -425,7 +425,7 @@ def test_callback_streams(stacks, scenario):
 
 
 @pytest.mark.parametrize("size", [10, 5000, 70_000])
-def test_what_pause_writing_sends_comes_once_and_behind(stacks, size):
+def test_frames_sent_by_pause_writing_follow_once(stacks, size):
     """The transport calls the hook within a write, perhaps between a header and its payload."""
     hooks = {"pause_writing": [("send", b"behind"), ("close",)], "ping_received": [("send", bytes(size))]}
     message = frame(Opcode.BINARY, bytes(size), to=Role.CLIENT)

@@ -134,12 +134,12 @@ def run_program(source, server_options="", timeout=60):
     ],
     ids=["finalizer", "cycle", "generator", "atexit"],
 )
-def test_closing_at_the_exit_of_the_interpreter(source):
+def test_closing_handshake_works_at_interpreter_exit(source):
     """The thread that reads has stopped by then, and the closing handshake is performed all the same."""
     assert run_program(source) == ["1000"]
 
 
-def test_what_cannot_be_awaited_at_the_exit_of_the_interpreter():
+def test_receiving_at_interpreter_exit_is_an_error():
     source = """
         class Client:
             def __init__(self):
@@ -187,7 +187,7 @@ def test_forked_process_leaves_the_connection_to_its_parent():
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 @pytest.mark.parametrize("work", ["websocket.recv()", "while True: websocket.send('x' * 10)"])
-def test_signal_handler_that_closes(work):
+def test_signal_handler_may_close(work):
     source = f"""
         import signal
         from wsframe import ConnectionClosed
@@ -205,7 +205,7 @@ def test_signal_handler_that_closes(work):
 # The same, step by step
 
 
-def test_close_reads_where_the_interpreter_is_exiting(unread, monkeypatch):
+def test_close_reads_the_answer_at_interpreter_exit(unread, monkeypatch):
     connection, peer = unread
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     # Who held these is gone.
@@ -221,7 +221,7 @@ def test_close_reads_where_the_interpreter_is_exiting(unread, monkeypatch):
     assert connection.wait_closed()
 
 
-def test_close_waits_no_longer_where_the_interpreter_is_exiting(unread, monkeypatch):
+def test_close_times_out_at_interpreter_exit(unread, monkeypatch):
     connection, peer = unread
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     connection.close()
@@ -229,7 +229,7 @@ def test_close_waits_no_longer_where_the_interpreter_is_exiting(unread, monkeypa
     assert read_frames(peer) == [(CLOSE, close_payload(1000))]
 
 
-def test_nobody_waits_where_the_interpreter_is_exiting(unread, monkeypatch):
+def test_blocking_calls_fail_at_interpreter_exit(unread, monkeypatch):
     connection, _ = unread
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     with pytest.raises(RuntimeError, match="cannot receive while the interpreter is exiting"):
@@ -240,7 +240,7 @@ def test_nobody_waits_where_the_interpreter_is_exiting(unread, monkeypatch):
         connection.send(b"x" * SIZE)
 
 
-def test_stream_that_was_begun_before_the_interpreter_exits(unread, monkeypatch):
+def test_started_stream_fails_at_interpreter_exit(unread, monkeypatch):
     connection, _ = unread
     connection._receive(wire_frame(TEXT, b"a", fin=False))
     fragments = connection.recv_streaming()
@@ -250,7 +250,7 @@ def test_stream_that_was_begun_before_the_interpreter_exits(unread, monkeypatch)
         next(fragments)
 
 
-def test_leaving_a_connection_to_the_parent(unread):
+def test_leave_to_parent_ends_the_childs_connection(unread):
     connection, peer = unread
     event = threading.Event()
     connection._pings.add(b"a", (event, True), 0.0)
@@ -268,7 +268,7 @@ def test_leaving_a_connection_to_the_parent(unread):
     assert peer.recv(10) == b""
 
 
-def test_all_connections_are_left_to_the_parent(unread, monkeypatch):
+def test_fork_leaves_all_connections_to_the_parent(unread, monkeypatch):
     connection, _ = unread
     monkeypatch.setattr(threads, "_left", {1: connection})
     threads._leave_all()
@@ -301,7 +301,7 @@ def test_close_in_the_middle_of_another_call():
             assert peer.read_to_end() == []
 
 
-def test_close_while_somebody_holds_the_lock():
+def test_close_times_out_while_another_thread_holds_the_lock():
     with RawPeer(close_timeout=0.1) as peer:
         connection = peer.connection
         release = threading.Event()
@@ -328,7 +328,7 @@ def in_thread_running(function):
 
 
 @pytest.mark.parametrize("holds_the_lock", [False, True])
-def test_close_while_the_reading_thread_is_stuck(holds_the_lock):
+def test_close_returns_while_the_reading_thread_is_stuck(holds_the_lock):
     with RawPeer(close_timeout=0.1) as peer:
         connection = peer.connection
         stuck, release = threading.Event(), threading.Event()
@@ -355,7 +355,7 @@ def test_close_while_the_reading_thread_is_stuck(holds_the_lock):
         release.set()
 
 
-def test_close_by_the_thread_that_reads():
+def test_reading_thread_may_close():
     """A finalizer may run in any thread."""
     with RawPeer(close_timeout=60) as peer:
         connection = peer.connection
@@ -381,7 +381,7 @@ def test_close_by_the_thread_that_reads():
         assert connection.close_code == 1000
 
 
-def test_locks_that_are_waited_for_no_longer_than_a_deadline():
+def test_holding_a_lock_respects_the_deadline():
     lock = threading.RLock()
     assert not is_held(lock)
     with holding(lock, Deadline(None)):
@@ -460,7 +460,7 @@ def test_stream_ends_once_the_peer_pauses(code):
             refused()
 
 
-def test_end_of_the_stream_waits_for_what_is_written_before():
+def test_end_writing_waits_for_queued_bytes():
     with RawPeer() as peer:
         # Nobody reads.
         peer.connection._wire.queue(bytes(SIZE))
@@ -470,7 +470,7 @@ def test_end_of_the_stream_waits_for_what_is_written_before():
 # Whole times
 
 
-def test_addresses_share_the_time(monkeypatch):
+def test_addresses_share_the_deadline(monkeypatch):
     """One that does not answer leaves time for the others, and all of them together take no more than there is."""
     asked = []
     clock = ManualTime()
@@ -490,13 +490,13 @@ def test_addresses_share_the_time(monkeypatch):
     assert asked == [(("fe80::1%2", 80), 2), *[((HERE, 80), 2)] * 3]
 
 
-def test_no_address(monkeypatch):
+def test_host_without_addresses_is_an_os_error(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
     with pytest.raises(OSError, match="h has no address"):
         connect_tcp(("h", 80), Deadline(None))
 
 
-def test_last_address_answers(monkeypatch):
+def test_connecting_falls_back_to_the_last_address(monkeypatch):
     with socket.create_server((HERE, 0)) as listener:
         name = listener.getsockname()
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in ((HERE, 1), name)]
@@ -517,13 +517,13 @@ def dial(address, timeout=None, **_):
     return sock
 
 
-def test_time_that_the_application_sets_is_its_own():
+def test_timeout_option_overrides_the_deadline():
     with socket.create_server((HERE, 0)) as listener:
         with connect_tcp(listener.getsockname(), Deadline(1), timeout=5) as sock:
             assert sock.gettimeout() == 5
 
 
-def test_socks_proxy_that_answers_byte_by_byte_has_no_more_time():
+def test_slow_socks_proxy_does_not_extend_open_timeout():
     """The limit is for all of it, not for each read."""
 
     def trickle(listener):

@@ -38,7 +38,7 @@ def test_response_is_read(vector, monkeypatch):
         assert info.value.response.body == vector["body"].encode()
 
 
-def test_refusal_whose_body_does_not_end_in_time_is_one_all_the_same():
+def test_refusal_with_an_incomplete_body_is_reported():
     """Also where all of the time limit is less than what a body gets."""
     with answering({"data": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nsorry"}) as server:
         with pytest.raises(InvalidStatus) as info:

@@ -59,7 +59,7 @@ def test_bytes_are_written_in_order(pair):
     assert (wire.backlog, wire.written) == (0, target)
 
 
-def test_who_has_written_enough_does_not_wait_for_others(pair):
+def test_write_returns_once_its_own_bytes_are_written(pair):
     wire, _ = pair
     target = wire.queue(b"a")
     wire.queue(b"b" * 10_000_000)
@@ -67,7 +67,7 @@ def test_who_has_written_enough_does_not_wait_for_others(pair):
     assert wire.backlog
 
 
-def test_writing_takes_too_long(pair):
+def test_write_times_out(pair):
     wire, _ = pair
     with pytest.raises(TimeoutError):
         wire.write(wire.queue(b"a" * 10_000_000), Deadline(0.05))
@@ -84,7 +84,7 @@ def test_reading(pair):
     assert wire.read_in_time(Deadline(None)) == b""
 
 
-def test_cut_wakes_who_waits(pair):
+def test_cut_wakes_waiting_threads(pair):
     wire, peer = pair
     read = in_thread(wire.read_in_time, Deadline(None))
     written = in_thread(wire.write, wire.queue(b"a" * 10_000_000), Deadline(None))
@@ -95,7 +95,7 @@ def test_cut_wakes_who_waits(pair):
     assert wire.is_cut
 
 
-def test_nobody_waits_for_a_socket_that_is_closed(pair):
+def test_wait_on_a_closed_socket_returns(pair):
     wire, _ = pair
     wire.close()
     wire.wait(readable=True)
@@ -103,7 +103,7 @@ def test_nobody_waits_for_a_socket_that_is_closed(pair):
     wire.close()
 
 
-def test_half_of_the_stream_may_end(pair):
+def test_reading_works_after_end_writing(pair):
     wire, peer = pair
     wire.write(wire.queue(b"a"), Deadline(None))
     wire.end_writing()
@@ -114,7 +114,7 @@ def test_half_of_the_stream_may_end(pair):
 
 
 @pytest.mark.parametrize("wait", [wire_module._wait_with_poll, wire_module._wait_with_select])
-def test_both_ways_to_wait(wait):
+def test_poll_and_select_wait_alike(wait):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         fileno = ours.fileno()
@@ -127,11 +127,11 @@ def test_both_ways_to_wait(wait):
         wait(fileno, True, True, None)
 
 
-def test_select_of_what_is_no_socket_any_more():
+def test_select_ignores_a_closed_descriptor():
     wire_module._wait_with_select(2**20, True, False, None)
 
 
-def test_where_a_cut_wakes_nobody(pair, monkeypatch):
+def test_wait_is_bounded_where_a_cut_wakes_nobody(pair, monkeypatch):
     """Windows."""
     wire, peer = pair
     monkeypatch.setattr(wire_module, "MAX_WAIT_S", 0.01)

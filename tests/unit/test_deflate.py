@@ -247,7 +247,7 @@ def test_any_legal_stream_in_any_fragments_is_decoded(backend):
     check()
 
 
-def test_contexts_can_be_given_up_between_messages_and_fragments(backend):
+def test_contexts_can_be_released_between_messages_and_fragments(backend):
     sender, receiver = codec(backend), codec(backend)
     for _ in range(3):
         for extension in (sender, receiver):
@@ -269,7 +269,7 @@ def test_contexts_can_be_given_up_between_messages_and_fragments(backend):
         assert output == JSON * 3
 
 
-def test_what_is_kept_of_an_idle_connection_is_the_window():
+def test_idle_connection_keeps_only_the_window():
     receiver = codec(remote=10)
     sender = Deflater(10)
     for _ in range(5):

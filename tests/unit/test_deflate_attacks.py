@@ -49,7 +49,7 @@ def test_d11_garbage_fails_the_connection(backend, payload):
     assert refuse(codec(backend), payload, max_size=100) is Fault.INVALID_DEFLATE
 
 
-def test_fault_tells_what_the_backend_says():
+def test_fault_includes_the_backends_message():
     with pytest.raises(ProtocolError, match=r"^a compressed message cannot be decompressed: Error -3 .* block type"):
         receive(codec(), b"\x06")
 
@@ -91,7 +91,7 @@ def is_complete(payload):
 
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.parametrize("kind", ["sync", "fixed", "stored"])
-def test_d11_message_that_is_cut_short_fails_the_connection(backend, kind, takeover):
+def test_d11_truncated_message_fails_the_connection(backend, kind, takeover):
     """RFC 7692 §7.2.2."""
     for data in (JSON, JSON * 20, RANDOM[:300], b"\x00" * 500):
         whole = Deflater().message((data, kind), (data, kind), (b"abc", kind))
@@ -122,14 +122,14 @@ def test_d11_end_of_a_message(backend, takeover):
             assert receive(extension, end) == b""
 
 
-def test_fault_tells_that_a_message_is_cut_short():
+def test_fault_reports_a_truncated_message():
     with pytest.raises(ProtocolError, match=r"^a compressed message cannot be decompressed: it ends within a block$"):
         receive(codec(), b"")
 
 
 @pytest.mark.parametrize("kind", ["sync", "stored", "final", "stored final"])
 @pytest.mark.parametrize("size", [0, 1, 2, 257, 258, 4096, 70_000])
-def test_d12_limit_passes_and_one_byte_more_does_not(backend, size, kind):
+def test_d12_message_at_the_limit_passes_and_one_byte_more_fails(backend, size, kind):
     data = (RANDOM * 14)[:size] if kind == "stored" else b"x" * size
     for blocks in (((data, kind),), ((data[: size // 2], kind), (data[size // 2 :], kind))):
         payload = Deflater().message(*blocks)
@@ -178,7 +178,7 @@ def test_d12_chain_of_final_blocks_does_not_copy_the_rest_of_the_message(backend
         assert fault in (Fault.TOO_MANY_FINAL_BLOCKS, None)
 
 
-def test_pieces_behind_a_final_block_are_put_together(backend, monkeypatch):
+def test_pieces_after_a_final_block_are_joined(backend, monkeypatch):
     monkeypatch.setattr(deflate_module, "PIECE_SIZE", 3)
     peer, extension = Deflater(), codec(backend)
     for _ in range(2):

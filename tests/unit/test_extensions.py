@@ -118,7 +118,7 @@ def test_c4_response_that_cannot_be_accepted_is_an_error(response, message):
         check_agreed(parse_extensions(response), [X])
 
 
-def test_nothing_was_offered():
+def test_response_with_extensions_without_an_offer_is_an_error():
     with pytest.raises(NegotiationError, match="no extensions supported"):
         check_agreed(parse_extensions(["x"]), [])
 
@@ -132,7 +132,7 @@ def test_one_extension_may_be_offered_with_several_factories():
         check_agreed(parse_extensions(["x; c"]), factories)
 
 
-def test_extension_holds_nothing_by_default():
+def test_extension_holds_no_contexts_by_default():
     extension = Plain("x", [])
     assert extension.rsv1 is False
     assert extension.idle_timeout is None
@@ -210,11 +210,11 @@ def test_factories_of_websockets_are_adapted():
     assert client.receive_eof() is None
 
 
-def test_factories_of_ours_need_no_adapting():
+def test_our_factories_need_no_adapter():
     assert adapt_factory(X) is X
 
 
-def test_extension_may_return_frames_of_ours():
+def test_extension_may_return_our_frames():
     class Same(Extension):
         name = "x-same"
 
@@ -295,7 +295,7 @@ def test_offers_of_a_client(option, offer):
     assert ClientPerMessageDeflateFactory(**option).offer() == [offer]
 
 
-def test_client_that_has_not_offered_to_let_the_server_choose_does_not():
+def test_window_bits_that_were_not_offered_are_refused():
     factory = ClientPerMessageDeflateFactory(client_max_window_bits=None)
     assert isinstance(factory.accept_response([]), PerMessageDeflate)
     with pytest.raises(NegotiationError, match="was not offered"):
@@ -312,6 +312,6 @@ def test_client_that_has_not_offered_to_let_the_server_choose_does_not():
         (ClientPerMessageDeflateFactory, {"server_max_window_bits": 7}),
     ],
 )
-def test_windows_that_there_are_not(factory, option):
+def test_window_bits_out_of_range_are_refused(factory, option):
     with pytest.raises(ValueError, match="max_window_bits must be between"):
         factory(**option)

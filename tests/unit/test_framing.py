@@ -88,7 +88,7 @@ def test_frames_are_equal_if_their_fields_are(impl):
         assert not frame == other  # noqa: SIM201 - the other operator
 
 
-def test_frame_tells_what_it_is(impl):
+def test_repr_shows_opcode_payload_and_bits(impl):
     assert repr(impl.framing.Frame(Opcode.TEXT, b"Hello")) == "Frame(Opcode.TEXT, b'Hello', fin=True)"
     assert (
         repr(impl.framing.Frame(Opcode.PING, b"", False, True, True, True))
@@ -128,7 +128,7 @@ def test_rsv1_with_an_extension_is_passed_on(impl, opcode):
 
 
 @pytest.mark.parametrize("opcode", [Opcode.CONTINUATION, *CONTROL])
-def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_in_spite_of_an_extension(impl, opcode):
+def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_even_with_an_extension(impl, opcode):
     # RFC 7692 §6.1, row D8.
     frames, parser = parse(impl, b"\x42\x00" + bytes([0xC0 | opcode]), rsv1=True)
     assert len(frames) == 1
@@ -137,7 +137,7 @@ def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_in_spite_of_an_ext
 
 @pytest.mark.parametrize("opcode", DATA)
 @pytest.mark.parametrize(("bit", "fault"), [(0x20, Fault.RSV2_SET), (0x10, Fault.RSV3_SET)])
-def test_rsv2_and_rsv3_are_faults_in_spite_of_an_extension(impl, opcode, bit, fault):
+def test_rsv2_and_rsv3_are_faults_even_with_an_extension(impl, opcode, bit, fault):
     assert fault_of(impl, bytes([0xC0 | bit | opcode]), rsv1=True) is fault
 
 
@@ -220,7 +220,7 @@ def test_a_length_that_is_not_minimal_is_a_fault(impl, length, form, role):
 
 
 @pytest.mark.parametrize("length", [0, 5, 125, 126, 127, 65534, 65535, 65536, 65537])
-def test_a_minimal_length_is_taken(impl, length):
+def test_a_minimal_length_is_accepted(impl, length):
     payload = bytes(length)
     parser = impl.framing.FrameParser(Role.CLIENT)
     assert parser.feed(header(0x82, length) + payload) == [impl.framing.Frame(Opcode.BINARY, payload)]
@@ -257,7 +257,7 @@ def test_a_control_frame_of_more_than_125_bytes_is_a_fault_from_its_second_byte(
 
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
-def test_a_control_frame_of_125_bytes_is_taken(impl, opcode):
+def test_a_control_frame_of_125_bytes_is_accepted(impl, opcode):
     frames, _ = parse(impl, header(0x80 | opcode, 125) + bytes(125))
     assert frames == [impl.framing.Frame(opcode, bytes(125))]
 
@@ -272,11 +272,11 @@ def test_a_message_over_its_limit_is_a_fault_from_the_header_alone(impl):
     assert fault_of(impl, header(0x82, 2**62)) is Fault.MESSAGE_TOO_BIG
 
 
-def test_a_server_judges_the_length_before_the_key_is_there(impl):
+def test_a_server_checks_the_length_before_the_masking_key_arrives(impl):
     assert fault_of(impl, header(0x82, 11, masked=True), Role.SERVER, max_message_size=10) is Fault.MESSAGE_TOO_BIG
 
 
-def test_a_message_as_large_as_its_limit_is_taken(impl):
+def test_a_message_as_large_as_its_limit_is_accepted(impl):
     frames, parser = parse(impl, header(0x82, 10) + bytes(10), max_message_size=10)
     assert len(frames) == 1
     assert parser.fault is None
@@ -360,7 +360,7 @@ def test_a_limit_out_of_range_is_a_value_error(impl, name, limit):
 
 
 @pytest.mark.parametrize("length", [2**20, 2**30])
-def test_a_header_alone_makes_nobody_allocate_memory(impl, length):
+def test_a_header_alone_allocates_no_memory(impl, length):
     # RFC 6455 §10.4: memory follows what has arrived, not what is announced.
     parser = impl.framing.FrameParser(Role.CLIENT, max_message_size=None)
     tracemalloc.start()
@@ -393,7 +393,7 @@ def test_a_large_payload_in_pieces_of_all_sizes(impl):
 # FrameParser: close
 
 
-def test_an_empty_close_is_taken(impl):
+def test_an_empty_close_is_accepted(impl):
     # RFC 6455 §5.5.1, row X1.
     assert parse(impl, b"\x88\x00")[0] == [impl.framing.Frame(Opcode.CLOSE)]
 
@@ -416,7 +416,7 @@ def test_each_close_code(impl):
 
 
 @pytest.mark.parametrize("reason", ["", "bye", "größer 😀", "x" * 123])
-def test_a_close_with_a_reason_is_taken(impl, reason):
+def test_a_close_with_a_reason_is_accepted(impl, reason):
     payload = b"\x03\xe8" + reason.encode()
     wire = impl.framing.serialize_frame(Opcode.CLOSE, payload, mask=KEY)
     frames, parser = parse(impl, wire, Role.SERVER)
@@ -430,11 +430,11 @@ def test_a_close_reason_that_is_not_utf8_is_a_fault(impl, reason):
     assert fault_of(impl, header(0x88, len(payload)) + payload) is Fault.INVALID_UTF8_REASON
 
 
-def test_a_bad_close_code_comes_before_a_bad_reason(impl):
+def test_a_bad_close_code_takes_precedence_over_a_bad_reason(impl):
     assert fault_of(impl, b"\x88\x03\x00\x00\xff") is Fault.BAD_CLOSE_CODE
 
 
-def test_what_follows_a_close_is_discarded(impl):
+def test_data_after_a_close_is_discarded(impl):
     # RFC 6455 §1.4 and §5.5.1, row F13: be it frames, garbage or a violation.
     for rest in (b"\x81\x01a", b"\xff" * 100, b"\x88\x00"):
         frames, parser = parse(impl, b"\x88\x00" + rest)
@@ -453,7 +453,7 @@ def test_a_close_may_come_inside_a_message(impl):
 # FrameParser: text
 
 
-def test_text_that_is_not_utf8_is_a_fault_at_the_byte_that_settles_it(impl):
+def test_invalid_utf8_is_a_fault_at_the_first_invalid_byte(impl):
     # RFC 6455 §8.1, row X9: in the middle of a frame that goes on.
     for size in (0, 1, 50, 200, 3000):
         text = b"x" * size + b"\xe2\x82\xac"
@@ -521,7 +521,7 @@ def test_frames_completed_before_a_fault_are_returned(impl):
     assert parser.fault is Fault.UNKNOWN_OPCODE
 
 
-def test_a_fault_stops_the_parser_for_good(impl):
+def test_a_fault_stops_the_parser_permanently(impl):
     parser = impl.framing.FrameParser(Role.CLIENT)
     assert parser.feed(b"\x83") == []
     assert parser.feed(b"\x81\x01a") == []
@@ -577,7 +577,7 @@ def test_a_parser_can_be_dropped_within_a_frame(impl):
         del parser
 
 
-def test_initializing_again_forgets_everything(impl):
+def test_initializing_again_resets_the_parser(impl):
     parser = impl.framing.FrameParser(Role.CLIENT)
     for wire in (b"\x83", b"\x88\x00", b"\x01\x05\xe2a", b"\x01\x01\xe2\x00", b"\x82\x7f"):
         parser.feed(wire)
@@ -587,7 +587,7 @@ def test_initializing_again_forgets_everything(impl):
         assert len(parser.feed(b"\x81\x01a")) == 1
 
 
-def test_running_out_of_memory_is_survived(impl):
+def test_parser_survives_running_out_of_memory(impl):
     # Wherever it happens: the parser has not begun, or takes nothing any more, rather than payload for a header.
     if impl.name == "py":
         pytest.skip("which objects the pure twin allocates is CPython's affair")
@@ -657,7 +657,7 @@ def test_each_bit_of_the_first_byte(impl):
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("opcode", [*DATA, Opcode.PING, Opcode.PONG])
-def test_what_is_serialized_is_parsed(impl, role, opcode):
+def test_serialized_frames_are_parsed_back(impl, role, opcode):
     mask = KEY if role is Role.SERVER else None
     frames, parser = parse(impl, impl.framing.serialize_frame(opcode, b"Hello", mask=mask), role)
     assert frames == [impl.framing.Frame(opcode, b"Hello")]

@@ -72,7 +72,7 @@ class TestServer:
         assert isinstance(server.error, (exceptions.InvalidProtocol, exceptions.InvalidMessage))
 
     @pytest.mark.parametrize("host", [None, ["a", "b"], ["a", "a"]])
-    def test_h3_host_must_be_there_once(self, host):
+    def test_h3_host_must_appear_once(self, host):
         """RFC 6455 §4.2.1 with RFC 9112 §3.2."""
         response, _ = answer(request({"Host": host}))
         assert response.status_code == 400
@@ -133,7 +133,7 @@ class TestServer:
         response, server = answer(request({"Sec-WebSocket-Protocol": offered}), subprotocols=["c", "b", "a"])
         assert response.headers["Sec-WebSocket-Protocol"] == server.subprotocol == "b"
 
-    def test_h9_no_subprotocol_of_ours_means_none(self):
+    def test_h9_without_a_common_subprotocol_none_is_selected(self):
         """RFC 6455 §4.2.2: the header is absent."""
         response, server = answer(request({"Sec-WebSocket-Protocol": "a, b"}))
         assert response.status_code == 101
@@ -141,7 +141,7 @@ class TestServer:
         assert server.subprotocol is None
 
     @pytest.mark.parametrize(("offered", "message"), [(None, "missing subprotocol"), ("d", "expected one of a, b")])
-    def test_h9_client_that_speaks_none_of_ours_is_refused(self, offered, message):
+    def test_h9_client_without_a_common_subprotocol_is_refused(self, offered, message):
         response, server = answer(request({"Sec-WebSocket-Protocol": offered}), subprotocols=["a", "b"])
         assert response.status_code == 400
         assert isinstance(server.error, exceptions.NegotiationError)
@@ -314,7 +314,7 @@ class TestServer:
     def test_request_that_says_it_has_no_body_is_accepted(self):
         assert answer(request({"Content-Length": "0"}))[0].status_code == 101
 
-    def test_h15_bytes_behind_the_head_are_left_over(self):
+    def test_h15_bytes_after_the_head_are_left_over(self):
         """RFC 6455 §4.2.2: they belong to the WebSocket stream."""
         _, server = answer(request() + b"\x81\x80\0\0\0\0")
         assert server.unread == b"\x81\x80\0\0\0\0"
@@ -433,7 +433,7 @@ class TestClient:
         "headers",
         [{"Upgrade": None}, {"Upgrade": "h2c"}, {"Connection": None}, {"Connection": "close"}, {"Upgrade": "a b"}],
     )
-    def test_c2_upgrade_and_connection_must_be_there(self, headers):
+    def test_c2_upgrade_and_connection_are_required(self, headers):
         """RFC 6455 §4.1, steps 2 and 3."""
         with pytest.raises(exceptions.InvalidHandshake, match="Upgrade|Connection"):
             check(headers)
@@ -444,7 +444,7 @@ class TestClient:
         with pytest.raises(exceptions.InvalidHeader, match="Sec-WebSocket-Accept"):
             check({"Sec-WebSocket-Accept": accept})
 
-    def test_c3_accept_must_be_there_once(self):
+    def test_c3_accept_must_appear_once(self):
         """RFC 6455 §11.3.3."""
         client, made = start()
         accept = accept_key(made.headers["Sec-WebSocket-Key"])
@@ -518,7 +518,7 @@ class TestClient:
         assert response.body == b"abcdef"
         assert client.response is response
 
-    def test_refusal_in_chunks_is_put_together(self):
+    def test_chunked_refusal_is_joined(self):
         """RFC 9112 §7.1."""
         client, made = start()
         data = respond(made, {"Transfer-Encoding": "chunked"}, "HTTP/1.1 403 No") + b"3\r\nabc\r\n0\r\n\r\n"
@@ -535,7 +535,7 @@ class TestClient:
             assert isinstance(info.value.__cause__, EOFError)
             assert str(info.value.__cause__) == f"connection closed while reading HTTP {part}"
 
-    def test_end_of_stream_inside_the_body_leaves_what_came(self):
+    def test_end_of_stream_inside_the_body_keeps_the_partial_body(self):
         """RFC 9112 §8: an incomplete response; its status and its head are there."""
         client, made = start()
         client.receive_data(respond(made, {"Content-Length": "5"}, "HTTP/1.1 403 No") + b"abc")
@@ -552,7 +552,7 @@ class TestClient:
         "data",
         [b"SSH-2.0-OpenSSH\r\n\r\n", b"\0\0\r\n\r\n", b"HTTP/1.1 101\nA: b\r\n\r\n", b"HTTP/1.1 x y\r\n\r\n"],
     )
-    def test_what_is_no_http_is_an_error(self, data):
+    def test_response_that_is_not_http_is_an_error(self, data):
         """RFC 9112 §2.2."""
         with pytest.raises(exceptions.InvalidMessage, match="did not receive a valid HTTP response") as info:
             start()[0].receive_data(data)
@@ -565,7 +565,7 @@ class TestClient:
             start()[0].receive_data(data)
         assert str(info.value.__cause__).startswith("unsupported protocol; expected HTTP/1.1: ")
 
-    def test_what_is_shown_of_another_protocol_is_short(self):
+    def test_excerpt_of_another_protocol_is_short(self):
         with pytest.raises(exceptions.InvalidMessage) as info:
             start()[0].receive_data(b"\x00\x9b" + b"x" * 500)
         assert str(info.value.__cause__).endswith("HTTP/1.1: \\x00\\x9b" + "x" * 78)
@@ -595,7 +595,7 @@ class TestClient:
         with pytest.raises(exceptions.SecurityError, match="interim"):
             start()[0].receive_data(interim * (MAX_INTERIM_RESPONSES + 1))
 
-    def test_c11_bytes_behind_the_response_are_left_over(self):
+    def test_c11_bytes_after_the_response_are_left_over(self):
         """RFC 6455 §4.1: they belong to the WebSocket stream."""
         client, made = start()
         response = client.receive_data(memoryview(respond(made) + b"\x81\x01a"))

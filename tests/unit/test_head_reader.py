@@ -94,7 +94,7 @@ def test_response_is_read(vector, way):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 1000])
 @pytest.mark.parametrize("wrong", [b"\n", b"\r", b"\0", b"\r\n ", b"\r\n\t", b"\x7f", b"\r\r\n"])
-def test_what_must_not_be_in_a_head_is_found_wherever_it_is_cut(size, wrong):
+def test_forbidden_bytes_are_found_wherever_the_head_is_cut(size, wrong):
     """RFC 9112 §2.2, §5.2."""
     for before in range(1, 12):
         data = b"GET / HTTP/1.1\r\n" + b"a" * before + wrong + b"b" * 12
@@ -104,24 +104,24 @@ def test_what_must_not_be_in_a_head_is_found_wherever_it_is_cut(size, wrong):
                 buffer.feed(data[i : i + size])
 
 
-def test_bytes_behind_a_head_are_not_looked_at():
+def test_bytes_after_a_head_are_not_checked():
     buffer = HeadBuffer(Limits(), HeaderLineTooLong)
     assert buffer.feed(b"a\r\n\r\n\n\r\0 ") == (b"a\r\n\r\n", b"\n\r\0 ")
 
 
-def test_size_counts_before_what_comes_behind_the_limit():
+def test_size_limit_takes_precedence_over_bytes_beyond_it():
     buffer = HeadBuffer(Limits(max_head_size=10), HeaderLineTooLong)
     with pytest.raises(HeaderLineTooLong):
         buffer.feed(b"a" * 10 + b"\n")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_proxy_may_speak_http_1_0(version):
+def test_proxy_may_use_http_1_0(version):
     handshake = ProxyHandshake(Proxy("http", "p", 80), parse_uri("ws://h/"))
     assert handshake.receive_data(f"HTTP/{version} 200 OK\r\n\r\n".encode())
 
 
-def test_end_before_a_head_is_an_error():
+def test_end_of_stream_before_a_head_is_an_error():
     """Its cause tells where."""
     reader = ResponseReader(handshake._UPGRADE_REQUEST, Limits())
     with pytest.raises(InvalidMessage) as info:

@@ -80,14 +80,14 @@ def test_with_extensions_c_runs(switches, monkeypatch):
     assert _implementation.choose_implementation()[0] == "c"
 
 
-def test_missing_extensions_are_told(switches, monkeypatch):
+def test_missing_extensions_are_reported(switches, monkeypatch):
     monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "wsframe._no_such_module"))
     implementation, reason = _implementation.choose_implementation()
     assert implementation == "python"
     assert "No module named 'wsframe._no_such_module'" in reason
 
 
-def test_missing_asyncio_extension_is_told(switches, monkeypatch):
+def test_missing_asyncio_extension_is_reported(switches, monkeypatch):
     monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "zlib"))
     monkeypatch.setattr(_implementation, "ASYNCIO_EXTENSIONS", ("asyncio", "wsframe._no_such_module"))
     assert _implementation.choose_implementation() == (
@@ -103,7 +103,7 @@ def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
         _implementation.choose_implementation()
 
 
-def test_missing_extensions_are_told_once(switches, monkeypatch):
+def test_missing_extensions_are_reported_once(switches, monkeypatch):
     """By what the package of an extension asks for, too."""
 
     def refuse(name):
@@ -115,7 +115,7 @@ def test_missing_extensions_are_told_once(switches, monkeypatch):
         _implementation.choose_implementation()
 
 
-def test_the_decision_is_taken_at_import(impl):
+def test_the_decision_is_made_at_import(impl):
     """Each process decides once, for all modules."""
     code = (
         "from wsframe import _implementation, codec; from wsframe.messages import messenger;"

@@ -35,7 +35,7 @@ def test_masking_equals_a_naive_loop_for_each_length(impl, each_kernel):
             assert impl.masking.apply_mask(data, mask) == expected, (kernel, len(data))
 
 
-def test_masking_twice_gives_the_payload_back(impl):
+def test_masking_twice_restores_the_payload(impl):
     data, mask = os.urandom(1000), os.urandom(4)
     assert impl.masking.apply_mask(impl.masking.apply_mask(data, mask), mask) == data
 
@@ -192,7 +192,7 @@ def test_a_forked_child_has_keys_of_its_own(impl):
     assert not set(mine) & set(theirs)
 
 
-def test_no_fork_no_hook(monkeypatch):
+def test_no_hook_is_registered_without_fork(monkeypatch):
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     module = runpy.run_path(_masking_py.__file__)
     assert len(module["new_masking_key"]()) == 4

@@ -97,7 +97,7 @@ def send(connection, item):
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_is_accepted_is_sent_and_nothing_else(stack, role, name):
+def test_only_accepted_messages_are_sent(stack, role, name):
     script = SCRIPTS[name]
     failures = 0
     for place in {0, 1, len(script) // 2 // 2 * 2}:
@@ -171,7 +171,7 @@ PIECES = [WIRE[start : start + 7001] for start in range(0, len(WIRE), 7001)]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_running_out_of_memory_while_receiving_ends_it(stack, streaming):
+def test_running_out_of_memory_while_receiving_stops_receiving(stack, streaming):
     """What was lost is not followed by what would make no sense without it."""
     expected = [type(event).__name__ for event in everything(stack.core(Role.SERVER), PIECES, streaming)]
     failures = 0
@@ -307,7 +307,7 @@ def test_streams_without_memory_lose_nothing_they_accepted(stack, kind):
     asyncio.run(main())
 
 
-def test_message_stays_in_the_queue_if_its_text_cannot_be_made(stack):
+def test_message_stays_in_the_queue_if_decoding_fails(stack):
     async def main():
         for step in range(STEPS):
             stream = stack.twin.queue.QueueStream(stack.core(Role.SERVER), 2**15, 4, 1)

@@ -167,7 +167,7 @@ def test_any_mix_of_prepared_and_ordinary_messages_is_decoded(backend, role, tak
 # What it is
 
 
-def test_text_is_text_and_bytes_are_binary():
+def test_str_is_sent_as_text_and_bytes_as_binary():
     assert (PreparedMessage("h\xe9").opcode, PreparedMessage("h\xe9").payload) == (Opcode.TEXT, b"h\xc3\xa9")
     for data in (b"\xff", bytearray(b"\xff"), memoryview(b"\xff")):
         assert (PreparedMessage(data).opcode, PreparedMessage(data).payload) == (Opcode.BINARY, b"\xff")
@@ -223,7 +223,7 @@ def test_frame_is_made_once_for_each_kind_of_connection(monkeypatch):
     assert len(compressed) == 2
 
 
-def test_next_message_does_not_refer_to_a_window_that_the_peer_has_not():
+def test_next_message_refers_only_to_the_peers_window():
     sender = Connection(SERVER, extensions=[deflate()])
     receiver = Receiver(CLIENT, 15, takeover=True)
     for message in (JSON[:500], JSON[:500]):

@@ -161,14 +161,14 @@ def test_a_piece_that_is_not_bytes_like_is_a_type_error(impl, piece):
     assert validator.finish()
 
 
-def test_the_verdict_falls_with_the_first_byte_that_settles_it(impl):
+def test_invalid_utf8_is_detected_at_the_earliest_byte(impl):
     # RFC 6455 §8.1, and Autobahn 6.4.*: refused as soon as it is certain, not when the message ends.
     validator = impl.utf8.Utf8Validator()
     fed = [validator.feed(bytes([byte])) for byte in b"\xce\xba\xe1\xbd\xb9\xf4\x90\x80\x80"]
     assert fed == [True] * 6 + [False] * 3
 
 
-def test_once_invalid_it_stays_so_until_finish(impl):
+def test_invalid_state_lasts_until_finish(impl):
     validator = impl.utf8.Utf8Validator()
     assert validator.feed(b"\xff") is False
     assert validator.feed(b"valid") is False
@@ -177,7 +177,7 @@ def test_once_invalid_it_stays_so_until_finish(impl):
     assert validator.finish() is True
 
 
-def test_finish_forgets_an_incomplete_character(impl):
+def test_finish_discards_an_incomplete_character(impl):
     validator = impl.utf8.Utf8Validator()
     assert validator.feed(b"\xe2\x82") is True
     assert validator.finish() is False
