@@ -34,7 +34,7 @@ __all__ = ["certificate"]
 ROOT = Path(wsframe.__file__).parents[1]
 POSIX_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 TLS_LEAKS = pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
-"""CPython 3.10 forgets to close the transport of a TLS connection that one side gives up."""
+"""CPython 3.10 does not close the transport of a TLS connection that one side drops."""
 QUICK_DEMO = ["demo", "--messages", "20"]
 
 
@@ -152,7 +152,7 @@ def test_closed_stdout_in_this_process(monkeypatch):
 def run_module(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["wsframe", *arguments])
     monkeypatch.delitem(sys.modules, "wsframe.__main__", raising=False)
-    # pytest loads the modules of installed plugins in a way that run_module does not know.
+    # pytest loads the modules of installed plugins in a way that run_module does not expect.
     finders = [finder for finder in sys.meta_path if type(finder).__name__ != "AssertionRewritingHook"]
     monkeypatch.setattr(sys, "meta_path", finders)
     runpy.run_module("wsframe", run_name="__main__")
@@ -237,7 +237,7 @@ def too_big():
     return exc
 
 
-def too_big_behind_a_close():
+def too_big_after_a_close():
     exc = ConnectionClosedError(None, None)
     exc.__cause__ = PayloadTooBig("a message exceeds the size limit")
     return exc
@@ -252,7 +252,7 @@ def too_big_behind_a_close():
         (ConnectionClosedError(None, Close(1000)), "closed by us with 1000 (OK), not answered by the server"),
         (ConnectionClosedError(None, None), "lost: the server disconnected without a closing handshake"),
         (too_big(), "failed by us with 1009: a message exceeds the size limit"),
-        (too_big_behind_a_close(), "failed by us: a message exceeds the size limit"),
+        (too_big_after_a_close(), "failed by us: a message exceeds the size limit"),
     ],
 )
 def test_how_a_connection_ended(exc, words):

@@ -467,7 +467,7 @@ def test_a_server_of_another_protocol_is_reported(capsys):
 
 
 @TLS_LEAKS
-def test_tls_with_a_certificate_that_is_not_valid(certificate, pipe, capsys):
+def test_tls_with_an_invalid_certificate(certificate, pipe, capsys):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
     pipe.type(b"secret\n")

@@ -1,4 +1,4 @@
-"""What a peer sends commands no terminal on which the commands run, and reaches a pipe as it is."""
+"""Data from a peer never controls the terminal, and reaches a pipe unchanged."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_wrong_arguments_are_reported_harmlessly(capsys):
     assert_harmless_lines(capsys.readouterr().err)
 
 
-def test_a_stream_that_is_no_terminal_gets_bytes(pipe, monkeypatch):
+def test_stdout_that_is_not_a_terminal_gets_bytes(pipe, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     pipe.type(b"one\ntwo\n")

@@ -136,7 +136,7 @@ def test_push_servers(examples, name):
 
 
 def test_reconnecting_client(examples, monkeypatch):
-    # The example waits a bit longer for its server, in the way that the documentation tells.
+    # Short delays, set as documented.
     for name, seconds in (("INITIAL", "0"), ("MIN", "0.1"), ("MAX", "0.1")):
         monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}_DELAY", seconds)
     with running(examples / "reconnecting_client.py") as client:
@@ -289,7 +289,7 @@ def test_behind_nginx(examples, tmp_path):
     with running(examples / "behind_nginx.py", "app.sock", cwd=tmp_path):
         command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf"]
         if os.geteuid() == 0:
-            # Else nginx would give up being root, and could not open the socket.
+            # Otherwise, nginx would drop root and could not open the socket.
             command += ["-g", "user root;"]
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
             try:

@@ -17,8 +17,8 @@ from wsframe._moved import OLD_PATHS, install
 PACKAGE = Path(wsframe.__file__).parent
 CYTHON = Path(__file__).parents[1] / "src" / "wsframe"
 
-# In the order in which a byte travels. What is not in a package is vocabulary, stands before all of them, and is in an
-# order of its own.
+# In the order in which a byte travels. Modules outside of packages are vocabulary; they come before all packages, in an
+# order of their own.
 VOCABULARY = [
     "_version",
     "_switches",

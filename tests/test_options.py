@@ -1,4 +1,4 @@
-"""What docstrings tell of the options of ``connect`` and ``serve``: all, with types and defaults, in the same words."""
+"""Docstrings document all options of ``connect`` and ``serve``, with types and defaults, in the same words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FUNCTIONS = {
 
 
 def documented(owner):
-    """Read the list of arguments: for each its type, its default and the text, None for what is not told."""
+    """Read the list of arguments: for each its type, its default and the text, None for what is not documented."""
     section = re.search(r"^Args:\n(.*?)^\w", inspect.getdoc(owner), re.MULTILINE | re.DOTALL)[1]
     found = {}
     for entry in re.split(r"\n    (?=\w)", "\n" + section.rstrip())[1:]:
@@ -99,7 +99,7 @@ def test_callbacks_document_options_alike(name):
 
 
 def test_missing_docstrings_stay_missing():
-    """With ``python -OO``, say."""
+    """For example with ``python -OO``."""
 
     def undocumented():
         pass

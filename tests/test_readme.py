@@ -37,7 +37,7 @@ def start(block, port):
         [sys.executable, "-W", "error", "-c", block.replace("8765", str(port))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # Not the work tree, which is not what is installed.
+        # Not the work tree: the installed package is tested.
         cwd=Path(__file__).parent,
         env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"},
         encoding="utf-8",

@@ -57,7 +57,7 @@ class AsyncEnd:
 
 
 class AsyncPipe:
-    """A client and a server. Each method is a step, after which the event loop stands still."""
+    """A client and a server. Each method is a step, after which the event loop is idle."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ class AsyncPipe:
         arrived = reference.receive(wire[: source.delivered], rules, takeover=takeover)
         expected = [event.value for event in arrived.events if event.kind == "text"]
         if end.connection.protocol.close_sent is not None:
-            # Who has closed, wants no more than what fits into the queue (see QueueStream).
+            # After close(), only what fits into the queue is kept (see QueueStream).
             rest = iter(expected)
             assert all(text in rest for text in end.received), (end.name, end.received, expected)
         elif end.broken:

@@ -37,8 +37,8 @@ class ScriptedTransport:
     # Writing
 
     def write(self, data: Any) -> None:
-        assert not self.closing, "a write behind the end"
-        assert not self.eof_written, "a write behind the end of the stream"
+        assert not self.closing, "a write after the end"
+        assert not self.eof_written, "a write after the end of the stream"
         data = bytes(data)
         assert data, "an empty write"
         self.attempted += data
@@ -147,7 +147,7 @@ def event_loop() -> ScriptedLoop:
 
 
 async def one_a_turn(items: Iterable[str]) -> AsyncIterator[str]:
-    """Yield each item in an iteration of the event loop of its own."""
+    """Yield one item per iteration of the event loop."""
     for item in items:
         yield item
         await asyncio.sleep(0)

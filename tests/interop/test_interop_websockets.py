@@ -23,7 +23,7 @@ def their_connect(uri, **options):
     return websockets.asyncio.client.connect(uri, proxy=None, **options)
 
 
-# Both sides agree on permessage-deflate unless told otherwise.
+# Both sides agree on permessage-deflate by default.
 PAIRS = {
     "our client": (wsframe.connect, websockets.asyncio.server.serve),
     "our server": (their_connect, wsframe.serve),
@@ -63,7 +63,7 @@ async def test_messages_of_any_size(connect, serve):
 @pytest.mark.parametrize("role", ["server", "client"])
 @pytest.mark.parametrize("code", [1007, 1009])
 async def test_their_end_receives_our_close_code_while_sending_refused_data(role, code):
-    """Theirs closes its transport at the end of the stream, and cannot abort it any more after that."""
+    """websockets closes its transport at the end of the stream and cannot abort it afterwards."""
     ended = asyncio.get_running_loop().create_future()
 
     async def send_too_much(websocket):
@@ -79,7 +79,7 @@ async def test_their_end_receives_our_close_code_while_sending_refused_data(role
 
     async def wait(websocket):
         if code == 1007:
-            # It is the application that gives up.
+            # The application refuses the message.
             with pytest.raises(wsframe.ConnectionClosedError):
                 await websocket.recv(decode=True)
         await websocket.wait_closed()
@@ -271,7 +271,7 @@ DEFLATE = {
 @both
 @pytest.mark.parametrize(("ours", "theirs"), DEFLATE.values(), ids=DEFLATE)
 async def test_compressed_messages(connect, serve, backend, ours, theirs):
-    """RFC 7692: any parameters, sizes on both sides of the windows, and what refers back to what."""
+    """RFC 7692: any parameters, sizes around those of the windows, and references to earlier messages."""
     ours = {"compression": wsframe.PerMessageDeflateFactory(backend=backend, threshold=0, idle_timeout=0.05, **ours)}
     if serve is wsframe.serve:
         theirs = {"client_max_window_bits": True, **theirs}
@@ -309,7 +309,7 @@ async def test_compressed_broadcast(connect, serve):
 
 @both
 async def test_compressed_message_that_is_too_big(connect, serve):
-    """RFC 6455 §10.4: it is what comes out that counts."""
+    """RFC 6455 §10.4: the decompressed size counts."""
     async with talk(connect, serve, max_size=10_000, client={"max_size": None}) as websocket:
         await websocket.send(bytes(10_000))
         assert await soon(websocket.recv()) == bytes(10_000)

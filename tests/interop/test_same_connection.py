@@ -30,7 +30,7 @@ def library(name):
 
 
 def describe(exc):
-    """Tell of an exception what a program can see."""
+    """Return what a program can see of an exception."""
     seen = [type(exc).__name__, str(exc)]
     for name in ("rcvd", "sent"):
         close = getattr(exc, name, None)
@@ -41,7 +41,7 @@ def describe(exc):
 
 
 async def attempt(awaitable):
-    """Await something; return its result, or what its exception tells."""
+    """Await something; return its result, or a description of its exception."""
     try:
         return await awaitable
     except Exception as exc:
@@ -114,7 +114,7 @@ MESSAGES = sending(
 
 
 def receiving(count, **options):
-    """Make a handler that receives so many messages."""
+    """Make a handler that receives that many messages."""
 
     async def handle(websocket):
         return [await attempt(websocket.recv(**options)) for _ in range(count)]
@@ -321,7 +321,7 @@ async def test_send(name):
 @case
 async def fragments_of_a_wrong_type(lib):
     async def handle(websocket):
-        # wsframe has sent nothing then, and goes on.
+        # wsframe has sent nothing then, and keeps the connection open.
         return await attempt(websocket.send([1, 2]))
 
     return (await converse(lib, handle, listen))[0]
@@ -603,7 +603,7 @@ async def test_violations(name):
             return await rest(peer)
 
         result, frames = await converse(lib, handle, script, max_size=100)
-        # What is wrong is said in words of its own, but code and exception are the same.
+        # The libraries word the reason differently; code and exception are the same.
         result[1] = result[3] = None
         return result, [(opcode, fin, payload[:2]) for opcode, fin, payload in frames]
 

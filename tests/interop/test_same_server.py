@@ -19,7 +19,7 @@ websockets = pytest.importorskip("websockets", "17")
 
 HERE = "127.0.0.1"
 PLAIN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# RFC 6455 §4.4: wsframe tells the version that it speaks.
+# RFC 6455 §4.4: wsframe's response lists the version it supports.
 UNRELATED = ("Date", "Server", "Content-Length", "Sec-WebSocket-Version")
 CASES = {}
 
@@ -62,12 +62,12 @@ async def observe(function, library):
     modules = {name.rpartition(".")[2]: importlib.import_module(f"{library}.{name}") for name in names}
     with Observer(library) as observer:
         seen = await soon(function(SimpleNamespace(**modules)), 2 * PATIENCE_S)
-    # In which turn of the event loop the end of TCP is noticed is nobody's business.
+    # The iteration of the event loop in which the end of TCP is noticed is unspecified.
     return seen, sorted(observer.lines, key=repr)
 
 
 async def ask(server, data=None):
-    """Send a request; return status, headers that matter, and what the client gets after that."""
+    """Send a request; return status, relevant headers, and what the client receives after that."""
     async with dial(server) as peer:
         await peer.send(data or request())
         try:
@@ -80,7 +80,7 @@ async def ask(server, data=None):
             await peer.send_close(1000)
             return status, headers, await peer.read_short()
         body = await soon(peer.reader.read())
-        # What it says beside the error is up to the library.
+        # The text after the error is up to the library.
         return status, sorted(headers), body.decode().splitlines()[:1]
 
 
@@ -192,7 +192,7 @@ REQUESTS = {
     "an origin": request({"Origin": "https://example.com"}),
     "two origins": request({"Origin": ["https://example.com", "https://example.org"]}),
     "junk": b"HELO relay.invalid\r\n",
-    "nothing behind the request line": b"GET /\r\n\r\n",
+    "no version in the request line": b"GET /\r\n\r\n",
     "empty": b"\r\n\r\n",
 }
 

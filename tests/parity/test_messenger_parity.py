@@ -33,7 +33,7 @@ PING = st.binary(max_size=5) | st.sampled_from([bytes(125), bytes(126)])
 CODES = st.sampled_from([None, 1000, 1001, 1005, 1011, 2999, 3000, 4999, 5000])
 REASON = st.sampled_from(["", "bye", "é" * 61, "é" * 62])
 COMPRESS = st.sampled_from([None, None, True, False])
-# What is bytes-like, and what is not.
+# Bytes-like objects, and others.
 DATA = st.one_of(
     BYTES,
     BYTES.map(bytearray),
@@ -269,7 +269,7 @@ def test_kept_frames_do_not_change_with_their_buffer(connections):
 
 
 def test_long_payloads_sent_without_a_copy_stay_unchanged(connections):
-    """A buffer that the application changes behind its back is copied; so is a subclass of bytes."""
+    """A buffer that the application may change later is copied; so is a subclass of bytes."""
 
     class Bytes(bytes):
         pass

@@ -152,7 +152,7 @@ def test_abandoned_stream_leaves_only_close():
 
 
 def test_interrupted_stream_leaves_the_message_to_recv(monkeypatch):
-    """By Ctrl-C, say: the message is received whole after all."""
+    """For example by Ctrl-C. recv() then receives the whole message."""
     with RawPeer() as peer:
         connection = peer.connection
 
@@ -168,7 +168,7 @@ def test_interrupted_stream_leaves_the_message_to_recv(monkeypatch):
 
 
 class Interrupted:
-    """A condition whose waiting is interrupted."""
+    """A condition whose wait() is interrupted."""
 
     def __init__(self, condition, wait):
         self.condition, self.wait = condition, wait
@@ -223,7 +223,7 @@ def test_many_threads_send_whole_messages():
 
 
 def test_large_messages_cross_without_deadlock():
-    """Nobody waits for the other one to read while holding what reading needs."""
+    """Neither end holds, while waiting for the other to read, a lock that reading needs."""
     size = 8 * 2**20
     limits = wsframe.Limits(max_message_size=None)
     ours, theirs = socket.socketpair()
@@ -240,7 +240,7 @@ def test_large_messages_cross_without_deadlock():
 
 
 @pytest.mark.parametrize("max_queue", [4, (4, 1), (4, None), (4, 4)])
-def test_reading_pauses_while_nobody_receives(max_queue):
+def test_reading_pauses_without_a_receiver(max_queue):
     with linked(max_queue=max_queue) as (client, server):
         sent = in_thread(lambda: [server.send(f"{number:065536}") for number in range(100)])
         until(lambda: client._paused)
@@ -405,7 +405,7 @@ def test_send_waits_for_a_peer_that_does_not_read():
 # Pings
 
 
-def test_ping_is_answered_while_nobody_receives():
+def test_ping_is_answered_without_a_receiver():
     """RFC 6455 §5.5.2."""
     with RawPeer() as peer:
         peer.send(PING, b"a")
@@ -541,7 +541,7 @@ def test_keepalive_does_not_time_out_while_reading_is_paused():
 def test_keepalive_without_a_timeout():
     with RawPeer(ping_interval=0.01, ping_timeout=None) as peer:
         assert [opcode for opcode, _ in peer.frames(5)] == [PING] * 5
-        # Of its own pings it remembers only the last one.
+        # It keeps only the last of its own pings.
         assert len(peer.connection._pings) <= 1
 
 
@@ -623,7 +623,7 @@ def test_no_close_timeout():
 
 
 def test_client_drops_tcp_when_the_server_does_not():
-    """RFC 6455 §7.1.1: the client waits, but not for ever; here nobody waits."""
+    """RFC 6455 §7.1.1: the client waits for a limited time; here, no thread waits."""
     with RawPeer(close_timeout=0.05) as peer:
         peer.send(CLOSE, close_payload(1001))
         assert peer.frames(1) == [(CLOSE, close_payload(1001))]
@@ -634,7 +634,7 @@ def test_client_drops_tcp_when_the_server_does_not():
 
 
 def test_close_drops_messages_beyond_the_queue():
-    """Reading goes on, for the Close frame is behind them; what exceeds the queue is dropped."""
+    """Reading goes on, because the Close frame comes after them; messages that exceed the queue are dropped."""
     with RawPeer(max_queue=2) as peer:
         for number in range(3):
             peer.send(TEXT, str(number).encode())
@@ -678,7 +678,7 @@ def test_violation_fails_the_connection(role, caplog):
     masked = {"mask": b"abcd"}
     with caplog.at_level(logging.INFO, f"wsframe.{role}"), RawPeer(role) as peer:
         peer.send(TEXT, b"a", **(masked if role == "server" else {}))
-        # The wrong way round.
+        # Masked where it must not be, or the reverse.
         peer.send(TEXT, b"b", **(masked if role == "client" else {}))
         assert peer.connection.recv(PATIENCE_S) == "a"
         data = b""
@@ -751,7 +751,7 @@ def test_attributes():
 
 
 def test_fragments_dropped_while_closing_leave_no_gap():
-    """Who has closed gets no more than what fits into the queue, and no message with a hole in it."""
+    """After close(), an application receives what fits into the queue, and no message with a gap."""
     with RawPeer(max_queue=1, close_timeout=60) as peer:
         stream = peer.connection.recv_streaming()
         peer.send(TEXT, b"a", fin=False)

@@ -25,12 +25,12 @@ from wsframe.sync.threads import Deadline, connect_tcp, holding, is_held
 HERE = "127.0.0.1"
 SIZE = 20_000_000
 QUICK_S = 20
-"""More than anything here takes that does not hang, and less than a close_timeout of 60."""
+"""Longer than anything here takes unless it hangs, and less than a close_timeout of 60."""
 
 
 @pytest.fixture
 def unread():
-    """A connection whose thread has never begun to read, and the socket of its peer."""
+    """A connection whose thread has not started to read, and the socket of its peer."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE_S)
     protocol = wsframe.Connection(wsframe.Role.CLIENT, state=State.CONNECTING)
@@ -135,7 +135,7 @@ def run_program(source, server_options="", timeout=60):
     ids=["finalizer", "cycle", "generator", "atexit"],
 )
 def test_closing_handshake_works_at_interpreter_exit(source):
-    """The thread that reads has stopped by then, and the closing handshake is performed all the same."""
+    """The reading thread has stopped by then; close() performs the closing handshake itself."""
     assert run_program(source) == ["1000"]
 
 
@@ -208,7 +208,7 @@ def test_signal_handler_may_close(work):
 def test_close_reads_the_answer_at_interpreter_exit(unread, monkeypatch):
     connection, peer = unread
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
-    # Who held these is gone.
+    # The threads that held these locks have ended.
     for lock in (connection._lock, *connection._wire.locks, connection._end_reached):
         in_thread(lock.acquire)()
     peer.sendall(wire_frame(TEXT, b"a") + wire_frame(CLOSE, close_payload(1000)))
@@ -236,7 +236,7 @@ def test_blocking_calls_fail_at_interpreter_exit(unread, monkeypatch):
         connection.recv()
     assert not connection.wait_closed()
     with pytest.raises(ConnectionClosedError):
-        # It does not wait for ever for a peer that does not read.
+        # The peer does not read; sending must not wait forever.
         connection.send(b"x" * SIZE)
 
 
@@ -285,7 +285,7 @@ def test_close_before_the_opening_handshake():
 
 
 def test_close_in_the_middle_of_another_call():
-    """By a signal handler, say: nothing can be sent then."""
+    """For example by a signal handler. Nothing can be sent then."""
     for lock in (0, 1, 2):
         with RawPeer(close_timeout=60) as peer:
             connection = peer.connection
@@ -398,7 +398,7 @@ def test_holding_a_lock_respects_the_deadline():
 
 @pytest.mark.parametrize("tls", ["none", "ours", "the application's"])
 def test_close_frame_reaches_a_peer_that_sends_everything_first(tls, server_tls, client_tls):
-    """RFC 6455 §7.1.7: 20 MB are refused by their header, and read all the same."""
+    """RFC 6455 §7.1.7: 20 MB are refused by their header, but read to the end."""
     results = []
 
     def serve_once(listener):
@@ -438,11 +438,11 @@ def test_close_frame_reaches_a_peer_that_sends_everything_first(tls, server_tls,
 
 @pytest.mark.parametrize("code", [1007, 1009])
 def test_stream_ends_once_the_peer_pauses(code):
-    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+    """A peer that sees the end of the stream while sending may close TCP and lose our Close frame."""
     with RawPeer(close_timeout=60) as peer:
         read = in_thread(peer.read_to_end)
         if code == 1007:
-            # It is the application that gives up.
+            # The application refuses the message.
             refused = in_thread(peer.connection.recv, None, True)
             peer.sock.sendall(wire_frame(BINARY, b"\xff"))
         else:
@@ -454,7 +454,7 @@ def test_stream_ends_once_the_peer_pauses(code):
             assert not read.done(), "the stream ended before the peer paused"
             peer.sock.sendall(bytes(10_000))
         assert [(opcode, payload[:2]) for opcode, payload in read()] == [(CLOSE, code.to_bytes(2, "big"))]
-        # Ours waits for the peer's end.
+        # Our end waits for the peer to close.
         peer.sock.close()
         with pytest.raises(ConnectionClosedError):
             refused()
@@ -462,7 +462,7 @@ def test_stream_ends_once_the_peer_pauses(code):
 
 def test_end_writing_waits_for_queued_bytes():
     with RawPeer() as peer:
-        # Nobody reads.
+        # The peer does not read.
         peer.connection._wire.queue(bytes(SIZE))
         assert peer.connection._wire.end_writing() is False
 

@@ -39,7 +39,7 @@ def test_response_is_read(vector, monkeypatch):
 
 
 def test_refusal_with_an_incomplete_body_is_reported():
-    """Also where all of the time limit is less than what a body gets."""
+    """Also if open_timeout is shorter than the time limit for a body."""
     with answering({"data": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nsorry"}) as server:
         with pytest.raises(InvalidStatus) as info:
             connect(server.uri, open_timeout=0.5)

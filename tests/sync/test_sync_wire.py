@@ -1,4 +1,4 @@
-"""The bytes of one connection: who writes, who waits, and what a cut does."""
+"""The bytes of one connection: writing, waiting, and cutting it."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_select_ignores_a_closed_descriptor():
     wire_module._wait_with_select(2**20, True, False, None)
 
 
-def test_wait_is_bounded_where_a_cut_wakes_nobody(pair, monkeypatch):
+def test_wait_is_bounded_where_a_cut_wakes_no_thread(pair, monkeypatch):
     """Windows."""
     wire, peer = pair
     monkeypatch.setattr(wire_module, "MAX_WAIT_S", 0.01)

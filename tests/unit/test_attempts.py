@@ -1,4 +1,4 @@
-"""What clients make of redirects and of attempts that failed (RFC 6455 §7.2.3)."""
+"""How clients handle redirects and failed attempts (RFC 6455 §7.2.3)."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_other_failures_are_not_redirects(exc):
     ],
 )
 def test_non_ascii_location_is_encoded_once(location, path):
-    """RFC 3986 §2.4, RFC 3987 §3.1; what is no UTF-8 stays the bytes that it is."""
+    """RFC 3986 §2.4, RFC 3987 §3.1; bytes that are not UTF-8 stay unchanged."""
     assert parse_uri(redirect_target(refused(302, location), "ws://h/a")).resource_name == path
 
 

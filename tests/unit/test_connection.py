@@ -46,7 +46,7 @@ STEPS = {
 }
 
 TABLE = {
-    # step: the state behind it for CONNECTING, OPEN, CLOSING and CLOSED, or the exception
+    # step: the state after it for CONNECTING, OPEN, CLOSING and CLOSED, or the exception
     "open": (OPEN, InvalidState, InvalidState, InvalidState),
     **dict.fromkeys(("text", "binary", "ping", "pong"), (InvalidState, OPEN, InvalidState, InvalidState)),
     "continuation": (InvalidState, ProtocolError, InvalidState, InvalidState),
@@ -239,7 +239,7 @@ def test_f10_held_pongs_are_one_for_the_last_ping(role):
 
 @both_roles
 def test_held_pong_is_dropped_when_the_connection_closes(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = Connection(role)
     connection.hold_pongs = True
     connection.receive_data(frame(Opcode.PING, to=role))
@@ -250,7 +250,7 @@ def test_held_pong_is_dropped_when_the_connection_closes(role):
 
 @both_roles
 def test_ping_after_our_close_is_not_answered(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = in_state(CLOSING, role)
     assert connection.receive_data(frame(Opcode.PING, b"p", to=role)) == [PingReceived(b"p")]
     assert connection.data_to_send() == b""

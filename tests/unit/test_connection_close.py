@@ -53,7 +53,7 @@ def test_x3_application_may_answer_with_its_own_code_and_reason(role):
 
 
 @both_roles
-def test_x3_what_is_sent_while_events_are_handled_goes_out_before_the_answer(role):
+def test_x3_frames_sent_while_handling_events_precede_the_answer(role):
     """RFC 6455 §5.5.1: an endpoint may finish what it sends."""
     connection = Connection(role)
     events = connection.receive_data(frame(Opcode.TEXT, b"a", to=role) + close_frame(1000, to=role))
@@ -239,7 +239,7 @@ def test_x9_invalid_utf8_fails_at_the_first_invalid_byte(role):
 
 @both_roles
 def test_violation_after_our_close_is_not_reported(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = in_state(CLOSING, role)
     assert connection.receive_data(b"\xff") == [Failed(Fault.RSV1_SET)]
     assert connection.data_to_send() == b""

@@ -62,7 +62,7 @@ def test_compress_is_for_the_whole_fragmented_message():
         wire = server.data_to_send()
         assert bool(wire[0] & 0x40) is rsv1
         assert client.receive_data(wire) == [PingReceived(b""), Message(Opcode.TEXT, b"abcd")]
-    # The one behind it is on its own again.
+    # The next message starts without context.
     server.send_text("x" * 100)
     assert server.data_to_send()[0] & 0x40
 

@@ -261,7 +261,7 @@ def test_our_client_and_our_server_always_agree(server, client):
     chosen, (theirs,) = choose_extensions([("permessage-deflate", offer)], answering)
     (ours,) = check_agreed(parse_extensions([build_extensions(chosen)]), [asked])
     assert ours.remote_no_context_takeover is theirs.local_no_context_takeover
-    # Who compresses may use a smaller window, and may forget more, than the other one is prepared for.
+    # The sender may use a smaller window, and keep less context, than the receiver supports.
     assert ours.local_no_context_takeover >= theirs.remote_no_context_takeover
     assert ours.local_max_window_bits <= theirs.remote_max_window_bits
     assert theirs.local_max_window_bits <= ours.remote_max_window_bits

@@ -1,4 +1,4 @@
-"""Text of a peer, made harmless for log lines, exceptions and terminals."""
+"""Text from a peer, escaped for log lines, exceptions and terminals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_no_harmful_code_point_is_shown():
         char = chr(code)
         shown = escape(char)
         if unicodedata.category(char)[0] in "LN" and shown != char:
-            # Fillers, which are letters that take no room.
+            # Fillers: letters without width.
             assert "FILLER" in unicodedata.name(char), hex(code)
         if shown == char:
             assert unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp", "Cs"), hex(code)
@@ -81,7 +81,7 @@ NAMES = [name for name in exceptions.__all__ if name not in ("Close", "Fault")]
 def test_the_text_of_an_exception_is_harmless_and_bounded(name):
     arguments = ARGUMENTS.get(name, (HOSTILE,))
     if arguments is None:
-        # Of a response they show nothing but a number.
+        # They show only the number of a response.
         return
     exc = getattr(exceptions, name)(*arguments)
     hostile.assert_harmless_exception(exc)

@@ -1,4 +1,4 @@
-"""Violations as values (RFC 6455 §5, §7.4.1), and the exception tree with the texts that people read."""
+"""Faults as values (RFC 6455 §5, §7.4.1), and the exceptions with their messages."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_fault_has_a_close_code_a_text_and_a_section(fault):
-    # RFC 6455 §7.4.1: 1002 for violations, 1007 for what is not of its type, 1009 for what is too big; 1008 is general.
+    # RFC 6455 §7.4.1: 1002 for violations, 1007 for data inconsistent with its type, 1009 for size; 1008 is general.
     assert fault.close_code in (
         CloseCode.PROTOCOL_ERROR,
         CloseCode.INVALID_FRAME_PAYLOAD_DATA,

@@ -81,7 +81,7 @@ CHOICES = [
     (["x; b, x; c"], [X], "x; b; mine=1"),
     (["y, x"], [X, Y], "y; mine=1, x; mine=1"),
     (["y; bad, x, y; b"], [X, Y], "x; mine=1, y; b; mine=1"),
-    # A second factory of one name stands in for the first.
+    # A second factory of the same name is an alternative to the first.
     (["x; bad"], [X, Factory("x")], "x; bad; mine=1"),
     (["x"], [X, Factory("x")], "x; mine=1"),
 ]
@@ -154,7 +154,7 @@ def test_extension_must_be_implemented():
 
 
 class Reverse(Extension):
-    """Sends the payload of data frames backwards; RSV1 tells the peer."""
+    """Reverses the payload of data frames, and sets RSV1."""
 
     name = "x-reverse"
     rsv1 = True
@@ -202,7 +202,7 @@ def test_factories_of_websockets_are_adapted():
         messages = receiver.receive_data(sender.data_to_send())
         assert all(isinstance(message, Message) for message in messages)
         assert [message.data for message in messages] == ["abc", b"a\xffbc", "def"]
-    # Nobody knows what such an extension does with the message before.
+    # Such an extension may depend on the previous message.
     prepared = PreparedMessage("abc")
     server.send_prepared(prepared)
     server.send_prepared(prepared)

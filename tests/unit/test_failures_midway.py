@@ -1,4 +1,4 @@
-"""What fails, or is interrupted by others, between the first step of an operation and its last."""
+"""Operations that fail, or are interrupted, between their first step and their last."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from wsframe.messages.prepared import PreparedMessage
 
 @pytest.fixture
 def client(impl, stack):
-    """A client, whose next masking key makes something run."""
+    """A client whose next masking key can run a hook."""
     impl.masking._forget_pool()
     return stack.core(Role.CLIENT, limits=Limits())
 
 
 def run_within(impl, monkeypatch, hook):
-    """Have a hook run, once, where the next masking key is made."""
+    """Run a hook once when the next masking key is made."""
     urandom = impl.masking.os.urandom
 
     def with_hook(size):
@@ -216,7 +216,7 @@ def test_message_stays_in_the_queue_if_decoding_fails(impl, stack):
 
 
 def test_interrupted_close_leaves_the_connection_closing(impl, stack):
-    """It stays what it is: closing, with the Close frame that was sent."""
+    """It stays in the state CLOSING, with the Close frame that was sent."""
 
     class Interrupt(BaseException):
         pass

@@ -144,7 +144,7 @@ def test_rsv2_and_rsv3_are_faults_even_with_an_extension(impl, opcode, bit, faul
 @pytest.mark.parametrize("opcode", RESERVED)
 @pytest.mark.parametrize("fin", [0, 0x80])
 def test_unknown_opcode_is_a_fault_from_the_first_byte(impl, opcode, fin):
-    # RFC 6455 §5.2, row F2: whatever length would follow.
+    # RFC 6455 §5.2, row F2: regardless of the length that follows.
     assert fault_of(impl, bytes([fin | opcode])) is Fault.UNKNOWN_OPCODE
 
 
@@ -156,7 +156,7 @@ def test_fragmented_control_frame_is_a_fault(impl, opcode):
 
 @pytest.mark.parametrize("fin", [0, 0x80])
 def test_continuation_without_a_start_is_a_fault(impl, fin):
-    # RFC 6455 §5.4, row F8: at the beginning, and behind a whole message of one frame or more.
+    # RFC 6455 §5.4, row F8: at the beginning, and after a whole message of one frame or more.
     assert fault_of(impl, bytes([fin])) is Fault.CONTINUATION_WITHOUT_START
     for before in (b"\x81\x00", b"\x01\x00\x80\x00"):
         _, parser = parse(impl, before + bytes([fin]))
@@ -295,7 +295,7 @@ def test_no_limit_admits_more_than_2_to_the_62(impl):
 
 
 def test_fragments_count_together(impl):
-    # RFC 6455 §10.4: so does an empty one, and the next message starts anew.
+    # RFC 6455 §10.4: so does an empty one; the next message starts from zero.
     frames, parser = parse(impl, b"\x02\x03aaa\x00\x00\x80\x02bb\x82\x05ccccc\x02\x05ddddd\x80\x01", max_message_size=5)
     assert len(frames) == 5
     assert parser.fault is Fault.MESSAGE_TOO_BIG
@@ -310,14 +310,14 @@ def test_a_frame_over_the_limit_on_fragments_is_a_fault(impl):
 @pytest.mark.parametrize("limit", [0, 1, 15, 16, 1000, 2**20])
 @pytest.mark.parametrize("name", ["max_message_size", "max_fragment_size"])
 def test_a_message_with_rsv1_may_exceed_a_limit_by_an_8th_and_64_bytes(impl, name, limit):
-    """RFC 7692 §7.2.1: data that cannot be compressed grows, and what it was before is judged when it is decoded."""
+    """RFC 7692 §7.2.1: incompressible data grows; the limit on the original size is checked when it is decoded."""
     options = {"max_message_size": None, "rsv1": True, name: limit}
     fault = Fault.MESSAGE_TOO_BIG if name == "max_message_size" else Fault.FRAGMENT_TOO_BIG
     room = limit + limit // 8 + 64
     for first, most in ((0xC2, room), (0x82, limit)):
         assert parse(impl, header(first, most), **options)[1].fault is None
         assert fault_of(impl, header(first, most + 1), **options) is fault
-    # Continuations are of the kind of their first frame, also behind a message of the other kind.
+    # Continuations are of the kind of their first frame, also after a message of the other kind.
     for begin, most in ((b"\x42\x00", room), (b"\xc2\x00\x02\x00", limit), (b"\x82\x00\x42\x00\x89\x00", room)):
         assert parse(impl, begin + header(0x80, most), **options)[1].fault is None
         assert parse(impl, begin + header(0x80, most + 1), **options)[1].fault is fault
@@ -328,7 +328,7 @@ def test_the_fragments_of_a_message_with_rsv1_do_not_count_together(impl):
     wire = b"\x42\x40" + bytes(64) + (b"\x00\x40" + bytes(64)) * 3 + b"\x80\x40" + bytes(64)
     frames, parser = parse(impl, wire * 2 + header(0x82, 2), max_message_size=1, rsv1=True)
     assert len(frames) == 10
-    # The size of the message behind it starts anew.
+    # The size of the next message starts from zero.
     assert parser.fault is Fault.MESSAGE_TOO_BIG
 
 
@@ -361,7 +361,7 @@ def test_a_limit_out_of_range_is_a_value_error(impl, name, limit):
 
 @pytest.mark.parametrize("length", [2**20, 2**30])
 def test_a_header_alone_allocates_no_memory(impl, length):
-    # RFC 6455 §10.4: memory follows what has arrived, not what is announced.
+    # RFC 6455 §10.4: memory grows with what has arrived, not with what is announced.
     parser = impl.framing.FrameParser(Role.CLIENT, max_message_size=None)
     tracemalloc.start()
     try:
@@ -435,7 +435,7 @@ def test_a_bad_close_code_takes_precedence_over_a_bad_reason(impl):
 
 
 def test_data_after_a_close_is_discarded(impl):
-    # RFC 6455 §1.4 and §5.5.1, row F13: be it frames, garbage or a violation.
+    # RFC 6455 §1.4 and §5.5.1, row F13: frames, garbage and violations alike.
     for rest in (b"\x81\x01a", b"\xff" * 100, b"\x88\x00"):
         frames, parser = parse(impl, b"\x88\x00" + rest)
         assert len(frames) == 1
@@ -454,7 +454,7 @@ def test_a_close_may_come_inside_a_message(impl):
 
 
 def test_invalid_utf8_is_a_fault_at_the_first_invalid_byte(impl):
-    # RFC 6455 §8.1, row X9: in the middle of a frame that goes on.
+    # RFC 6455 §8.1, row X9: in the middle of an incomplete frame.
     for size in (0, 1, 50, 200, 3000):
         text = b"x" * size + b"\xe2\x82\xac"
         start = header(0x81, size + 1000)
@@ -477,7 +477,7 @@ def test_text_that_ends_within_a_character_is_a_fault(impl):
 
 
 UTF8_STREAMS = {
-    # RFC 6455 §5.6: a fragment needs not be UTF-8, the message needs.
+    # RFC 6455 §5.6: a fragment need not be valid UTF-8, the message must.
     "a character may be cut by fragments and control frames": (
         b"\x01\x01\xf0\x89\x01\xff\x00\x00\x00\x01\x9f\x8a\x00\x80\x02\x98\x80\x81\x01a",
         7,
@@ -506,7 +506,7 @@ def test_utf8_is_checked_in_text_messages_only(impl, stream, completed, fault):
 
 
 def test_text_with_rsv1_is_not_checked(impl):
-    # RFC 7692 §6: what the extension has not decoded yet is no text yet.
+    # RFC 7692 §6: compressed data is not text yet.
     frames, parser = parse(impl, b"\x41\x01\xff\x80\x02\xff\xfe\x81\x01\xff", rsv1=True)
     assert len(frames) == 2
     assert parser.fault is Fault.INVALID_UTF8_TEXT
@@ -563,7 +563,7 @@ def test_a_piece_is_not_kept(impl):
     piece = bytearray(b"\x82\x02ab\x82\x05a")
     parser = impl.framing.FrameParser(Role.CLIENT)
     frames = parser.feed(piece)
-    # Impossible as long as somebody holds the buffer.
+    # Impossible while anything holds the buffer.
     piece.clear()
     piece += b"x" * 10
     assert frames[0].payload == b"ab"
@@ -588,7 +588,7 @@ def test_initializing_again_resets_the_parser(impl):
 
 
 def test_parser_survives_running_out_of_memory(impl):
-    # Wherever it happens: the parser has not begun, or takes nothing any more, rather than payload for a header.
+    # Wherever it happens, the parser has consumed nothing, or stops; it never takes payload for a header.
     if impl.name == "py":
         pytest.skip("which objects the pure twin allocates is CPython's affair")
     if sys.gettrace() is not None:

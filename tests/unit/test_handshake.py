@@ -35,7 +35,7 @@ def process(server, data):
 
 
 def answer(data, **options):
-    """Let a server answer a request; return the response and the exception that tells why."""
+    """Let a server answer a request; return the response and the ServerHandshake, which has the error."""
     server = ServerHandshake(**options)
     response = process(server, data)
     assert response is not None
@@ -224,7 +224,7 @@ class TestServer:
         assert response.status_code == 400
 
     def test_h12_head_of_the_largest_size_is_accepted(self):
-        """RFC 6455 §10.4: the limit is what it says."""
+        """RFC 6455 §10.4: the limit is exact."""
         limits = Limits()
         size = limits.max_head_size - len(request({"X": ""}))
         assert answer(request({"X": "x" * size}))[0].status_code == 101
@@ -241,7 +241,7 @@ class TestServer:
         assert isinstance(server.error, exceptions.TooManyHeaders)
 
     def test_h12_header_line_without_end_is_refused_at_the_limit(self):
-        """RFC 6455 §10.4: not one byte later, in whatever pieces it comes."""
+        """RFC 6455 §10.4: not one byte later, however the data is cut."""
         server = ServerHandshake()
         sent = 0
         with pytest.raises(exceptions.HeaderLineTooLong):
@@ -307,7 +307,7 @@ class TestServer:
 
     @pytest.mark.parametrize("headers", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
     def test_request_with_a_body_is_refused(self, headers):
-        """RFC 6455 §4.1: what follows the head would be taken for frames."""
+        """RFC 6455 §4.1: the body would be taken for frames."""
         response, _ = answer(request(headers))
         assert response.status_code == 400
 
@@ -353,7 +353,7 @@ class TestServer:
 
     @pytest.mark.parametrize("data", [request({"Host": None}), request({"Upgrade": None}), request({"Origin": "x"})])
     def test_refusal_ends_the_connection(self, data):
-        """RFC 9112 §9.6: a proxy must not believe that the upgrade went through."""
+        """RFC 9112 §9.6: a proxy must not assume that the upgrade succeeded."""
         response, _ = answer(data, origins=["y"])
         assert response.status_code >= 400
         assert response.headers["Connection"] == "close"
@@ -502,7 +502,7 @@ class TestClient:
             client.receive_data(respond(made, {f"X{i}": "" for i in range(200)}))
 
     def test_c10_body_of_a_refusal_is_bounded(self):
-        """RFC 6455 §10.4: it is cut off at the limit."""
+        """RFC 6455 §10.4: it is truncated at the limit."""
         limits = Limits(max_body_size=10)
         client, made = start(limits=limits)
         assert client.receive_data(respond(made, {"Content-Length": "20"}, "HTTP/1.1 403 No") + b"12345") is None
@@ -560,7 +560,7 @@ class TestClient:
 
     @pytest.mark.parametrize("data", [b"220 smtp.example", b"\x15\x03\x01", b"HTTP/2", b"X\r\nY"])
     def test_another_protocol_is_an_error_at_once(self, data):
-        """Its server may be waiting for us, and never end what would be a head."""
+        """The server may wait for us and never end the head."""
         with pytest.raises(exceptions.InvalidMessage) as info:
             start()[0].receive_data(data)
         assert str(info.value.__cause__).startswith("unsupported protocol; expected HTTP/1.1: ")
@@ -633,7 +633,7 @@ def test_client_and_server_agree():
 
 
 def test_each_refusal_has_a_status():
-    """What _REFUSALS leaves out is 400."""
+    """Errors that are not in _REFUSALS are 400."""
     statuses = dict(handshake_module._REFUSALS)
     server = ServerHandshake()
     assert server.refuse(exceptions.InvalidMessage("x")).status_code == 400

@@ -41,12 +41,12 @@ def test_request_is_answered(vector, way):
 @pytest.mark.parametrize(
     "data",
     [b"HELO relay.example\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01", b"\n", b" ", b"\r\n", b"FOO HTTP/\x00", b"GE\x00"]
-    # HTTP/0.9, which nobody speaks.
+    # HTTP/0.9, which is obsolete.
     + [b"GET /\r\n", b"FOO HTTP/\rX\n"],
 )
 @ways
 def test_another_protocol_is_not_http(data, way):
-    """An answer in HTTP would not be understood."""
+    """The peer would not understand an answer in HTTP."""
     server = ServerHandshake()
     with pytest.raises(NotHTTPError):
         for piece in cut(data, way):
@@ -55,7 +55,7 @@ def test_another_protocol_is_not_http(data, way):
 
 @pytest.mark.parametrize("start", [b"GET /" + b"a" * 2000, b"BREW HTTP/" + b"HTTP/" * 20_000])
 def test_long_request_lines_take_linear_time(start):
-    """RFC 6455 §10.4: what grew with the square of the length would run into the timeout."""
+    """RFC 6455 §10.4: quadratic time would exceed the timeout."""
     for data in (start, start + b"\n", start + b"\0\n"):
         with pytest.raises(InvalidHandshake):
             ServerHandshake(limits=Limits(max_head_size=2**20)).receive_data(data + b"\r\n\r\n")
@@ -122,7 +122,7 @@ def test_proxy_may_use_http_1_0(version):
 
 
 def test_end_of_stream_before_a_head_is_an_error():
-    """Its cause tells where."""
+    """Its cause says where."""
     reader = ResponseReader(handshake._UPGRADE_REQUEST, Limits())
     with pytest.raises(InvalidMessage) as info:
         reader.receive_eof()

@@ -143,7 +143,7 @@ def test_masking_keeps_no_buffer(impl):
     impl.masking.apply_mask(buffer, b"abcd")
     impl.masking.apply_mask_inplace(buffer, b"abcd")
     impl.masking.apply_mask(buffer, bytearray(b"abcd"))
-    # Impossible as long as somebody holds the buffer.
+    # Impossible while anything holds the buffer.
     buffer.clear()
 
 
@@ -174,7 +174,7 @@ def test_keys_come_from_os_urandom(impl, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_keys_of_its_own(impl):
-    # RFC 6455 §10.3: what the parent sends must not tell what the child will send.
+    # RFC 6455 §10.3: the parent's keys must not reveal the child's.
     impl.masking.new_masking_key()
     reader, writer = os.pipe()
     child = os.fork()

@@ -248,7 +248,7 @@ def test_compressed_text_must_be_utf_8(assemble):
         )
         for wrong in (text[:-1], text + b"\xff", b"\xed\xa0\x80"):
             assert assemble(compress(wrong, *cuts, opcode=Opcode.TEXT))[1] is Fault.INVALID_UTF8_TEXT
-            # Binary messages are nobody's business.
+            # Binary messages are not checked.
             assert assemble(compress(wrong, *cuts))[1] is None
 
 

@@ -214,7 +214,7 @@ def test_frame_is_made_once_for_each_kind_of_connection(monkeypatch):
     assert len(serialized) == 3
     assert len(compressed) == 2
     assert len(set(wires)) == 3
-    # What clients send is masked, each with a key of its own (RFC 6455 §5.3); it is compressed once all the same.
+    # Clients mask each frame with its own key (RFC 6455 §5.3), but compress once.
     clients = [Connection(CLIENT, extensions=[deflate(bits=15)]) for _ in range(3)]
     for client in clients:
         client.send_prepared(message)
@@ -235,7 +235,7 @@ def test_next_message_refers_only_to_the_peers_window():
     assert receiver.receive(sender.data_to_send()) == expected
 
 
-def test_message_that_is_not_compressed_keeps_the_context():
+def test_uncompressed_message_keeps_the_context():
     sender = Connection(SERVER, extensions=[deflate()])
     sender.send_text(JSON[:500])
     sender.send_prepared(PreparedMessage("short"))

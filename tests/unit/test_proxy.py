@@ -54,7 +54,7 @@ def test_address_is_parsed(address, proxy):
         ("http://[::1", "IPv6"),
     ],
 )
-def test_address_that_is_not_valid_is_refused(address, message):
+def test_invalid_address_is_refused(address, message):
     with pytest.raises(InvalidProxy, match=message) as info:
         parse_proxy(address)
     assert info.value.proxy == address

@@ -109,7 +109,7 @@ def test_threads_may_share_a_connection_for_sending(stack, role, compression):
 
 
 def test_threads_may_share_a_connection_for_receiving(stack):
-    """In which order is theirs to know; each piece is whole frames, so there are as many as were fed."""
+    """The order is unspecified; each piece is whole frames, so all that were fed arrive."""
     connection = stack.core(Role.SERVER, limits=Limits())
     lock = threading.Lock()
     received = []

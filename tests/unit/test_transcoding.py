@@ -65,7 +65,7 @@ def test_every_code_point(utf8, each_transcoder):
 
 
 def test_every_code_point_alone(utf8):
-    # Where it stands in a block is another test's matter: the kernel that is chosen anyway will do.
+    # Another test covers the position within a block, so the default kernel is enough here.
     for code_point in [*range(0xD800), *range(0xE000, 0x110000, 41), 0xFFFF, 0x10000, 0x10FFFF]:
         text = chr(code_point)
         assert utf8._decode(text.encode()) == text
@@ -175,7 +175,7 @@ def test_less_room_than_it_needs_is_a_value_error(utf8):
 def test_text_in_a_buffer(utf8, each_transcoder, kind):
     text = "né漢😀" * 40
     for _ in each_transcoder:
-        # With a byte before it and behind it, where it would matter.
+        # With a byte before and after it, where that matters.
         for cut in range(10):
             assert utf8._decode(memoryview(kind(b"\xff" * cut + text.encode() + b"\xff"))[cut:-1]) == text
 

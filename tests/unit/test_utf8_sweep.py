@@ -53,7 +53,7 @@ ENDINGS = [bytes(s) for n in range(1, 4) for s in itertools.product(b"\x80\x90\x
 
 @functools.cache
 def verdict(data):
-    """Decode: True, False, or None for what is not whole, but can become so."""
+    """Decode: True, False, or None for valid so far but incomplete."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     try:
         decoder.decode(data)
