@@ -1,4 +1,4 @@
-"""Which implementations the tests run on: both, unless fewer are asked for in words."""
+"""Which implementations the tests run on: both, unless an option or variable selects one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def each_kernel(impl: SimpleNamespace) -> Iterator[Iterator[str]]:
         module._select_kernel(module._kernels()[0])
 
 
-# A backend that is not installed is an ImportError, so an error of each test; PyPy has no wheels of them.
+# A backend that is not installed is an ImportError, and so an error in each test; PyPy has no wheels of them.
 BACKENDS = ["zlib"] if sys.implementation.name == "pypy" else ["zlib", "zlib-ng", "isal"]
 
 

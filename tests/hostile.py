@@ -104,6 +104,16 @@ async def answer(peer, name, proxied=False):
     await peer.send(f"{line}\r\n{lines}\r\n".encode("latin-1" if line != REASON else "utf-8") + body)
 
 
+class Stop(Exception):
+    """Ends reconnecting."""
+
+
+def one_delay():
+    """Give the first of ``reconnect_delays``, and stop reconnecting instead of a second."""
+    yield 0.0
+    raise Stop
+
+
 def assert_harmless(text, where=""):
     """Check that there is nothing in a text that a person would not see, or a terminal would obey."""
     bad = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp", "Cs")]

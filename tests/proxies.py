@@ -1,4 +1,4 @@
-"""Proxies for tests, as scripts for ``raw_server``: they remember what they were asked, and make tunnels."""
+"""Proxies for tests, as scripts for ``raw_server``: they record requests and open tunnels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support import soon
 
 
 async def tunnel(peer, host, port):
-    """Carry bytes between a peer and somebody else, until one of them has no more."""
+    """Carry bytes between a peer and a server, until one of them ends its stream."""
     reader, writer = await soon(asyncio.open_connection(host, port))
 
     async def carry(source, sink):

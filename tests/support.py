@@ -11,6 +11,7 @@ import collections
 import contextlib
 import hashlib
 import inspect
+import itertools
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -494,3 +496,37 @@ def in_state(state, role=Role.SERVER):
         connection.receive_eof()
     assert connection.state is state
     return connection
+
+
+# Servers in processes of their own
+
+
+async def connect_in_time(uri, *, retried=OSError, **options):
+    """Connect to a server that may still be starting; ``retried`` is what fails until it has started."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await wsframe.connect(uri, **options)
+        except retried:
+            assert time.monotonic() < end, "the server does not start"
+            await asyncio.sleep(0.02)
+
+
+# Scripts and hooks
+
+
+async def read_to_end(peer):
+    """Read until the peer ends the stream or resets the connection."""
+    with contextlib.suppress(ConnectionError):
+        await soon(peer.reader.read())
+
+
+def recorded_delays(taken):
+    """Make ``reconnect_delays`` that append the number of each delay, which is short, within its series."""
+
+    def delays():
+        for number in itertools.count():
+            taken.append(number)
+            yield 0.001
+
+    return delays

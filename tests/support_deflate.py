@@ -49,7 +49,7 @@ class Deflater:
         return deflater.compress(data) + deflater.flush(mode)
 
     def message(self, *blocks, trailer=b"\x00"):
-        """Write a message of pairs of data and kind; one that ends with a final block has the trailer behind it."""
+        """Write a message of pairs of data and kind; after a final block at the end comes the trailer."""
         if not self.takeover:
             self.history = b""
         wire = b"".join(self.block(data, kind) for data, kind in blocks)

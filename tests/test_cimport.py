@@ -28,7 +28,7 @@ def block(language, text):
     return next(block for block in re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.M | re.S) if text in block)
 
 
-def test_the_declarations_are_there():
+def test_declarations_are_installed():
     folder = Path(wsframe.get_include())
     if wsframe.IMPLEMENTATION == "python" and folder.name == "src" and not folder.exists():
         pytest.skip("a pure package has none")
@@ -38,7 +38,7 @@ def test_the_declarations_are_there():
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a C compiler on the PATH")
 @pytest.mark.parametrize("package", ["wsframe", "wsframe._framing_c"])
-def test_module_of_somebody_else(tmp_path, twins, package):
+def test_third_party_module_compiles(tmp_path, twins, package):
     source = block("cython", "cimport").replace("from wsframe cimport", f"from {package} cimport")
     (tmp_path / "echo.pyx").write_text("# cython: language_level=3\n" + source)
     (tmp_path / "setup.py").write_text(block("py", "cythonize"))

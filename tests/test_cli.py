@@ -18,12 +18,11 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import types
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, free_port, port_of, request, run, soon
+from support import PATIENCE_S, certificate, connect_in_time, free_port, port_of, request, run, soon, until
 
 import wsframe
 from wsframe.cli import build_parser, common, demo, echo, main
@@ -35,7 +34,7 @@ __all__ = ["certificate"]
 ROOT = Path(wsframe.__file__).parents[1]
 POSIX_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 TLS_LEAKS = pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
-"""CPython 3.10 forgets to close the transport of a TLS connection that one side gives up."""
+"""CPython 3.10 does not close the transport of a TLS connection that one side drops."""
 QUICK_DEMO = ["demo", "--messages", "20"]
 
 
@@ -45,17 +44,6 @@ def command(*arguments):
 
 def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **changes}
-
-
-async def connect_in_time(uri, **options):
-    """Connect to a server that may be starting still."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await wsframe.connect(uri, **options)
-        except OSError:
-            assert time.monotonic() < end, "the server does not start"
-            await asyncio.sleep(0.02)
 
 
 def as_coroutine(test):
@@ -109,7 +97,7 @@ def test_version(capsys):
         ["connect", "ws://localhost", "--header", ": no name"],
     ],
 )
-def test_wrong_arguments_are_told_with_status_2(arguments, capsys):
+def test_wrong_arguments_exit_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as info:
         main(arguments)
     assert info.value.code == 2
@@ -130,7 +118,7 @@ def test_max_size_may_be_none():
     assert build_parser().parse_args(["echo", "--max-size", "5"]).max_size == 5
 
 
-def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch, capsys):
+def test_ctrl_c_exits_with_status_130_without_a_traceback(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -139,7 +127,7 @@ def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_reader_that_leaves_is_status_1_without_a_traceback():
+def test_closed_stdout_exits_with_status_1_without_a_traceback():
     with subprocess.Popen(
         command(*QUICK_DEMO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
     ) as process:
@@ -148,7 +136,7 @@ def test_a_reader_that_leaves_is_status_1_without_a_traceback():
         assert process.wait(PATIENCE_S) == 1
 
 
-def test_a_reader_that_leaves_early_in_this_process(monkeypatch):
+def test_closed_stdout_in_this_process(monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", buffering=1, encoding="utf-8") as stdout:
@@ -164,13 +152,13 @@ def test_a_reader_that_leaves_early_in_this_process(monkeypatch):
 def run_module(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["wsframe", *arguments])
     monkeypatch.delitem(sys.modules, "wsframe.__main__", raising=False)
-    # pytest loads the modules of installed plugins in a way that run_module does not know.
+    # pytest loads the modules of installed plugins in a way that run_module does not expect.
     finders = [finder for finder in sys.meta_path if type(finder).__name__ != "AssertionRewritingHook"]
     monkeypatch.setattr(sys, "meta_path", finders)
     runpy.run_module("wsframe", run_name="__main__")
 
 
-def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
+def test_module_without_arguments_shows_the_implementation(monkeypatch, capsys):
     run_module(monkeypatch)
     version, implementation, python, *paths = capsys.readouterr().out.splitlines()
     assert version == f"wsframe {wsframe.__version__}"
@@ -181,7 +169,7 @@ def test_module_without_arguments_tells_the_implementation(monkeypatch, capsys):
     assert all("reads" in line and "writes" in line for line in paths)
 
 
-def test_module_without_loopback_says_so(monkeypatch):
+def test_module_reports_a_missing_loopback_interface(monkeypatch):
     from wsframe.__main__ import describe_data_paths
 
     async def refuse(*args, **options):
@@ -207,7 +195,7 @@ def test_module_can_be_imported():
     assert describe_implementation().startswith(f"wsframe {wsframe.__version__}\n")
 
 
-def test_module_tells_that_extensions_are_not_wanted():
+def test_module_reports_disabled_extensions():
     env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
     output = subprocess.run(command(), cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
     assert "implementation: python (WSFRAME_NO_EXTENSIONS=1 is set)\n" in output
@@ -220,18 +208,18 @@ async def seven():
     return 7
 
 
-def test_uvloop_is_used_where_asked_for(monkeypatch):
+def test_uvloop_is_used_on_request(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvloop", types.SimpleNamespace(run=asyncio.run))
     assert common.run_loop(seven, "uvloop") == 7
 
 
-def test_a_missing_uvloop_is_told(monkeypatch, capsys):
+def test_a_missing_uvloop_is_reported(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert main([*QUICK_DEMO, "--loop", "uvloop"]) == 1
     assert capsys.readouterr().err == "wsframe demo: uvloop is not installed: pip install uvloop\n"
 
 
-def test_signals_are_left_alone_outside_of_the_main_thread():
+def test_signal_handlers_stay_unchanged_outside_the_main_thread():
     async def wait():
         with common.on_stop_signal(lambda: None):
             return 7
@@ -249,7 +237,7 @@ def too_big():
     return exc
 
 
-def too_big_behind_a_close():
+def too_big_after_a_close():
     exc = ConnectionClosedError(None, None)
     exc.__cause__ = PayloadTooBig("a message exceeds the size limit")
     return exc
@@ -264,7 +252,7 @@ def too_big_behind_a_close():
         (ConnectionClosedError(None, Close(1000)), "closed by us with 1000 (OK), not answered by the server"),
         (ConnectionClosedError(None, None), "lost: the server disconnected without a closing handshake"),
         (too_big(), "failed by us with 1009: a message exceeds the size limit"),
-        (too_big_behind_a_close(), "failed by us: a message exceeds the size limit"),
+        (too_big_after_a_close(), "failed by us: a message exceeds the size limit"),
     ],
 )
 def test_how_a_connection_ended(exc, words):
@@ -299,7 +287,7 @@ def test_errors_of_the_operating_system(exc, text):
     assert common.describe_os_error(exc) == text
 
 
-def test_escape_sequences_only_on_terminals_that_understand_them(monkeypatch):
+def test_escape_sequences_only_on_terminals_that_support_them(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("WT_SESSION", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -385,7 +373,7 @@ def test_demo_where_the_output_is_ascii(monkeypatch):
     assert "client > server   GET /chat" in stream.text()
 
 
-def test_demo_ends_by_itself_in_the_pure_implementation():
+def test_demo_ends_in_the_pure_implementation():
     env = environment(WSFRAME_NO_EXTENSIONS="1", WSFRAME_REQUIRE_EXTENSIONS="0")
     result = subprocess.run(
         command("demo", "--seconds", "0.1"), cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=60
@@ -402,7 +390,7 @@ def test_demo_without_a_loopback_interface(monkeypatch, capsys):
 
 
 @as_coroutine
-async def test_demo_measurement_whose_server_leaves():
+async def test_demo_reports_a_server_lost_while_measuring():
     class Leaving(wsframe.WebSocketProtocol):
         def connection_open(self):
             self.close(1011)
@@ -415,7 +403,7 @@ async def test_demo_measurement_whose_server_leaves():
 
 
 @as_coroutine
-async def test_demo_measurement_whose_server_refuses():
+async def test_demo_reports_a_server_that_refuses_the_measurement():
     options = {"subprotocols": ["something"]}
     async with wsframe.serve(demo._echo, "127.0.0.1", 0, **options) as server:
         port = port_of(server)
@@ -426,7 +414,7 @@ async def test_demo_measurement_whose_server_refuses():
 # The relay
 
 
-def test_frames_are_cut_out_of_a_stream_that_comes_byte_by_byte():
+def test_frames_are_split_from_a_stream_in_pieces():
     pieces = [
         wsframe.serialize_frame(2, bytes(200), mask=b"abcd"),
         wsframe.serialize_frame(1, b"x" * 70_000, mask=b"abcd"),
@@ -444,17 +432,32 @@ def test_frames_are_cut_out_of_a_stream_that_comes_byte_by_byte():
     assert frames[0].frame.payload == bytes(200)
 
 
+class CountingRelay(Relay):
+    """A relay that counts the bytes it has received from the client."""
+
+    received = 0
+
+    def _record(self, sender, data):
+        super()._record(sender, data)
+        if sender is wsframe.Role.CLIENT:
+            self.received += len(data)
+
+
 @as_coroutine
 async def test_relay_takes_heads_and_frames_in_pieces():
     sent = (
         request() + wsframe.serialize_frame(1, b"hello", mask=b"abcd") + wsframe.serialize_frame(8, b"", mask=b"abcd")
     )
-    async with wsframe.serve(demo._echo, "127.0.0.1", 0) as server, Relay("127.0.0.1", port_of(server)) as relay:
+    async with (
+        wsframe.serve(demo._echo, "127.0.0.1", 0) as server,
+        CountingRelay("127.0.0.1", port_of(server)) as relay,
+    ):
         assert relay.head(wsframe.Role.CLIENT) == b""
         reader, writer = await soon(asyncio.open_connection("127.0.0.1", relay.port))
         for start in range(0, len(sent), 50):
-            writer.write(sent[start : start + 50])
-            await asyncio.sleep(0.01)
+            piece = sent[start : start + 50]
+            writer.write(piece)
+            await until(lambda: relay.received == start + len(piece))
         await soon(reader.read())
         writer.close()
         await writer.wait_closed()
@@ -501,7 +504,7 @@ def run_echo(script, *arguments, scheme="ws", stopped=False):
 
 
 @POSIX_SIGNALS
-def test_echo_logs_who_comes_and_goes(capsys):
+def test_echo_logs_connections(capsys):
     async def script(uri):
         async with await connect_in_time(uri, subprotocols=["chat"]) as websocket:
             for message in ("one", b"two"):
@@ -535,7 +538,7 @@ def test_echo_closes_its_clients_on_ctrl_c(capsys):
 
 
 @POSIX_SIGNALS
-def test_echo_logs_who_is_refused(capsys):
+def test_echo_logs_refused_clients(capsys, caplog):
     async def script(uri):
         async with await connect_in_time(uri, origin="https://good.example"):
             pass
@@ -546,7 +549,7 @@ def test_echo_logs_who_is_refused(capsys):
         _, writer = await asyncio.open_connection("127.0.0.1", int(re.search(r":(\d+)/", uri)[1]))
         writer.close()
         await writer.wait_closed()
-        await asyncio.sleep(0.1)
+        await until(lambda: "without an opening handshake" in caplog.text)
 
     assert run_echo(script, "--origin", "https://good.example", "--origin", "none") == 0
     log = capsys.readouterr().err
@@ -626,20 +629,22 @@ def test_echo_on_a_port_in_use(capsys):
         (["--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
     ],
 )
-def test_echo_that_cannot_start_tells_why_in_one_line(arguments, words, capsys):
+def test_echo_reports_in_one_line_why_it_cannot_start(arguments, words, capsys):
     assert main(["echo", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"wsframe echo: {words}")
     assert error.count("\n") == 1
 
 
-@as_coroutine
-async def test_echo_stops_when_it_is_cancelled():
-    options = build_parser().parse_args(["echo", "--port", "0"])
-    task = asyncio.ensure_future(echo._serve(options))
-    await asyncio.sleep(0.1)
-    task.cancel()
-    assert await soon(task) == 0
+def test_echo_stops_when_it_is_cancelled(caplog):
+    async def cancel_once_it_listens():
+        task = asyncio.ensure_future(echo._serve(build_parser().parse_args(["echo", "--port", "0"])))
+        await until(lambda: "listening on" in caplog.text)
+        task.cancel()
+        assert await soon(task) == 0
+
+    with caplog.at_level(logging.INFO, "wsframe.cli"):
+        run(cancel_once_it_listens())
 
 
 @POSIX_SIGNALS

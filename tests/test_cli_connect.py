@@ -133,7 +133,7 @@ def test_many_lines(pipe, capsys):
     assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_without_input_it_leaves_at_once(pipe, capsys):
+def test_without_input_it_closes_at_once(pipe, capsys):
     pipe.end()
     with serving(support.echo) as uri:
         assert main(["connect", uri, "--wait", "60"]) == 0
@@ -146,20 +146,28 @@ def test_without_stdin(monkeypatch):
         assert main(["connect", uri]) == 0
 
 
-def test_a_stdin_that_cannot_be_read_is_its_end(monkeypatch, tmp_path):
+def test_unreadable_stdin_counts_as_ended(monkeypatch, tmp_path):
     with open(tmp_path / "write only", "w") as stream:
         monkeypatch.setattr(sys, "stdin", stream)
         with serving(support.echo) as uri:
             assert main(["connect", uri]) == 0
 
 
-def test_it_waits_for_answers_for_a_moment(pipe, capsys):
-    async def handler(websocket):
-        async for _ in websocket:
-            await asyncio.sleep(0.1)
-            await websocket.send("late")
-            await websocket.wait_closed()
+def test_wait_option_limits_the_wait_for_answers(pipe, monkeypatch, capsys):
+    waiting = threading.Event()
+    wait_for_answers = connect.Session._wait_for_answers
 
+    async def announce(self):
+        waiting.set()
+        await wait_for_answers(self)
+
+    async def handler(websocket):
+        await websocket.recv()
+        await support.until(waiting.is_set)
+        await websocket.send("late")
+        await websocket.wait_closed()
+
+    monkeypatch.setattr(connect.Session, "_wait_for_answers", announce)
     pipe.type(b"1\n2\n")
     pipe.end()
     with serving(handler) as uri:
@@ -167,14 +175,14 @@ def test_it_waits_for_answers_for_a_moment(pipe, capsys):
     assert capsys.readouterr().out == "late\n"
 
 
-def test_input_that_is_not_utf8_is_told(pipe, capsys):
+def test_invalid_utf8_input_is_reported(pipe, capsys):
     pipe.type(b"good\n\xff\n")
     with serving(support.echo) as uri:
         assert main(["connect", uri]) == 1
     assert capsys.readouterr().err.startswith("wsframe connect: line 2 of the input is not valid UTF-8: ")
 
 
-def test_a_server_that_closes_normally_is_success(pipe, capsys):
+def test_normal_close_by_the_server_is_success(pipe, capsys):
     async def handler(websocket):
         await websocket.send("that is all")
 
@@ -183,7 +191,7 @@ def test_a_server_that_closes_normally_is_success(pipe, capsys):
     assert capsys.readouterr() == ("that is all\n", "")
 
 
-def test_a_server_that_closes_with_an_error_is_told(pipe, capsys):
+def test_error_close_by_the_server_is_reported(pipe, capsys):
     async def handler(websocket):
         await websocket.close(4001, "go away")
 
@@ -192,7 +200,7 @@ def test_a_server_that_closes_with_an_error_is_told(pipe, capsys):
     assert capsys.readouterr().err == "wsframe connect: closed by the server with 4001 (private use) go away\n"
 
 
-def test_a_connection_that_is_lost_is_told(pipe, capsys):
+def test_lost_connection_is_reported(pipe, capsys):
     async def handler(websocket):
         websocket.transport.abort()
 
@@ -201,7 +209,7 @@ def test_a_connection_that_is_lost_is_told(pipe, capsys):
     assert capsys.readouterr().err.startswith("wsframe connect: lost: the server disconnected")
 
 
-def test_a_message_that_is_too_big_is_told(pipe, capsys):
+def test_oversized_message_is_reported(pipe, capsys):
     async def handler(websocket):
         await websocket.send("x" * 11)
         await websocket.wait_closed()
@@ -211,25 +219,28 @@ def test_a_message_that_is_too_big_is_told(pipe, capsys):
     assert "failed by us with 1009: frame with 11 bytes exceeds limit of 10 bytes" in capsys.readouterr().err
 
 
-def test_lines_behind_the_servers_close_are_not_an_error(pipe, monkeypatch, capsys):
+def test_lines_after_the_servers_close_are_not_an_error(pipe, monkeypatch, capsys):
     class Closed:
         """A connection whose close the sender notices before the receiver does."""
 
         state = wsframe.State.CLOSED
         subprotocol = None
 
+        def __init__(self):
+            self.noticed = asyncio.Event()
+
         def __aiter__(self):
             return self
 
         async def __anext__(self):
-            await asyncio.sleep(0.1)
+            await self.noticed.wait()
             raise StopAsyncIteration
 
         async def send(self, message):
             raise wsframe.ConnectionClosedOK(None, None)
 
         async def close(self):
-            pass
+            self.noticed.set()
 
         @property
         def close_exc(self):
@@ -263,7 +274,7 @@ def test_as_a_process():
 
 
 @POSIX_SIGNALS
-def test_as_a_process_whose_reader_leaves():
+def test_as_a_process_with_closed_stdout():
     async def handler(websocket):
         while True:
             await websocket.send("x" * 1000)
@@ -312,14 +323,14 @@ def talk(keyboard, monkeypatch, handler, *steps, stdout=None, arguments=()):
     return status[0], screen.buffer.getvalue().decode().replace(uri, "URI")
 
 
-def test_a_person_sees_messages_above_the_line_that_is_typed(keyboard, monkeypatch):
-    status, shown = talk(
-        keyboard,
-        monkeypatch,
-        support.echo,
-        ("> ", lambda: keyboard.type(b"hello\n")),
-        ("< hello", keyboard.end),
-    )
+def say_hello(keyboard, monkeypatch):
+    """Type a line, and end the input once the answer is shown."""
+    steps = ("> ", lambda: keyboard.type(b"hello\n")), ("< hello", keyboard.end)
+    return talk(keyboard, monkeypatch, support.echo, *steps)
+
+
+def test_terminal_shows_messages_above_the_typed_line(keyboard, monkeypatch):
+    status, shown = say_hello(keyboard, monkeypatch)
     assert status == 0
     assert shown == (
         "* connected to URI; Ctrl-D to quit\n"
@@ -328,7 +339,7 @@ def test_a_person_sees_messages_above_the_line_that_is_typed(keyboard, monkeypat
     )
 
 
-def test_a_person_sees_pings_binary_messages_and_the_close(keyboard, monkeypatch):
+def test_terminal_shows_pings_binary_messages_and_the_close(keyboard, monkeypatch):
     async def handler(websocket):
         await (await websocket.ping(b"\x1b?"))
         await websocket.send(b"\x01\xab")
@@ -346,13 +357,7 @@ def test_a_person_sees_pings_binary_messages_and_the_close(keyboard, monkeypatch
 
 def test_a_terminal_without_escape_sequences(keyboard, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    status, shown = talk(
-        keyboard,
-        monkeypatch,
-        support.echo,
-        ("> ", lambda: keyboard.type(b"hello\n")),
-        ("< hello", keyboard.end),
-    )
+    status, shown = say_hello(keyboard, monkeypatch)
     assert status == 0
     assert shown == "* connected to URI; Ctrl-D to quit\n> > < hello\n\n* closed by us with 1000 (OK)\n"
 
@@ -371,7 +376,7 @@ def test_rows_of_a_text(text, rows):
     assert connect._rows(text, 10) == rows
 
 
-def test_a_person_at_a_real_terminal():
+def test_at_a_real_terminal():
     pty = pytest.importorskip("pty")
     with serving(support.echo) as uri:
         master, slave = pty.openpty()
@@ -419,7 +424,7 @@ def read_until(master, wanted):
         (["ws://localhost", "--subprotocol", "not a token"], "'not a token' is not a valid subprotocol"),
     ],
 )
-def test_what_makes_no_sense_is_told_in_one_line(arguments, words, capsys):
+def test_wrong_arguments_are_reported_in_one_line(arguments, words, capsys):
     assert main(["connect", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"wsframe connect: {words}")
@@ -427,13 +432,13 @@ def test_what_makes_no_sense_is_told_in_one_line(arguments, words, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other words")
-def test_a_refused_connection_is_told(capsys):
+def test_a_refused_connection_is_reported(capsys):
     uri = f"ws://127.0.0.1:{free_port()}"
     assert main(["connect", uri]) == 1
     assert capsys.readouterr().err == f"wsframe connect: cannot connect to {uri}: Connection refused\n"
 
 
-def test_a_rejected_handshake_is_told(capsys):
+def test_a_rejected_handshake_is_reported(capsys):
     def refuse(connection, request):
         return connection.respond(404, "There is\x1b[2J nothing here.\nReally.\n")
 
@@ -449,7 +454,7 @@ def test_a_rejected_handshake_is_told(capsys):
     assert capsys.readouterr().err == "wsframe connect: the server refused the connection: HTTP 403 Forbidden\n"
 
 
-def test_a_server_that_speaks_something_else_is_told(capsys):
+def test_a_server_of_another_protocol_is_reported(capsys):
     async def refuse():
         async def script(peer):
             await peer.send(b"220 mail.example ESMTP\r\n\r\n")
@@ -462,7 +467,7 @@ def test_a_server_that_speaks_something_else_is_told(capsys):
 
 
 @TLS_LEAKS
-def test_tls_with_a_certificate_that_is_not_valid(certificate, pipe, capsys):
+def test_tls_with_an_invalid_certificate(certificate, pipe, capsys):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
     pipe.type(b"secret\n")

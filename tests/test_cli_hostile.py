@@ -1,4 +1,4 @@
-"""What a peer sends commands no terminal on which the commands run, and reaches a pipe as it is."""
+"""Data from a peer never controls the terminal, and reaches a pipe unchanged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def send_hostile(websocket):
     await websocket.recv()
 
 
-def test_messages_command_no_terminal_though_input_comes_from_a_pipe(pipe, monkeypatch):
+def test_messages_command_no_terminal_with_input_from_a_pipe(pipe, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     pipe.type(b"one\n")
@@ -85,7 +85,7 @@ def test_json_commands_no_terminal(pipe, monkeypatch):
     assert screen.text() == '{\n  "a": "\\u202e\\x9b2J"\n}\n'
 
 
-def test_messages_reach_a_pipe_as_they_are_though_somebody_types(keyboard, monkeypatch, capsysbinary):
+def test_messages_reach_a_pipe_unchanged_with_input_from_a_terminal(keyboard, monkeypatch, capsysbinary):
     keyboard.type(b"one\n")
     with serving(send_hostile) as uri:
         keyboard.type(b"two\n")
@@ -144,14 +144,14 @@ def test_a_request_commands_no_terminal_of_an_echo_server(field, capsys):
     assert_harmless_lines(error)
 
 
-def test_what_was_typed_wrong_is_told_harmlessly(capsys):
+def test_wrong_arguments_are_reported_harmlessly(capsys):
     assert main(["connect", "ws://a\u202eb\x9b:x"]) == 1
     assert main(["run", "--patch", "\x1b[2J", "-m", "x"]) == 1
     assert main(["echo", "--header", "a b: c"]) == 1
     assert_harmless_lines(capsys.readouterr().err)
 
 
-def test_a_stream_that_is_no_terminal_gets_bytes(pipe, monkeypatch):
+def test_stdout_that_is_not_a_terminal_gets_bytes(pipe, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     pipe.type(b"one\ntwo\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import re
@@ -11,8 +10,8 @@ import ssl
 import pytest
 import support
 from proxies import HTTPProxy
-from support import PATIENCE_S, certificate, soon
-from test_cli import POSIX_SIGNALS, TLS_LEAKS, connect_in_time, run_echo
+from support import PATIENCE_S, certificate, connect_in_time, soon
+from test_cli import POSIX_SIGNALS, TLS_LEAKS, run_echo
 from test_cli_connect import keyboard, pipe, serving, talk
 from threads import running
 
@@ -35,7 +34,7 @@ __all__ = ["certificate", "keyboard", "pipe"]
         ["echo", "--ping", "-1"],
     ],
 )
-def test_wrong_arguments_are_told_with_status_2(arguments, capsys):
+def test_wrong_arguments_exit_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as info:
         main(arguments)
     assert info.value.code == 2
@@ -68,7 +67,7 @@ def test_lines_as_binary_messages(option, typed, received, printed, pipe, capsys
     assert capsysbinary.readouterr() == (printed, b"")
 
 
-def test_lines_that_are_no_hex_digits(pipe, capsys):
+def test_lines_that_are_not_hex_are_refused(pipe, capsys):
     pipe.type(b"00\nxy\n")
     pipe.end()
     with serving(support.echo) as uri:
@@ -98,12 +97,11 @@ def test_binary_json_is_indented(pipe, capsys):
     assert capsys.readouterr().out == "[\n  1\n]\nff\n"
 
 
-def test_pings_are_told_in_a_pipe(pipe, capsys):
+def test_ping_times_are_printed_in_a_pipe(pipe, capsys):
     async def handler(websocket):
         await websocket.recv()
         # The last ones of many.
-        while websocket.protocol.frames_received < 5:
-            await asyncio.sleep(0.01)
+        await support.until(lambda: websocket.protocol.frames_received >= 5)
         await websocket.send("done")
 
     pipe.type(b"x\n")
@@ -115,7 +113,7 @@ def test_pings_are_told_in_a_pipe(pipe, capsys):
     assert len(re.findall(r"^ping answered in \d+\.\d ms$", output.err, re.MULTILINE)) >= 3
 
 
-def test_pings_are_told_at_a_terminal(keyboard, monkeypatch):
+def test_ping_times_are_printed_at_a_terminal(keyboard, monkeypatch):
     status, shown = talk(
         keyboard, monkeypatch, support.echo, ("ping answered", keyboard.end), arguments=["--ping", "0.01"]
     )
@@ -132,7 +130,7 @@ def test_pings_end_with_the_connection(pipe, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_compression_may_be_left_out(pipe):
+def test_compression_can_be_disabled(pipe):
     offers = []
 
     async def handler(websocket):
@@ -196,7 +194,7 @@ def test_proxy_that_refuses(capsys):
     assert capsys.readouterr().err == words
 
 
-def test_why_the_handshake_failed(capsys):
+def test_failed_handshake_is_explained(capsys):
     async def script(peer):
         await peer.read_head()
         await peer.send(b"220 mail.example ESMTP\r\n")
@@ -222,7 +220,7 @@ def tls_server(certificate, demanding=False):
 
 
 @TLS_LEAKS
-def test_tls_with_an_authority_of_ones_own(certificate, pipe, capsys):
+def test_tls_with_a_custom_authority(certificate, pipe, capsys):
     pipe.type(b"secret\n")
     pipe.end()
     with serving(support.echo, ssl=tls_server(certificate)) as uri:
@@ -235,7 +233,7 @@ def test_tls_with_an_authority_of_ones_own(certificate, pipe, capsys):
 
 
 @TLS_LEAKS
-def test_tls_with_a_certificate_of_the_client(certificate, pipe, capsys):
+def test_tls_with_a_client_certificate(certificate, pipe, capsys):
     names = []
 
     async def handler(websocket):
@@ -284,11 +282,10 @@ def test_echo_with_headers_and_compression():
 
 
 @POSIX_SIGNALS
-def test_echo_tells_how_long_pings_take(capsys):
+def test_echo_logs_ping_times(capsys):
     async def script(uri):
         async with await connect_in_time(uri) as websocket:
-            while websocket.protocol.frames_received < 2:
-                await asyncio.sleep(0.01)
+            await support.until(lambda: websocket.protocol.frames_received >= 2)
 
     assert run_echo(script, "--ping", "0.01") == 0
     assert re.search(r"  127\.0\.0\.1:\d+  ping answered in \d+\.\d ms\n", capsys.readouterr().err)
@@ -296,7 +293,7 @@ def test_echo_tells_how_long_pings_take(capsys):
 
 @POSIX_SIGNALS
 @TLS_LEAKS
-def test_echo_that_wants_certificates(certificate, capsys):
+def test_echo_requires_client_certificates(certificate, capsys):
     async def script(uri):
         uri = uri.replace("127.0.0.1", "localhost")
         context = ssl.create_default_context(cafile=certificate.cert)
@@ -320,7 +317,7 @@ def test_echo_that_wants_certificates(certificate, capsys):
         (["--tls-cert", "CERT", "--tls-key", "KEY", "--tls-ca", "missing"], "cannot use the certificates in missing: "),
     ],
 )
-def test_echo_that_cannot_start_tells_why_in_one_line(files, words, certificate, capsys):
+def test_echo_reports_in_one_line_why_it_cannot_start(files, words, certificate, capsys):
     files = [{"CERT": certificate.cert, "KEY": certificate.key}.get(file, file) for file in files]
     assert main(["echo", *files]) == 1
     error = capsys.readouterr().err

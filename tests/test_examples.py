@@ -9,11 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, client_tls, free_port, run, skip_for_want_of, soon
+from support import PATIENCE_S, certificate, client_tls, connect_in_time, free_port, run, skip_for_want_of, soon
 
 import wsframe
 
@@ -69,14 +68,8 @@ def running(path, *arguments, cwd=None):
 
 
 async def connect(path=""):
-    """Connect to an example that is starting."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await wsframe.connect(URI + path)
-        except OSError:
-            assert time.monotonic() < end, "the server does not start"
-            await asyncio.sleep(0.05)
+    """Connect to an example that may still be starting."""
+    return await connect_in_time(URI + path)
 
 
 def test_all_examples_are_tested():
@@ -142,8 +135,8 @@ def test_push_servers(examples, name):
         assert process.stdout.readline() == "closed: received 1000 (OK); then sent 1000 (OK)\n"
 
 
-def test_a_client_that_comes_back(examples, monkeypatch):
-    # The example waits a bit longer for its server, in the way that the documentation tells.
+def test_reconnecting_client(examples, monkeypatch):
+    # Short delays, set as documented.
     for name, seconds in (("INITIAL", "0"), ("MIN", "0.1"), ("MAX", "0.1")):
         monkeypatch.setenv(f"WEBSOCKETS_BACKOFF_{name}_DELAY", seconds)
     with running(examples / "reconnecting_client.py") as client:
@@ -167,7 +160,7 @@ def test_chat(examples):
         run(talk())
 
 
-def test_sans_io_refuses_what_is_no_handshake(examples):
+def test_sans_io_refuses_a_plain_request(examples):
     async def ask():
         await (await connect()).close()
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
@@ -200,7 +193,7 @@ def test_chat_has_rooms(examples):
         run(talk())
 
 
-def test_ticker_tells_all_the_same(examples):
+def test_ticker_broadcasts_to_all_clients(examples):
     async def listen():
         async with await connect() as one, await connect() as two:
             first, second = [await soon(one.recv()) for _ in range(5)], [await soon(two.recv()) for _ in range(5)]
@@ -249,15 +242,7 @@ def test_health_check(examples):
 
 def test_tls_server(examples, certificate, client_tls):
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(f"wss://localhost:{PORT}", ssl=client_tls)
-                break
-            except OSError:
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        async with await connect_in_time(f"wss://localhost:{PORT}", ssl=client_tls) as websocket:
             await websocket.send("Hello")
             return await soon(websocket.recv())
 
@@ -293,16 +278,9 @@ def test_behind_nginx(examples, tmp_path):
     shutil.copy(examples / "nginx.conf", tmp_path)
 
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(URI + "/chat")
-                break
-            except (OSError, wsframe.InvalidHandshake):
-                # As long as nginx is there and the server is not, this is a 502.
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        # nginx answers with 502 until the server has started.
+        retried = (OSError, wsframe.InvalidHandshake)
+        async with await connect_in_time(URI + "/chat", retried=retried) as websocket:
             for message in ("Hello", "x" * 100_000):
                 await websocket.send(message)
                 assert await soon(websocket.recv()) == f"Echo for 127.0.0.1: {message}"
@@ -311,7 +289,7 @@ def test_behind_nginx(examples, tmp_path):
     with running(examples / "behind_nginx.py", "app.sock", cwd=tmp_path):
         command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf"]
         if os.geteuid() == 0:
-            # Else nginx would give up being root, and could not open the socket.
+            # Otherwise, nginx would drop root and could not open the socket.
             command += ["-g", "user root;"]
         with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
             try:

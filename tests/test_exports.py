@@ -112,7 +112,7 @@ def test_all_is_complete() -> None:
     assert public | {"__version__"} == set(wsframe.__all__)
 
 
-def test_dir_lists_what_is_not_loaded_yet() -> None:
+def test_dir_lists_names_not_loaded_yet() -> None:
     assert {*wsframe.__all__, "asyncio", "exceptions"} <= set(dir(wsframe))
     assert {"client", "server"} <= set(dir(wsframe.asyncio))
 
@@ -161,7 +161,7 @@ def test_public_names_are_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("module_name", MODULES)
-def test_modules_export_what_they_say(module_name: str) -> None:
+def test_modules_export_the_names_in_all(module_name: str) -> None:
     if module_name == "wsframe.__main__":
         return
     module = importlib.import_module(module_name)

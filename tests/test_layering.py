@@ -17,8 +17,8 @@ from wsframe._moved import OLD_PATHS, install
 PACKAGE = Path(wsframe.__file__).parent
 CYTHON = Path(__file__).parents[1] / "src" / "wsframe"
 
-# In the order in which a byte travels. What is not in a package is vocabulary, stands before all of them, and is in an
-# order of its own.
+# In the order in which a byte travels. Modules outside of packages are vocabulary; they come before all packages, in an
+# order of their own.
 VOCABULARY = [
     "_version",
     "_switches",
@@ -124,14 +124,14 @@ def own_imports(path: Path) -> set[str]:
 IMPORTS = {module: own_imports(path) for module, path in MODULES.items()}
 
 
-def test_every_module_belongs_somewhere() -> None:
+def test_every_module_has_a_layer() -> None:
     assert sorted(module for module in MODULES if layer(module) == "vocabulary") == sorted(VOCABULARY)
     assert set(SHIMS) | set(TOP) < set(MODULES)
     assert {layer(module) for module in MODULES} == set(LAYERS)
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if layer(module) not in ("adapters", "shims", "top")])
-def test_imports_only_what_stands_before_it(module: str) -> None:
+def test_modules_import_only_earlier_layers(module: str) -> None:
     before = LAYERS[: LAYERS.index(layer(module)) + 1]
     assert {name for name in IMPORTS[module] if layer(name) not in before} == set()
 
@@ -144,12 +144,12 @@ def test_adapters_import_public_names(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", VOCABULARY)
-def test_vocabulary_has_an_order(module: str) -> None:
+def test_vocabulary_imports_only_earlier_modules(module: str) -> None:
     assert IMPORTS[module] <= set(VOCABULARY[: VOCABULARY.index(module)])
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
+def test_packages_have_no_import_cycles(package: str) -> None:
     left = {module: set(IMPORTS[module]) - {module} for module in MODULES if layer(module) == package}
     while left:
         free = [module for module, imports in left.items() if not imports & set(left)]
@@ -188,7 +188,7 @@ def test_twins_have_the_same_path(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", SHIMS)
-def test_shim_is_short_and_says_so(module: str) -> None:
+def test_shim_is_short_and_documented(module: str) -> None:
     source = MODULES[module].read_text()
     assert source.startswith('"""Only a name ')
     assert len(source.splitlines()) <= 10
@@ -196,7 +196,7 @@ def test_shim_is_short_and_says_so(module: str) -> None:
 
 
 @pytest.mark.parametrize("old", OLD_PATHS)
-def test_old_path_gives_what_is_there_now(old: str) -> None:
+def test_old_path_exports_the_current_objects(old: str) -> None:
     if old.endswith("_c") and wsframe.IMPLEMENTATION == "python":
         pytest.skip("there are no compiled modules")
     sys.modules.pop(old, None)
@@ -218,7 +218,7 @@ def test_old_names() -> None:
 
 
 @pytest.mark.parametrize("package", [package for package in PACKAGES if package != "cli"])
-def test_package_says_what_it_is(package: str) -> None:
+def test_package_has_a_docstring_of_moderate_length(package: str) -> None:
     docstring = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
     assert 3 <= len(docstring.splitlines()) <= 45
 
@@ -233,7 +233,7 @@ def test_package_says_what_it_is(package: str) -> None:
         ("wsframe_pytest", {"asyncio", "wsframe"}),
     ],
 )
-def test_what_an_import_does_not_load(module: str, unwanted: set[str]) -> None:
+def test_import_does_not_load_unneeded_modules(module: str, unwanted: set[str]) -> None:
     # pytest loads much itself.
     program = f"import pytest, sys; before = set(sys.modules); import {module}; print(*set(sys.modules) - before)"
     if module != "wsframe_pytest":

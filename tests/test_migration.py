@@ -1,4 +1,4 @@
-"""The migration page lists every name of the asyncio API of the installed ``websockets``, and tells the truth."""
+"""The migration page lists every name of the asyncio API of the installed ``websockets``, and is correct."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for _name in ("ServerConnection", "ClientConnection"):
 
 
 def documented(owner, name):
-    """Tell whether a class has an attribute, or says that its instances have."""
+    """Return whether a class has an attribute, or declares one of its instances."""
     docstrings = "\n".join(cls.__doc__ or "" for cls in owner.__mro__ if cls.__module__.startswith("wsframe"))
     annotated = any(name in vars(cls).get("__annotations__", {}) for cls in owner.__mro__)
     return hasattr(owner, name) or annotated or re.search(rf"^ +{name}\b.*:", docstrings, re.MULTILINE) is not None
@@ -90,7 +90,7 @@ def test_modules():
     check("Modules", found, has)
 
 
-def test_what_is_there_besides():
+def test_additional_features_exist():
     besides = PAGE.partition("## Additional features")[2].partition("\n## ")[0]
     names = set(re.findall(r"`(\w+)(?:\(\))?`", besides)) - {"send", "compress"}
     assert "stats" in names

@@ -1,4 +1,4 @@
-"""What docstrings tell of the options of ``connect`` and ``serve``: all, with types and defaults, in the same words."""
+"""Docstrings document all options of ``connect`` and ``serve``, with types and defaults, in the same words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FUNCTIONS = {
 
 
 def documented(owner):
-    """Read the list of arguments: for each its type, its default and the text, None for what is not told."""
+    """Read the list of arguments: for each its type, its default and the text, None for what is not documented."""
     section = re.search(r"^Args:\n(.*?)^\w", inspect.getdoc(owner), re.MULTILINE | re.DOTALL)[1]
     found = {}
     for entry in re.split(r"\n    (?=\w)", "\n" + section.rstrip())[1:]:
@@ -82,24 +82,24 @@ def test_all_options_are_documented_with_type_and_default(function):
 
 
 @pytest.mark.parametrize("name", COMMON)
-def test_servers_and_clients_tell_the_same(name):
+def test_servers_and_clients_document_options_alike(name):
     assert documented(wsframe.serve)[name] == documented(wsframe.connect)[name]
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_clients_tell_the_same_with_and_without_an_event_loop(name):
+def test_clients_document_options_alike_with_and_without_an_event_loop(name):
     assert documented(wsframe.sync.client.connect)[name] == documented(wsframe.connect)[name]
 
 
 @pytest.mark.parametrize("name", [name for name in COMMON if name not in ("max_queue", "write_limit")])
-def test_callbacks_tell_the_same(name):
+def test_callbacks_document_options_alike(name):
     kind, default, words = documented(wsframe.serve)[name]
     lines = " ".join(inspect.getdoc(wsframe.WebSocketProtocol).split())
     assert f" {name} ({kind}, default {default}): {words} " in lines
 
 
-def test_what_has_no_docstring_gets_none():
-    """With ``python -OO``, say."""
+def test_missing_docstrings_stay_missing():
+    """For example with ``python -OO``."""
 
     def undocumented():
         pass
@@ -124,7 +124,7 @@ def test_sizes_are_in_bytes(name):
     assert documented(wsframe.connect)[name][2].startswith("Bytes ")
 
 
-def test_reconnect_refers_to_connect_for_what_is_the_same():
+def test_reconnect_refers_to_connect_for_shared_options():
     section = inspect.getdoc(wsframe.sync.client.reconnect)
     for name in parameters(wsframe.sync.client.reconnect):
         assert re.search(rf"^    {name}[: ]", section, re.MULTILINE), name

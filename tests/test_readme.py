@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import inspect
 import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, free_port, run, soon
+from support import PATIENCE_S, connect_in_time, free_port, run, soon
 
 import wsframe
 import wsframe.sync.client
@@ -39,19 +37,19 @@ def start(block, port):
         [sys.executable, "-W", "error", "-c", block.replace("8765", str(port))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # Not the work tree, which is not what is installed.
+        # Not the work tree: the installed package is tested.
         cwd=Path(__file__).parent,
         env={**os.environ, "PYTHONPATH": str(Path(wsframe.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"},
         encoding="utf-8",
     )
 
 
-def test_there_is_code_for_each_use():
+def test_each_use_has_code():
     assert [name_of(block) for block in BLOCKS] == ["serve", "Protocol", "Connection", "FrameParser", "serialize_frame"]
 
 
 @pytest.mark.parametrize("block", SCRIPTS, ids=name_of)
-def test_code_prints_what_it_says(block):
+def test_code_prints_the_output_in_its_comments(block):
     expected = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
     assert expected
     if "import aiofastnet" in block and sys.implementation.name != "cpython":
@@ -65,15 +63,7 @@ def test_servers_echo(block):
     port = free_port()
 
     async def talk():
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                websocket = await wsframe.connect(f"ws://localhost:{port}")
-                break
-            except OSError:
-                assert time.monotonic() < end, "the server does not start"
-                await asyncio.sleep(0.05)
-        async with websocket:
+        async with await connect_in_time(f"ws://localhost:{port}") as websocket:
             await websocket.send("Hello")
             return await soon(websocket.recv())
 
@@ -84,7 +74,7 @@ def test_servers_echo(block):
             process.terminate()
 
 
-def test_links_lead_somewhere():
+def test_links_have_targets():
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
@@ -119,5 +109,5 @@ def test_the_commands_exist():
     assert all(command in help_text for command in commands)
 
 
-def test_what_is_said_to_be_missing_is_missing():
+def test_sync_server_is_missing_as_stated():
     assert importlib.util.find_spec("wsframe.sync.server") is None

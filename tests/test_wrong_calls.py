@@ -27,7 +27,7 @@ def test_call(call, here):
     assert here[call] == EXPECTED[call]
 
 
-def test_every_wrong_call_is_refused_with_words():
+def test_every_wrong_call_is_refused_with_a_message():
     assert len(TABLE["wrong"]) > 1000
     for call, words in TABLE["wrong"].items():
         kind, _, text = words.partition(": ")
@@ -35,7 +35,7 @@ def test_every_wrong_call_is_refused_with_words():
         assert len(text) > 10, call
 
 
-def test_both_implementations_say_the_same(impl):
+def test_both_implementations_give_the_same_messages(impl):
     program = [sys.executable, str(Path(wrong_calls.__file__))]
     done = subprocess.run(program, env=environment(impl.name), capture_output=True, timeout=120, check=True)
     found = json.loads(done.stdout)

@@ -6,11 +6,20 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 
 from support import PATIENCE_S
 
 import wsframe
 from wsframe.sync.connection import Connection
+
+
+def until(condition):
+    """Wait until a condition holds."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, f"still not so after {PATIENCE_S} s"
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager
@@ -66,6 +75,28 @@ def linked(*, limits=None, peer_options=None, **options):
         for connection in (client, server):
             connection._wire.cut()
             assert connection.wait_closed(PATIENCE_S)
+
+
+class ManualTime:
+    """Stands for the ``time`` module in one module; a test sets ``now``."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+class PausedFragments:
+    """Two fragments: ``first_is_sent`` is set before the second, which waits for ``go_on``."""
+
+    def __init__(self):
+        self.first_is_sent, self.go_on = threading.Event(), threading.Event()
+
+    def __iter__(self):
+        yield "a"
+        self.first_is_sent.set()
+        assert self.go_on.wait(PATIENCE_S)
+        yield "b"
 
 
 class RawPeer:

@@ -116,7 +116,7 @@ class Callable:
 
 
 class NoSignature:
-    """What nobody can tell the parameters of."""
+    """Callables whose parameters are unknown."""
 
     __signature__ = "unknown"
 
@@ -217,7 +217,7 @@ class Keys:
 
 
 def outcome(call, names):
-    """Tell what a call raises; what it returns is of no interest."""
+    """Return a description of what a call raises; its result is ignored."""
     try:
         result = eval(call, names)
         if inspect.iscoroutine(result):

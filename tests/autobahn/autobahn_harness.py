@@ -1,4 +1,4 @@
-"""What the two judges share: starting endpoints, and what verdicts are expected of each case."""
+"""Shared by both test suites: starting endpoints, and the expected verdict of each case."""
 
 from __future__ import annotations
 

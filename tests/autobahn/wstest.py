@@ -35,7 +35,7 @@ CONCURRENT_CASES = 2
 
 @contextlib.contextmanager
 def running(wstest: str, mode: str, spec: dict[str, Any], directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run ``wstest``; tell when it begins another section."""
+    """Run ``wstest``; print when it starts another section."""
     spec_file = directory / "spec.json"
     spec_file.write_text(json.dumps(spec))
     command = [wstest, "--mode", mode, "--spec", str(spec_file), "--webport", "0"]

@@ -46,7 +46,7 @@ REPORTED = 101
 """Exit code of a worker that has shown what it has found; sanitizers and faulthandler end a process with 1."""
 
 NOTHING = 2**64 - 1
-"""Stands for the size of the current input before there is one."""
+"""Replaced by the size of the current input once there is one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,7 +258,7 @@ def work(target: Target, options: argparse.Namespace) -> int:
 
 
 class Lines:
-    """Tells whether a line of the package was reached for the first time; never, before CPython 3.12."""
+    """Returns whether a line of the package was reached for the first time; always False before CPython 3.12."""
 
     def __init__(self) -> None:
         self._new = 0

@@ -15,7 +15,7 @@ SIZES = (0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 124, 125, 126, 127, 128
 """Sizes at the borders of headers, SIMD blocks and buffers."""
 
 LARGE_SIZES = (8192, 16_383, 65_534, 65_535, 65_536, 65_537, 70_000)
-"""Sizes at the borders of the long form of a length and of a read; they take a moment each."""
+"""Sizes around the long form of a length and around a read; each takes noticeable time."""
 
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536, 2**31, 2**32, 2**62, 2**62 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 """Lengths that a header may announce, whatever follows."""

@@ -47,7 +47,7 @@ def implementations() -> list[SimpleNamespace]:
     if importlib.import_module("wsframe").IMPLEMENTATION == "python" and _pure_alone:
         return [_load("py")]
     compiled = [] if _pure_alone else [_load("c")]
-    # The second copy replaces the first one for as long as it is being imported.
+    # The second copy replaces the first while it is being imported.
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "wsframe"}
     switches = {name: os.environ.pop(name, None) for name in ("WSFRAME_NO_EXTENSIONS", "WSFRAME_REQUIRE_EXTENSIONS")}
     os.environ["WSFRAME_NO_EXTENSIONS"] = "1"

@@ -42,7 +42,7 @@ class End:
 
 
 class Pipe:
-    """A client and a server, with a byte stream of its own for each direction."""
+    """A client and a server, with a separate byte stream for each direction."""
 
     def __init__(self, client: SimpleNamespace, server: SimpleNamespace, deflate: dict[str, Any] | None = None) -> None:
         self.ends = {"client": End(client, "client", deflate), "server": End(server, "server", deflate)}
@@ -59,7 +59,7 @@ class Pipe:
         return (f"{self._count}é€\U0001f600" + "abé" * (size // 3))[: max(size, 8)]
 
     def _call(self, end: End, method: str, *arguments: Any, **options: Any) -> bool:
-        """Call a method that sends; tell whether it did, which it must unless the connection is closing."""
+        """Call a method that sends; return whether it did, which it must unless the connection is closing."""
         try:
             getattr(end.connection, method)(*arguments, **options)
         except end.implementation.exceptions.InvalidState:
@@ -134,7 +134,7 @@ class Pipe:
             end.held = None
 
     def release(self, name: str) -> None:
-        """Give up what an idle connection does not need."""
+        """Release what an idle connection does not need."""
         for extension in self.ends[name].extensions:
             extension.release_contexts()
 

@@ -14,7 +14,7 @@ from typing import Any
 from . import reference
 from .model import ENDS
 from .targets_connection import deflate_extension
-from .transport import ScriptedTransport, event_loop, outside_of_tasks, turns
+from .transport import ScriptedTransport, event_loop, one_a_turn, outside_of_tasks, turns
 
 LOGGER = logging.getLogger("tests.fuzz.model")
 LOGGER.disabled = True
@@ -57,7 +57,7 @@ class AsyncEnd:
 
 
 class AsyncPipe:
-    """A client and a server. Each method is a step, after which the event loop stands still."""
+    """A client and a server. Each method is a step, after which the event loop is idle."""
 
     def __init__(
         self,
@@ -111,13 +111,8 @@ class AsyncPipe:
         texts = [self.text(size) for size in sizes]
         end.unsure.add("".join(texts))
 
-        async def fragments() -> Any:
-            for text in texts:
-                yield text
-                await asyncio.sleep(0)
-
         async def send() -> None:
-            await end.connection.send(fragments())
+            await end.connection.send(one_a_turn(texts))
             end.unsure.discard("".join(texts))
             end.sent.add("".join(texts))
 
@@ -267,7 +262,7 @@ class AsyncPipe:
         arrived = reference.receive(wire[: source.delivered], rules, takeover=takeover)
         expected = [event.value for event in arrived.events if event.kind == "text"]
         if end.connection.protocol.close_sent is not None:
-            # Who has closed, wants no more than what fits into the queue (see QueueStream).
+            # After close(), only what fits into the queue is kept (see QueueStream).
             rest = iter(expected)
             assert all(text in rest for text in end.received), (end.name, end.received, expected)
         elif end.broken:

@@ -13,7 +13,7 @@ import zlib
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 ALLOWED_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-"""Codes below 3000 that may stand in a Close frame: RFC 6455 §7.4.1, and the registry it has made since."""
+"""Codes below 3000 that may stand in a Close frame: RFC 6455 §7.4.1 and IANA's registry."""
 
 
 class Bad(Exception):
@@ -67,7 +67,7 @@ SECOND_BYTES = {0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4
 
 
 def is_utf8(data: bytes, whole: bool) -> bool:
-    """Tell whether bytes are UTF-8, or their beginning if they are not the whole of it (RFC 3629 §4).
+    """Return whether bytes are UTF-8, or the beginning of UTF-8 if they are not the whole text (RFC 3629 §4).
 
     The incremental decoder of ``codecs`` holds back the first two bytes of a surrogate, which no third one can make
     right; so what is left after the last whole character is looked at here.
@@ -109,7 +109,7 @@ def write(
     length: int | None = None,
     length_size: int | None = None,
 ) -> bytes:
-    """Write a frame, RFC 6455 §5.2; with a length that is not its own, or in another form, if that is asked for."""
+    """Write a frame, RFC 6455 §5.2; with a wrong length, or in another form, on request."""
     length = len(payload) if length is None else length
     if length_size is None:
         length_size = 0 if length <= 125 else 2 if length <= 0xFFFF else 8
@@ -139,7 +139,7 @@ def decode(stream: bytes, rules: Rules) -> Result:
             return result
         result.frames.append(frame)
         if frame.opcode == CLOSE:
-            # RFC 6455 §1.4, §5.5.1: nothing behind it is processed.
+            # RFC 6455 §1.4, §5.5.1: nothing after it is processed.
             return result
     return result
 
@@ -171,7 +171,7 @@ class _Message:
 def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result) -> Frame:
     (first,) = reader.take(1)
     fin, rsv, opcode = first >> 7 == 1, first >> 4 & 7, first & 15
-    _judge_first_byte(fin, rsv, opcode, rules, message)
+    _check_first_byte(fin, rsv, opcode, rules, message)
     (second,) = reader.take(1)
     # RFC 6455 §5.1: a server closes on an unmasked frame, a client on a masked one.
     if (second >> 7 == 1) != rules.masked:
@@ -194,7 +194,7 @@ def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result
         if length <= 0xFFFF:
             raise Bad(1002, "length not minimal")
     if not control:
-        _judge_size(length, opcode, rsv == 4, rules, message, result)
+        _check_size(length, opcode, rsv == 4, rules, message, result)
     key = reader.take(4) if rules.masked else bytes(4)
     if not control:
         if opcode != CONTINUATION:
@@ -212,7 +212,7 @@ def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result
             raise Bad(1007, "text not UTF-8")
     payload = unmask(reader.take(length), key)
     if opcode == CLOSE and payload:
-        _judge_close(payload)
+        _check_close(payload)
     if not control and fin:
         message.begun = message.encoded = False
         message.size = 0
@@ -220,7 +220,7 @@ def _read_frame(reader: _Reader, rules: Rules, message: _Message, result: Result
     return Frame(opcode, payload, fin, rsv == 4)
 
 
-def _judge_first_byte(fin: bool, rsv: int, opcode: int, rules: Rules, message: _Message) -> None:
+def _check_first_byte(fin: bool, rsv: int, opcode: int, rules: Rules, message: _Message) -> None:
     # RFC 6455 §5.2: reserved bits are 0 unless an extension defines them. RFC 7692 §6, §6.1: RSV1 is for the first
     # frame of a data message.
     wrong = set()
@@ -245,7 +245,7 @@ def _judge_first_byte(fin: bool, rsv: int, opcode: int, rules: Rules, message: _
         raise Bad(1002, "message inside message")
 
 
-def _judge_size(length: int, opcode: int, rsv1: bool, rules: Rules, message: _Message, result: Result) -> None:
+def _check_size(length: int, opcode: int, rsv1: bool, rules: Rules, message: _Message, result: Result) -> None:
     encoded = message.encoded if opcode == CONTINUATION else rsv1
 
     def bound(limit: int) -> int:
@@ -265,7 +265,7 @@ def _judge_size(length: int, opcode: int, rsv1: bool, rules: Rules, message: _Me
         raise Bad(1009, *kinds)
 
 
-def _judge_close(payload: bytes) -> None:
+def _check_close(payload: bytes) -> None:
     # RFC 6455 §7.4.2: 0 to 999 are not used, 1004 to 1006 and 1015 must not be sent, 1016 to 2999 have no meaning yet.
     code = int.from_bytes(payload[:2], "big")
     if code not in ALLOWED_CLOSE_CODES and not 3000 <= code <= 4999:
@@ -287,7 +287,7 @@ class Event:
 
 @dataclasses.dataclass
 class Outcome:
-    """What a whole stream amounts to for an endpoint, and what it has to answer by itself."""
+    """The events of a whole stream for an endpoint, and its automatic answers."""
 
     events: list[Event] = dataclasses.field(default_factory=list)
     bad: Bad | None = None
@@ -362,7 +362,7 @@ class Inflater:
 
     @staticmethod
     def _ends_block(stream: object) -> bool:
-        """Tell whether a stream is between two blocks: there, an empty final block ends it at once."""
+        """Return whether a stream is between two blocks: there, an empty final block ends it at once."""
         try:
             output = stream.decompress(b"\x03\x00")  # type: ignore[attr-defined]
         except zlib.error:

@@ -125,7 +125,7 @@ def _check_host(lines: list[str]) -> None:
             ipaddress.IPv6Address(host[1:-1])
         except ValueError:
             raise Refused(400) from None
-    # RFC 3986 §3.2.2: reg-name; an empty one names nobody.
+    # RFC 3986 §3.2.2: reg-name; it must not be empty.
     elif not re.fullmatch(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", host) or "," in host:
         raise Refused(400)
 
@@ -135,7 +135,7 @@ def _check_upgrade(fields: Fields) -> None:
         upgrades = [token.lower() for token in tokens(values(fields, "upgrade"))]
         connections = [token.lower() for token in tokens(values(fields, "connection"))]
     except Refused:
-        # It is not told which of the two is read first.
+        # Which of the two is read first is unspecified.
         raise Refused(426, 400) from None
     if "websocket" not in upgrades or "upgrade" not in connections:
         raise Refused(426, 400)
@@ -157,7 +157,7 @@ def _check_key(lines: list[str]) -> None:
 
 
 def _check_version(lines: list[str]) -> None:
-    # RFC 6455 §4.2.2, §4.4: whoever names no version, or another one, may be told the right one.
+    # RFC 6455 §4.2.2, §4.4: the answer to a missing or other version may list the right one.
     if lines != ["13"]:
         raise Refused(426, 400)
 
@@ -174,7 +174,7 @@ def _check_body(fields: Fields) -> None:
 
 
 def judge_response(heads: list[bytes], key: str, subprotocols: list[str], max_interim: int) -> set[bool]:
-    """Tell whether a client accepts what a server has answered (RFC 6455 §4.1): yes, no, or as it likes."""
+    """Return whether a client accepts a server's answer (RFC 6455 §4.1): yes, no, or either."""
     for number, head in enumerate(heads):
         try:
             start_line, fields = split_head(head)
@@ -190,7 +190,7 @@ def judge_response(heads: list[bytes], key: str, subprotocols: list[str], max_in
             continue
         if matched[1] != "101" or not _accepts(fields, key, subprotocols):
             return {False}
-        # RFC 9112 §6.1, RFC 9110 §8.6: a server must not send them with 101, and nothing tells what a client does.
+        # RFC 9112 §6.1, RFC 9110 §8.6: a server must not send them with 101, and the client's reaction is unspecified.
         return {True, False} if values(fields, "transfer-encoding") + values(fields, "content-length") else {True}
     return {False}
 
@@ -263,7 +263,7 @@ def _parse_parameter(text: str) -> tuple[str, str | None]:
     value = value.strip(" \t")
     quoted = re.fullmatch(r'"((?:\\.|[^"\\])*)"', value)
     if quoted is not None:
-        # What is quoted must be a token all the same.
+        # A quoted value must be a token, too.
         value = re.sub(r"\\(.)", r"\1", quoted[1])
         if not TOKEN.fullmatch(value):
             raise Refused(400)
@@ -293,7 +293,7 @@ def parameters_are_valid(parameters: list[tuple[str, str | None]], is_offer: boo
 def answer_fits(
     offer: list[tuple[str, str | None]], answer: list[tuple[str, str | None]], lenient: bool = False
 ) -> bool:
-    """Tell whether a server's answer is one that the offer allows (RFC 7692 §7.1.1, §7.1.2).
+    """Return whether the offer allows a server's answer (RFC 7692 §7.1.1, §7.1.2).
 
     A lenient client takes it for granted that a server which does not repeat the largest window means that one.
     """

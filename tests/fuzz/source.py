@@ -41,7 +41,7 @@ class Source(abc.ABC):
 
 
 class ByteSource(Source):
-    """Decisions read from a string of bytes; behind its end, each is the smallest one."""
+    """Decisions read from a string of bytes; after its end, each is the smallest one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -144,7 +144,7 @@ def validate(source: Source) -> Iterable[str]:
 
 
 def same_str(one: str, other: str) -> bool:
-    """Tell whether two are equal in each way in which a str that is not canonical differs."""
+    """Return whether two strings are equal in every way in which a non-canonical str differs."""
     return (
         type(one) is str
         and one == other

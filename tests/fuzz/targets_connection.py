@@ -210,7 +210,7 @@ class Check:
 
     def receive(self, piece: bytes, outcome: reference.Outcome) -> None:
         if self._extension is not None:
-            # What an idle connection gives up is not missed.
+            # Releasing contexts of an idle connection changes nothing.
             self._extension.release_contexts()
         expected = outcome.events[len(self._events) :]
         if self._failed_by_close(expected):
@@ -270,7 +270,7 @@ class Check:
                 assert got == sent, (self._implementation.name, got, sent)
 
     def state(self) -> object:
-        """What both implementations must agree on beyond what the reference knows."""
+        """What both implementations must agree on in addition to what the reference computes."""
         connection = self._connection
         counters = [
             getattr(connection, f"{what}_{way}")
@@ -296,7 +296,7 @@ def connect_as_client(source: Source) -> Iterable[str]:
 
 @target("deflate")
 def deflate(source: Source) -> Iterable[str]:
-    """Both directions of the extension, with each backend and all parameters, given up and begun again in between."""
+    """Both directions of the extension, with each backend and all parameters; contexts are released in between."""
     options = deflate_options(source)
     words = [f"{options['backend']} {options['level']}"]
     server = source.boolean()
@@ -316,7 +316,7 @@ def deflate(source: Source) -> Iterable[str]:
         reading = reference.Inflater(takeover)
         queue: list[Any] = [("send", one) for one in sent]
         queue += [("receive", (one, known)) for one, known in zip(received, expected, strict=True)]
-        # The order of each direction stays as it is.
+        # The order within each direction is kept.
         ways = [way for way, _ in queue]
         random.Random(order).shuffle(ways)
         lines = {way: [one for kind, one in queue if kind == way] for way in ("send", "receive")}

@@ -192,7 +192,7 @@ def read_request(source: Source) -> Iterable[str]:
         # What came in later reads belongs to the connection already, and is not the handshake's.
         assert split[1].startswith(unread), where
     elif status is None:
-        # It is not even the beginning of HTTP, and there is nobody to answer; or the end is not seen as one.
+        # It is not the beginning of HTTP, so there is no answer; or the end is not recognized.
         assert 400 in wanted, where
     else:
         assert status in wanted, where
@@ -256,7 +256,7 @@ def read_response(source: Source) -> Iterable[str]:
         outcome = ask(implementation, handshake, generate.pieces(stream, cut))
         assert outcome[0] in wanted, (stream, cut, outcome, wanted)
         if outcome[0]:
-            # What came in the same piece behind the head; nobody has fed what comes behind that.
+            # What came after the head in the same piece; the rest has not been fed.
             end = sum(map(len, heads[: interim + 1]))
             assert stream[end:].startswith(outcome[1]), (stream, outcome)
             assert end + len(outcome[1]) in cut, (stream, cut, outcome)
@@ -266,7 +266,7 @@ def read_response(source: Source) -> Iterable[str]:
 
 
 def ask(implementation: Any, handshake: Any, reads: list[bytes]) -> tuple[bool, bytes, str]:
-    """Tell whether a client accepts what it reads, what is left of the read that ended the head, and why not."""
+    """Return whether a client accepts what it reads, the rest of the read that ended the head, and the error."""
     exceptions = implementation.exceptions
     try:
         response = None

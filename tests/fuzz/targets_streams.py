@@ -15,7 +15,7 @@ from .reference import Event
 from .source import Source
 from .targets import target
 from .targets_connection import deflate_extension, deflate_options
-from .transport import Planned, ScriptedTransport, event_loop, is_planned, outside_of_tasks, turns
+from .transport import Planned, ScriptedTransport, event_loop, is_planned, one_a_turn, outside_of_tasks, turns
 
 LOGGER = logging.getLogger("tests.fuzz.streams")
 LOGGER.disabled = True
@@ -98,7 +98,7 @@ class Play:
         self._plan = plan
         self._reads = list(plan.reads)
         self._count = 0
-        # Texts that must be on the wire, and texts of which nobody has been told whether they are.
+        # Texts that must be on the wire, and texts whose fate was not reported.
         self._sent: list[str] = []
         self._unsure: set[str] = set()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -148,10 +148,10 @@ class Play:
         end, transport = self._end, self._transport
         transport.surprises.clear()
         event_loop().failing = False
-        # Nobody may be kept from sending by what has happened.
+        # Whatever has happened, sending must still work.
         await turns(20)
         if not (self._raised or transport.is_closing()):
-            assert not end.protocol.unsent_bytes, (self._implementation.name, "left behind")
+            assert not end.protocol.unsent_bytes, (self._implementation.name, "unsent bytes left")
         assert not (end.queue_depth and self._is_receiving()), (
             self._implementation.name,
             "nobody has woken the receiver",
@@ -173,7 +173,7 @@ class Play:
         return (end.close_code, outcomes, self._wire(), self._received)
 
     def _is_receiving(self) -> bool:
-        """Tell whether somebody waits for a message, with nobody before them in the middle of one."""
+        """Return whether a task waits for a message, and none before it is in the middle of one."""
         return any(not task.done() for task in self._tasks if task.get_name() == "recv")
 
     async def _drain(self) -> None:
@@ -189,7 +189,7 @@ class Play:
             try:
                 self._received.append(await self._end.recv())
             except self._implementation.exceptions.ConcurrencyError:
-                # Somebody has left recv_streaming() in the middle of a message.
+                # A task has left recv_streaming() in the middle of a message.
                 return
 
     # What is done
@@ -251,13 +251,8 @@ class Play:
         whole = "".join(texts)
         self._unsure.add(whole)
 
-        async def fragments() -> Any:
-            for text in texts:
-                yield text
-                await asyncio.sleep(0)
-
         async def send() -> None:
-            await self._end.send(fragments())
+            await self._end.send(one_a_turn(texts))
             self._unsure.discard(whole)
             self._sent.append(whole)
 
@@ -434,7 +429,7 @@ class Play:
             assert [one for one in self._received if one not in expected] == [], where
             return
         if self._end.protocol.close_sent is not None:
-            # Who has closed, wants no more than what fits into the queue (see QueueStream).
+            # After close(), only what fits into the queue is kept (see QueueStream).
             rest = iter(expected)
             assert all(one in rest for one in self._received), where
             return

@@ -31,9 +31,21 @@ DEFLATE = st.none() | st.fixed_dictionaries(
 )
 
 
-class PipeMachine(RuleBasedStateMachine):
-    pipe: Pipe | None = None
+class Machine(RuleBasedStateMachine):
+    """The steps that both models have in common."""
 
+    pipe: Pipe | AsyncPipe | None = None
+
+    @rule(end=END, size=st.integers(1, 40) | st.sampled_from([1000, 1 << 30]))
+    def deliver(self, end, size):
+        self.pipe.deliver(end, size)
+
+    def teardown(self):
+        if self.pipe is not None:
+            self.pipe.finish()
+
+
+class PipeMachine(Machine):
     @initialize(client=IMPLEMENTATION, server=IMPLEMENTATION, deflate=DEFLATE)
     def begin(self, client, server, deflate):
         self.pipe = Pipe(client, server, deflate)
@@ -70,10 +82,6 @@ class PipeMachine(RuleBasedStateMachine):
     def flush(self, end):
         self.pipe.flush(end)
 
-    @rule(end=END, size=st.integers(1, 40) | st.sampled_from([1000, 1 << 30]))
-    def deliver(self, end, size):
-        self.pipe.deliver(end, size)
-
     @rule(end=END)
     def exchange(self, end):
         self.pipe.exchange(end)
@@ -90,14 +98,8 @@ class PipeMachine(RuleBasedStateMachine):
     def close(self, end, close):
         self.pipe.close(end, *close)
 
-    def teardown(self):
-        if self.pipe is not None:
-            self.pipe.finish()
 
-
-class AsyncPipeMachine(RuleBasedStateMachine):
-    pipe: AsyncPipe | None = None
-
+class AsyncPipeMachine(Machine):
     @initialize(
         client=IMPLEMENTATION,
         server=IMPLEMENTATION,
@@ -132,10 +134,6 @@ class AsyncPipeMachine(RuleBasedStateMachine):
     def ping(self, end):
         self.pipe.ping(end)
 
-    @rule(end=END, size=st.integers(1, 40) | st.sampled_from([1000, 1 << 30]))
-    def deliver(self, end, size):
-        self.pipe.deliver(end, size)
-
     @rule(count=st.integers(1, 4))
     def turn(self, count):
         self.pipe.turn(count)
@@ -152,10 +150,6 @@ class AsyncPipeMachine(RuleBasedStateMachine):
     def lose(self, end, really):
         if really == 4:
             self.pipe.lose(end)
-
-    def teardown(self):
-        if self.pipe is not None:
-            self.pipe.finish()
 
 
 OPTIONS = settings(max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

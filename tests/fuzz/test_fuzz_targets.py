@@ -56,7 +56,7 @@ def test_driver_lists_targets():
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(TARGETS)
 
 
-def test_driver_finds_nothing_in_a_moment(tmp_path):
+def test_driver_finds_nothing_in_a_short_run(tmp_path):
     result = run("serialize", "--seconds", "1", "--seed", "1", "--corpus", str(tmp_path))
     assert result.returncode == 0, result.stdout + result.stderr
     stored = list((tmp_path / "serialize").iterdir())
@@ -71,7 +71,7 @@ def test_driver_refuses_wrong_arguments(arguments):
     assert run(*arguments).returncode == 2
 
 
-def test_implementations_are_copies_of_their_own():
+def test_implementations_are_separate_copies():
     names = [one.name for one in implementations()]
     assert names in (["c", "py"], ["py"])
     for one in implementations():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 
@@ -31,18 +31,14 @@ class ScriptedTransport:
         self.protocol: Any = None
         self.held = 0
         self.limits = (0, 1 << 60)
-        self.writing_paused = False
         self.reading = True
-        self.closing = False
-        self.aborted = False
-        self.eof_written = False
-        self.writing = False
+        self.writing = self.writing_paused = self.eof_written = self.closing = self.aborted = False
 
     # Writing
 
     def write(self, data: Any) -> None:
-        assert not self.closing, "a write behind the end"
-        assert not self.eof_written, "a write behind the end of the stream"
+        assert not self.closing, "a write after the end"
+        assert not self.eof_written, "a write after the end of the stream"
         data = bytes(data)
         assert data, "an empty write"
         self.attempted += data
@@ -148,6 +144,13 @@ class ScriptedLoop(asyncio.SelectorEventLoop):
 def event_loop() -> ScriptedLoop:
     """Return the event loop of all scripts of this process."""
     return ScriptedLoop()
+
+
+async def one_a_turn(items: Iterable[str]) -> AsyncIterator[str]:
+    """Yield one item per iteration of the event loop."""
+    for item in items:
+        yield item
+        await asyncio.sleep(0)
 
 
 async def turns(count: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
 import websockets.exceptions
-from support import echo, port_of, soon
+from support import echo, port_of, soon, until
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
 import wsframe
@@ -23,7 +23,7 @@ def their_connect(uri, **options):
     return websockets.asyncio.client.connect(uri, proxy=None, **options)
 
 
-# Both sides agree on permessage-deflate unless told otherwise.
+# Both sides agree on permessage-deflate by default.
 PAIRS = {
     "our client": (wsframe.connect, websockets.asyncio.server.serve),
     "our server": (their_connect, wsframe.serve),
@@ -41,6 +41,16 @@ async def talk(connect, serve, handler=echo, client=(), **options):
             yield websocket
 
 
+def recorded(members):
+    """Make an echo handler that adds its connection to ``members``."""
+
+    async def handler(websocket):
+        members.append(websocket)
+        await echo(websocket)
+
+    return handler
+
+
 @both
 async def test_messages_of_any_size(connect, serve):
     async with talk(connect, serve) as websocket:
@@ -52,8 +62,8 @@ async def test_messages_of_any_size(connect, serve):
 
 @pytest.mark.parametrize("role", ["server", "client"])
 @pytest.mark.parametrize("code", [1007, 1009])
-async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role, code):
-    """Theirs closes its transport at the end of the stream, and cannot abort it any more after that."""
+async def test_their_end_receives_our_close_code_while_sending_refused_data(role, code):
+    """websockets closes its transport at the end of the stream and cannot abort it afterwards."""
     ended = asyncio.get_running_loop().create_future()
 
     async def send_too_much(websocket):
@@ -69,7 +79,7 @@ async def test_their_end_is_closed_properly_in_the_midst_of_what_we_refuse(role,
 
     async def wait(websocket):
         if code == 1007:
-            # It is the application that gives up.
+            # The application refuses the message.
             with pytest.raises(wsframe.ConnectionClosedError):
                 await websocket.recv(decode=True)
         await websocket.wait_closed()
@@ -136,7 +146,7 @@ async def test_close(connect, serve, who, code, reason):
 
 
 @both
-async def test_server_that_goes_away(connect, serve):
+async def test_closing_server_sends_1001(connect, serve):
     """RFC 6455 §7.4.1."""
     server = await serve(echo, HERE, 0)
     async with connect(f"ws://{HERE}:{port_of(server)}/") as websocket:
@@ -212,9 +222,12 @@ async def test_basic_authentication(connect, serve):
 @both
 async def test_keepalive(connect, serve):
     """RFC 6455 §5.5.2: at both ends."""
+    members = []
+
     options = {"ping_interval": 0.02, "ping_timeout": 5}
-    async with talk(connect, serve, client=options, **options) as websocket:
-        await asyncio.sleep(0.2)
+    async with talk(connect, serve, recorded(members), client=options, **options) as websocket:
+        # A pong sets the latency.
+        await until(lambda: members and members[0].latency and websocket.latency)
         await websocket.send("a")
         assert await soon(websocket.recv()) == "a"
 
@@ -258,14 +271,19 @@ DEFLATE = {
 @both
 @pytest.mark.parametrize(("ours", "theirs"), DEFLATE.values(), ids=DEFLATE)
 async def test_compressed_messages(connect, serve, backend, ours, theirs):
-    """RFC 7692: any parameters, sizes on both sides of the windows, and what refers back to what."""
+    """RFC 7692: any parameters, sizes around those of the windows, and references to earlier messages."""
     ours = {"compression": wsframe.PerMessageDeflateFactory(backend=backend, threshold=0, idle_timeout=0.05, **ours)}
     if serve is wsframe.serve:
         theirs = {"client_max_window_bits": True, **theirs}
         client, server = {"extensions": [ClientPerMessageDeflateFactory(**theirs)], "compression": None}, ours
     else:
         client, server = ours, {"extensions": [ServerPerMessageDeflateFactory(**theirs)], "compression": None}
-    async with talk(connect, serve, client=client, **server) as websocket:
+    members = []
+
+    def our_extension():
+        return (members[0] if serve is wsframe.serve else websocket).protocol.extensions[0]
+
+    async with talk(connect, serve, recorded(members), client=client, **server) as websocket:
         assert [extension.name for extension in websocket.protocol.extensions] == ["permessage-deflate"]
         for _ in range(2):
             for message in (JSON, JSON, "", "a", JSON * 10, bytes(range(256)) * 300, bytes(200_000), JSON):
@@ -273,23 +291,16 @@ async def test_compressed_messages(connect, serve, backend, ours, theirs):
                 assert await soon(websocket.recv()) == message
             await websocket.send([JSON, "", JSON])
             assert await soon(websocket.recv()) == JSON * 2
-            # Our contexts are given up meanwhile.
-            await asyncio.sleep(0.12)
+            await until(lambda: not our_extension().holds_contexts)
 
 
 @both
 async def test_compressed_broadcast(connect, serve):
     """Before and after messages that refer back to others."""
     members = []
-
-    async def handler(websocket):
-        members.append(websocket)
-        await websocket.wait_closed()
-
     send_to_all = wsframe.broadcast if serve is wsframe.serve else websockets.asyncio.server.broadcast
-    async with talk(connect, serve, handler) as websocket:
-        while not members:
-            await asyncio.sleep(0.01)
+    async with talk(connect, serve, recorded(members)) as websocket:
+        await until(lambda: members)
         for _ in range(3):
             send_to_all(members, JSON)
             await members[0].send(JSON)
@@ -298,7 +309,7 @@ async def test_compressed_broadcast(connect, serve):
 
 @both
 async def test_compressed_message_that_is_too_big(connect, serve):
-    """RFC 6455 §10.4: it is what comes out that counts."""
+    """RFC 6455 §10.4: the decompressed size counts."""
     async with talk(connect, serve, max_size=10_000, client={"max_size": None}) as websocket:
         await websocket.send(bytes(10_000))
         assert await soon(websocket.recv()) == bytes(10_000)

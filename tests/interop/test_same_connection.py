@@ -8,9 +8,10 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, dial, request, soon
+from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, dial, request, soon, until
 
 import wsframe
+from wsframe.testing.clock import settle
 
 websockets = pytest.importorskip("websockets", "17")
 
@@ -29,7 +30,7 @@ def library(name):
 
 
 def describe(exc):
-    """Tell of an exception what a program can see."""
+    """Return what a program can see of an exception."""
     seen = [type(exc).__name__, str(exc)]
     for name in ("rcvd", "sent"):
         close = getattr(exc, name, None)
@@ -40,7 +41,7 @@ def describe(exc):
 
 
 async def attempt(awaitable):
-    """Await something; return its result, or what its exception tells."""
+    """Await something; return its result, or a description of its exception."""
     try:
         return await awaitable
     except Exception as exc:
@@ -112,28 +113,28 @@ MESSAGES = sending(
 )
 
 
+def receiving(count, **options):
+    """Make a handler that receives that many messages."""
+
+    async def handle(websocket):
+        return [await attempt(websocket.recv(**options)) for _ in range(count)]
+
+    return handle
+
+
 @case
 async def recv(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv()) for _ in range(8)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(8), MESSAGES)
 
 
 @case
 async def recv_bytes(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv(decode=False)) for _ in range(7)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(7, decode=False), MESSAGES)
 
 
 @case
 async def recv_str(lib):
-    async def handle(websocket):
-        return [await attempt(websocket.recv(decode=True)) for _ in range(4)]
-
-    return await converse(lib, handle, MESSAGES)
+    return await converse(lib, receiving(4, decode=True), MESSAGES)
 
 
 @case
@@ -165,7 +166,7 @@ async def recv_streaming_decodes(lib):
 
 
 @case
-async def recv_streaming_of_what_is_not_utf8(lib):
+async def recv_streaming_of_invalid_utf8(lib):
     async def handle(websocket):
         seen = []
         try:
@@ -189,7 +190,9 @@ async def recv_streaming_at_the_end(lib):
 
 
 @case
-async def one_receives_at_a_time(lib):
+async def concurrent_receiving_is_an_error(lib):
+    receivers_tried = asyncio.Event()
+
     async def handle(websocket):
         seen = []
         for first in (websocket.recv, lambda: collect(websocket.recv_streaming())):
@@ -198,17 +201,18 @@ async def one_receives_at_a_time(lib):
             seen += [await attempt(websocket.recv()), await attempt(collect(websocket.recv_streaming()))]
             task.cancel()
             await asyncio.wait([task])
+        receivers_tried.set()
         return [*seen, await websocket.recv()]
 
     async def script(peer):
-        await asyncio.sleep(0.1)
+        await receivers_tried.wait()
         return await sending((TEXT, b"a"))(peer)
 
     return await converse(lib, handle, script)
 
 
 @case
-async def stream_that_was_left_makes_the_connection_useless(lib):
+async def abandoned_stream_blocks_receiving(lib):
     async def handle(websocket):
         stream = websocket.recv_streaming()
         fragment = await stream.__anext__()
@@ -219,6 +223,8 @@ async def stream_that_was_left_makes_the_connection_useless(lib):
 
 @case
 async def recv_may_be_cancelled(lib):
+    cancelled = asyncio.Event()
+
     async def handle(websocket):
         seen = []
         for _ in range(3):
@@ -226,10 +232,11 @@ async def recv_may_be_cancelled(lib):
                 await asyncio.wait_for(websocket.recv(), 0.01)
             except asyncio.TimeoutError:
                 seen.append("timeout")
+        cancelled.set()
         return [*seen, await websocket.recv(), await websocket.recv()]
 
     async def script(peer):
-        await asyncio.sleep(0.1)
+        await cancelled.wait()
         return await sending((TEXT, b"a"), (TEXT, b"b"))(peer)
 
     return await converse(lib, handle, script)
@@ -314,7 +321,7 @@ async def test_send(name):
 @case
 async def fragments_of_a_wrong_type(lib):
     async def handle(websocket):
-        # wsframe has sent nothing then, and goes on.
+        # wsframe has sent nothing then, and keeps the connection open.
         return await attempt(websocket.send([1, 2]))
 
     return (await converse(lib, handle, listen))[0]
@@ -328,22 +335,29 @@ async def async_fragments_of_a_wrong_type(lib):
     return (await converse(lib, handle, listen))[0]
 
 
+class PausedFragments:
+    """Two fragments: ``first_is_sent`` is set before the second, which waits for ``go_on``."""
+
+    def __init__(self):
+        self.first_is_sent, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __aiter__(self):
+        yield "a"
+        self.first_is_sent.set()
+        await self.go_on.wait()
+        yield "b"
+
+
 @case
 async def messages_wait_for_fragments(lib):
     async def handle(websocket):
-        go = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await go.wait()
-            yield "b"
-
-        first = asyncio.ensure_future(websocket.send(fragments()))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        first = asyncio.ensure_future(websocket.send(fragments))
+        await fragments.first_is_sent.wait()
         others = [asyncio.ensure_future(websocket.send(message)) for message in ("c", [b"d", b"e"], b"f")]
         await websocket.pong(b"not a message")
-        await asyncio.sleep(0.01)
-        go.set()
+        await settle()
+        fragments.go_on.set()
         await asyncio.gather(first, *others)
 
     return await converse(lib, handle, listen)
@@ -352,14 +366,11 @@ async def messages_wait_for_fragments(lib):
 @case
 async def closing_in_the_middle_of_fragments(lib):
     async def handle(websocket):
-        async def fragments():
-            yield "a"
-            await asyncio.sleep(0.02)
-            yield "b"
-
-        task = asyncio.ensure_future(attempt(websocket.send(fragments())))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        task = asyncio.ensure_future(attempt(websocket.send(fragments)))
+        await fragments.first_is_sent.wait()
         await websocket.close()
+        fragments.go_on.set()
         return await task
 
     return await converse(lib, handle, listen)
@@ -435,10 +446,7 @@ async def pongs(lib):
 
 @case
 async def pings_are_answered(lib):
-    async def handle(websocket):
-        return await attempt(websocket.recv())
-
-    return await converse(lib, handle, sending((PING, b""), (PING, b"abc"), (TEXT, b"a")))
+    return await converse(lib, receiving(1), sending((PING, b""), (PING, b"abc"), (TEXT, b"a")))
 
 
 # The end
@@ -463,7 +471,7 @@ async def everything_fails_once_closed(lib):
 
 
 @case
-async def connection_fails_all_that_wait(lib):
+async def end_of_the_connection_fails_all_waiters(lib):
     async def handle(websocket):
         ping = await websocket.ping()
         tasks = [asyncio.ensure_future(attempt(waiting)) for waiting in (websocket.recv(), ping)]
@@ -497,7 +505,7 @@ async def test_close(arguments):
 @case
 async def both_close(lib):
     async def handle(websocket):
-        await asyncio.sleep(0.02)
+        await until(lambda: websocket.state.name != "OPEN")
         await websocket.close(1001)
         return await attempt(websocket.recv())
 
@@ -537,14 +545,11 @@ async def peer_leaves(lib):
 
 @case
 async def peer_leaves_in_the_middle_of_a_frame(lib):
-    async def handle(websocket):
-        return await attempt(websocket.recv())
-
     async def script(peer):
         await peer.send(peer.frame(TEXT, b"abc")[:-1])
         peer.writer.close()
 
-    return await converse(lib, handle, script)
+    return await converse(lib, receiving(1), script)
 
 
 @case
@@ -598,7 +603,7 @@ async def test_violations(name):
             return await rest(peer)
 
         result, frames = await converse(lib, handle, script, max_size=100)
-        # What is wrong is said in words of its own, but code and exception are the same.
+        # The libraries word the reason differently; code and exception are the same.
         result[1] = result[3] = None
         return result, [(opcode, fin, payload[:2]) for opcode, fin, payload in frames]
 
@@ -619,11 +624,7 @@ async def too_big(lib):
             if max_size == (100, 4) and len(frames) == 2:
                 # No limit is exceeded, and the Close frame comes inside of a message: 1002 there, clean here.
                 continue
-
-            async def handle(websocket):
-                return await attempt(websocket.recv())
-
-            seen.append(await converse(lib, handle, sending(*frames), max_size=max_size))
+            seen.append(await converse(lib, receiving(1), sending(*frames), max_size=max_size))
     return seen
 
 
@@ -659,22 +660,16 @@ async def broadcast_during_fragments(lib):
             records.append((record.levelname, record.getMessage()))
 
     async def handle(websocket):
-        go = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await go.wait()
-            yield "b"
-
-        task = asyncio.ensure_future(websocket.send(fragments()))
-        await asyncio.sleep(0.01)
+        fragments = PausedFragments()
+        task = asyncio.ensure_future(websocket.send(fragments))
+        await fragments.first_is_sent.wait()
         lib.server.broadcast([websocket], "c")
         seen = []
         try:
             lib.server.broadcast([websocket], "c", raise_exceptions=True)
         except Exception as exc:
             seen = [type(exc).__name__, str(exc), [describe(one) for one in exc.exceptions]]
-        go.set()
+        fragments.go_on.set()
         await task
         return seen
 
@@ -693,15 +688,15 @@ async def broadcast_during_fragments(lib):
 async def max_queue(lib):
     seen = []
     for max_queue in (16, 4, (4, 2), (4, 0), (None, None), None, 0, 1):
+        all_sent = asyncio.Event()
 
-        async def handle(websocket, max_queue=max_queue):
-            await asyncio.sleep(0.1)
+        async def handle(websocket, all_sent=all_sent):
+            await all_sent.wait()
             return [await websocket.recv() for _ in range(40)]
 
-        async def script(peer):
-            for i in range(40):
-                await peer.send_frame(TEXT, str(i).encode())
-                await asyncio.sleep(0.001)
+        async def script(peer, all_sent=all_sent):
+            await peer.send(*(peer.frame(TEXT, str(i).encode()) for i in range(40)))
+            all_sent.set()
             return await rest(peer)
 
         seen.append(await converse(lib, handle, script, max_queue=max_queue))

@@ -13,12 +13,13 @@ import pytest
 from support import PATIENCE_S, TEXT, dial, echo, request, soon, until
 
 import wsframe
+from wsframe.testing.clock import settle
 
 websockets = pytest.importorskip("websockets", "17")
 
 HERE = "127.0.0.1"
 PLAIN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-# RFC 6455 §4.4: wsframe tells the version that it speaks.
+# RFC 6455 §4.4: wsframe's response lists the version it supports.
 UNRELATED = ("Date", "Server", "Content-Length", "Sec-WebSocket-Version")
 CASES = {}
 
@@ -61,12 +62,12 @@ async def observe(function, library):
     modules = {name.rpartition(".")[2]: importlib.import_module(f"{library}.{name}") for name in names}
     with Observer(library) as observer:
         seen = await soon(function(SimpleNamespace(**modules)), 2 * PATIENCE_S)
-    # In which turn of the event loop the end of TCP is noticed is nobody's business.
+    # The iteration of the event loop in which the end of TCP is noticed is unspecified.
     return seen, sorted(observer.lines, key=repr)
 
 
 async def ask(server, data=None):
-    """Send a request; return status, headers that matter, and what the client gets after that."""
+    """Send a request; return status, relevant headers, and what the client receives after that."""
     async with dial(server) as peer:
         await peer.send(data or request())
         try:
@@ -79,7 +80,7 @@ async def ask(server, data=None):
             await peer.send_close(1000)
             return status, headers, await peer.read_short()
         body = await soon(peer.reader.read())
-        # What it says beside the error is up to the library.
+        # The text after the error is up to the library.
         return status, sorted(headers), body.decode().splitlines()[:1]
 
 
@@ -118,7 +119,7 @@ async def handler_is_cancelled(lib):
 
 
 @case
-async def handler_looks_at_the_connection(lib):
+async def handler_inspects_the_connection(lib):
     seen = []
 
     async def handler(websocket):
@@ -139,7 +140,7 @@ async def handler_looks_at_the_connection(lib):
 
 
 @case
-async def records_have_the_connection(lib):
+async def log_records_have_the_connection(lib):
     seen = []
 
     class Filter(logging.Filter):
@@ -191,7 +192,7 @@ REQUESTS = {
     "an origin": request({"Origin": "https://example.com"}),
     "two origins": request({"Origin": ["https://example.com", "https://example.org"]}),
     "junk": b"HELO relay.invalid\r\n",
-    "nothing behind the request line": b"GET /\r\n\r\n",
+    "no version in the request line": b"GET /\r\n\r\n",
     "empty": b"\r\n\r\n",
 }
 
@@ -460,14 +461,14 @@ async def close_takes_a_code_and_a_reason(lib):
 
 
 @case
-async def close_may_leave_connections_alone(lib):
+async def close_can_keep_connections_open(lib):
     server = await serving(lib)
     async with dial(server) as peer:
         await peer.send(request())
         await peer.read_head()
         server.close(close_connections=False)
         task = asyncio.ensure_future(server.wait_closed())
-        await asyncio.sleep(0.05)
+        await settle()
         await peer.send_frame(TEXT, b"still here")
         frame = await peer.read_frame()
         seen = [frame.payload, task.done(), len(server.connections), server.is_serving()]
@@ -481,7 +482,7 @@ async def close_may_leave_connections_alone(lib):
 async def close_refuses_requests_being_processed(lib):
     async def process_request(connection, received):
         connection.server.close()
-        await asyncio.sleep(0.01)
+        await settle()
 
     server = await serving(lib, process_request=process_request)
     seen = await ask(server)
@@ -492,10 +493,11 @@ async def close_refuses_requests_being_processed(lib):
 @case
 async def close_waits_for_handlers(lib):
     seen = []
+    go_on = asyncio.Event()
 
     async def handler(websocket):
         await websocket.wait_closed()
-        await asyncio.sleep(0.02)
+        await go_on.wait()
         seen.append("handler")
 
     server = await serving(lib, handler)
@@ -506,7 +508,12 @@ async def close_waits_for_handlers(lib):
         server.close()
         frame = await peer.read_frame()
         await peer.send_frame(frame.opcode, frame.payload)
-        await server.wait_closed()
+        await peer.aclose()
+        task = asyncio.ensure_future(server.wait_closed())
+        await settle()
+        seen.append(task.done())
+        go_on.set()
+        await task
     seen.append("closed")
     return seen
 
@@ -515,12 +522,12 @@ async def close_waits_for_handlers(lib):
 async def serve_forever(lib):
     server = await serving(lib)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     server.close()
     await task
     server = await serving(lib)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     task.cancel()
     await asyncio.wait([task])
     return task.cancelled(), server.is_serving()

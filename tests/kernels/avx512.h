@@ -59,6 +59,29 @@ typedef union {
         return result; \
     }
 
+/* Zero-extension of each lane of a shorter vector. */
+#define EMULATE_WIDEN(name, vector, from, to, count) \
+    EMULATED_TARGET \
+    static inline emulated name(vector x) { \
+        emulated narrow, result; \
+        memcpy(&narrow, &x, sizeof(x)); \
+        for (int i = 0; i < (count); i++) \
+            result.to[i] = narrow.from[i]; \
+        return result; \
+    }
+
+/* The low bits of each lane, in a shorter vector. */
+#define EMULATE_NARROW(name, vector, from, to, type, count) \
+    EMULATED_TARGET \
+    static inline vector name(emulated x) { \
+        emulated narrow; \
+        vector result; \
+        for (int i = 0; i < (count); i++) \
+            narrow.to[i] = (type)x.from[i]; \
+        memcpy(&result, &narrow, sizeof(result)); \
+        return result; \
+    }
+
 static inline emulated emulated_zero(void) {
     return (emulated){{0}};
 }
@@ -234,56 +257,13 @@ static inline emulated emulated_repeat(__m128i x) {
     return result;
 }
 
-EMULATED_TARGET
-static inline emulated emulated_widen8_16(__m256i x) {
-    emulated bytes, result;
-    _mm256_storeu_si256((__m256i *)bytes.b, x);
-    for (int i = 0; i < 32; i++)
-        result.w[i] = bytes.b[i];
-    return result;
-}
+EMULATE_WIDEN(emulated_widen8_16, __m256i, b, w, 32)
+EMULATE_WIDEN(emulated_widen8_32, __m128i, b, d, 16)
+EMULATE_WIDEN(emulated_widen16_32, __m256i, w, d, 16)
 
-EMULATED_TARGET
-static inline emulated emulated_widen8_32(__m128i x) {
-    emulated bytes, result;
-    _mm_storeu_si128((__m128i *)bytes.b, x);
-    for (int i = 0; i < 16; i++)
-        result.d[i] = bytes.b[i];
-    return result;
-}
-
-EMULATED_TARGET
-static inline emulated emulated_widen16_32(__m256i x) {
-    emulated words, result;
-    _mm256_storeu_si256((__m256i *)words.b, x);
-    for (int i = 0; i < 16; i++)
-        result.d[i] = words.w[i];
-    return result;
-}
-
-EMULATED_TARGET
-static inline __m256i emulated_narrow16_8(emulated x) {
-    emulated result;
-    for (int i = 0; i < 32; i++)
-        result.b[i] = (uint8_t)x.w[i];
-    return emulated_half(result, 0);
-}
-
-EMULATED_TARGET
-static inline __m256i emulated_narrow32_16(emulated x) {
-    emulated result;
-    for (int i = 0; i < 16; i++)
-        result.w[i] = (uint16_t)x.d[i];
-    return emulated_half(result, 0);
-}
-
-EMULATED_TARGET
-static inline __m128i emulated_narrow32_8(emulated x) {
-    emulated result;
-    for (int i = 0; i < 16; i++)
-        result.b[i] = (uint8_t)x.d[i];
-    return emulated_quarter(result, 0);
-}
+EMULATE_NARROW(emulated_narrow16_8, __m256i, w, b, uint8_t, 32)
+EMULATE_NARROW(emulated_narrow32_16, __m256i, d, w, uint16_t, 16)
+EMULATE_NARROW(emulated_narrow32_8, __m128i, d, b, uint8_t, 16)
 
 EMULATED_TARGET
 static inline __m256i emulated_load_half(uint32_t mask, const void *source) {

@@ -126,7 +126,7 @@ def test_headers_compile_without_warnings(compiler, tmp_path):
 
 # Faults that the sweep has to find: a file, what stands there, and what is wrong in its place.
 FAULTS = {
-    "the portable kernel forgets a character that has begun": (
+    "the portable kernel drops an incomplete character": (
         "utf8.h",
         "utf8_scalar(&state, text, length) && !state.missing;",
         "utf8_scalar(&state, text, length);",
@@ -137,29 +137,29 @@ FAULTS = {
         "text[length - 1] < 0xC0 && text[length - 2] < 0xE0 && text[length - 3] <= 0xF0;",
     ),
     "surrogates": ("utf8.h", "state->high = 0x9F;", "state->high = 0xBF;"),
-    "a decoder writes blocks where there is no room": (
+    "a decoder writes blocks past the end of its output": (
         "transcode.h",
         "while (stop - text >= (step) + 3 && end - out >= (step))",
         "while (stop - text >= (step) + 3)",
     ),
-    "a decoder reads behind the text": (
+    "a decoder reads past the text": (
         "transcode.h",
         "while (stop - text >= (step) + 3 && end - out >= (step))",
         "while (stop - text >= (step) && end - out >= (step))",
     ),
-    "an encoder writes blocks where there is no room": (
+    "an encoder writes blocks past the end of its output": (
         "transcode.h",
         "while (stop - text >= (step) && end - out >= (most))",
         "while (stop - text >= (step) && end - out >= (step))",
     ),
-    "the last vector is masked with the key as it is": ("mask.h", "return key >> bits | key", "return key | key"),
+    "the last vector is masked with an unrotated key": ("mask.h", "return key >> bits | key", "return key | key"),
 }
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_sweep_finds(compile_sweep, tmp_path, name):
+def test_sweep_detects(compile_sweep, tmp_path, name):
     file, right, wrong = FAULTS[name]
     sources = tmp_path / "src"
     sources.mkdir()

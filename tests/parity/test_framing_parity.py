@@ -58,7 +58,7 @@ def stream(draw):
     role = draw(st.sampled_from(Role))
     wire = bytearray(b"".join(draw(st.lists(st.one_of(message(role), frame(role)), max_size=6))))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
-        # Near the beginning, where headers are; behind the first 1,000 bytes there is little but payload.
+        # Near the beginning, where headers are; after the first 1,000 bytes there is little but payload.
         place = draw(st.integers(0, max(0, min(len(wire), 1000) - 1)))
         wire[place : place + 1] = draw(st.binary(max_size=2))
     if draw(st.booleans()):

@@ -30,7 +30,7 @@ def test_in_place(impl, each_kernel, phase):
                 end = start + length
                 buffer = bytearray(data)
                 apply_mask_inplace(memoryview(buffer)[start:end], KEY, phase)
-                # What is before and behind has to be untouched, too.
+                # The bytes before and after must stay untouched.
                 assert buffer == data[:start] + whole[start:end] + data[end:], (kernel, start, length)
 
 

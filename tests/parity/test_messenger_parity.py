@@ -33,7 +33,7 @@ PING = st.binary(max_size=5) | st.sampled_from([bytes(125), bytes(126)])
 CODES = st.sampled_from([None, 1000, 1001, 1005, 1011, 2999, 3000, 4999, 5000])
 REASON = st.sampled_from(["", "bye", "é" * 61, "é" * 62])
 COMPRESS = st.sampled_from([None, None, True, False])
-# What is bytes-like, and what is not.
+# Bytes-like objects, and others.
 DATA = st.one_of(
     BYTES,
     BYTES.map(bytearray),
@@ -257,7 +257,7 @@ def test_calls_before_the_opening_handshake(connections):
         assert not any(getattr(connection, counter) for counter in COUNTERS)
 
 
-def test_frames_that_are_kept_do_not_change_with_the_buffer_they_came_in(connections):
+def test_kept_frames_do_not_change_with_their_buffer(connections):
     """Payloads are copies: the read buffer is used again at once."""
     for make in connections:
         connection = make(Role.CLIENT)
@@ -268,8 +268,8 @@ def test_frames_that_are_kept_do_not_change_with_the_buffer_they_came_in(connect
         assert [getattr(one, "payload", None) for one in events] == [b"abcd", b"gh", b"efij"]
 
 
-def test_long_payloads_that_are_sent_uncopied_stay_what_they_were(connections):
-    """A buffer that the application changes behind its back is copied; so is a subclass of bytes."""
+def test_long_payloads_sent_without_a_copy_stay_unchanged(connections):
+    """A buffer that the application may change later is copied; so is a subclass of bytes."""
 
     class Bytes(bytes):
         pass
@@ -323,7 +323,7 @@ def test_frames_of_all_sizes_are_sent_in_order(connections, seed):
                 assert frame.payload == sent
 
 
-def test_what_is_collected_is_discarded_at_the_end(connections):
+def test_collected_frames_are_discarded_at_the_end(connections):
     for make in connections:
         connection = make(Role.SERVER)
         for _ in range(3):

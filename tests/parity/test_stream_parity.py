@@ -1,4 +1,4 @@
-"""Both implementations of the streams do the same with a transport that only notes what it is told.
+"""Both implementations of the streams do the same with a transport that only records calls.
 
 ``Connection`` and ``WebSocketProtocol`` are loaded on top of each implementation. How many writes there are, and in
 which turn of the event loop a task goes on, may differ: what is compared is what there is when nothing moves any more.
@@ -36,7 +36,7 @@ def stacks(twins):
 
 
 class Transport:
-    """Notes what is written, and holds what is not drained."""
+    """Records what is written, and keeps what is not drained."""
 
     def __init__(self):
         self.written = bytearray()
@@ -76,7 +76,7 @@ class Transport:
 
     def write(self, data):
         assert data, "an empty write"
-        assert not self.closing, "a write behind the end"
+        assert not self.closing, "a write after the end"
         self.written += data
         taken = min(self.takes, len(data))
         self.takes -= taken
@@ -315,7 +315,7 @@ def test_queue_streams(stacks, scenario):
     event(f"{scenario[0].name} ends in {compiled[-1][0][4].name}, {len(compiled[-1][1])} tasks")
 
 
-# Callbacks: what the hooks do is told by the messages
+# Callbacks: the messages say what the hooks do
 
 
 @st.composite
@@ -425,7 +425,7 @@ def test_callback_streams(stacks, scenario):
 
 
 @pytest.mark.parametrize("size", [10, 5000, 70_000])
-def test_what_pause_writing_sends_comes_once_and_behind(stacks, size):
+def test_frames_sent_by_pause_writing_follow_once(stacks, size):
     """The transport calls the hook within a write, perhaps between a header and its payload."""
     hooks = {"pause_writing": [("send", b"behind"), ("close",)], "ping_received": [("send", bytes(size))]}
     message = frame(Opcode.BINARY, bytes(size), to=Role.CLIENT)

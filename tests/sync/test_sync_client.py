@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import itertools
 import logging
 import socket
 import ssl
+import sys
 
 import pytest
 from proxies import HTTPProxy, SocksProxy
@@ -21,6 +20,8 @@ from support import (
     head,
     port_of,
     raw_server,
+    read_to_end,
+    recorded_delays,
     serve_forever,
     soon,
     unix_path,
@@ -83,7 +84,7 @@ def test_messages_of_all_kinds():
         assert websocket.ping().wait(PATIENCE_S)
 
 
-def test_request_has_what_was_asked_for():
+def test_request_carries_the_options():
     """RFC 6455 §4.1."""
     seen = []
 
@@ -115,7 +116,7 @@ def test_compression_is_agreed_on():
         assert talk(uri_of(server), compression=None).protocol.extensions == []
 
 
-def test_bytes_behind_the_response_belong_to_the_connection():
+def test_bytes_after_the_response_belong_to_the_connection():
     async def script(peer):
         await peer.accept(behind=peer.frame(PING, b"a") + peer.frame(TEXT, b"first"))
         await peer.expect(PONG, b"a")
@@ -135,8 +136,7 @@ def test_refusal_has_a_body(end):
         if end == "reset":
             peer.abort()
         elif end == "length":
-            with contextlib.suppress(ConnectionError):
-                await soon(peer.reader.read())
+            await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidStatus, match="server rejected WebSocket connection: HTTP 403") as info:
@@ -145,7 +145,7 @@ def test_refusal_has_a_body(end):
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 101"])
-def test_end_before_the_response(sent):
+def test_end_of_stream_before_the_response_is_an_error(sent):
     async def script(peer):
         await peer.read_head()
         await peer.send(sent)
@@ -156,36 +156,34 @@ def test_end_before_the_response(sent):
     assert isinstance(info.value.__cause__, EOFError)
 
 
-def test_another_protocol():
+def test_response_in_another_protocol_is_an_error():
     async def script(peer):
         await peer.read_head()
         await peer.send(b"220 smtp.example ESMTP\r\n")
-        with contextlib.suppress(ConnectionError):
-            await soon(peer.reader.read())
+        await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidMessage, match="did not receive a valid HTTP response"):
             connect(server.uri)
 
 
-def test_response_that_is_not_right():
+def test_response_without_accept_header_is_an_error():
     async def script(peer):
         await peer.accept({"Sec-WebSocket-Accept": None})
-        with contextlib.suppress(ConnectionError):
-            await soon(peer.reader.read())
+        await read_to_end(peer)
 
     with raw(script) as server:
         with pytest.raises(InvalidHandshake, match="missing Sec-WebSocket-Accept header"):
             connect(server.uri)
 
 
-def test_response_that_does_not_come():
+def test_missing_response_times_out():
     with socket.create_server((HERE, 0)) as sock:
         with pytest.raises(TimeoutError, match="timed out while waiting for handshake response"):
             connect(f"ws://{HERE}:{sock.getsockname()[1]}/", open_timeout=0.05)
 
 
-def test_server_that_is_not_there():
+def test_refused_tcp_connection_is_an_os_error():
     port = free_port()
     with pytest.raises(OSError):
         connect(f"ws://{HERE}:{port}/")
@@ -216,19 +214,19 @@ def test_no_open_timeout():
         talk(uri_of(server), open_timeout=None)
 
 
-def test_socket_may_be_given():
+def test_sock_option_supplies_the_socket():
     with serve() as server:
         websocket = talk("ws://example.com/", sock=socket.create_connection((HERE, port_of(server))))
         assert websocket.request.headers["Host"] == "example.com"
 
 
-def test_address_may_be_given():
+def test_address_option_replaces_the_host_of_the_uri():
     with serve() as server:
         websocket = talk("ws://example.com/", address=(HERE, port_of(server)), source_address=(HERE, 0))
         assert websocket.request.headers["Host"] == "example.com"
 
 
-def test_connection_class_may_be_given():
+def test_create_connection_option_sets_the_class():
     class Mine(ClientConnection):
         pass
 
@@ -241,7 +239,7 @@ def test_connection_class_may_be_given():
             connect(uri_of(server), create_connection=broken)
 
 
-def test_logger_may_be_given(caplog):
+def test_logger_option_replaces_the_default(caplog):
     async def script(peer):
         await peer.accept()
         await peer.send_frame(TEXT, b"\xff")
@@ -323,7 +321,7 @@ def test_tls_context_of_the_system(server_tls, certificate, monkeypatch):
         talk(f"wss://localhost:{port_of(server)}/")
 
 
-def test_tls_that_the_application_has_made(server_tls, client_tls):
+def test_tls_socket_made_by_the_application(server_tls, client_tls):
     with serve(ssl=server_tls) as server:
         sock = socket.create_connection((HERE, port_of(server)))
         secured = client_tls.wrap_socket(sock, server_hostname="localhost")
@@ -343,7 +341,7 @@ def test_ssl_context_is_the_old_name(server_tls, client_tls, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("end", ["notified", "cut", "violation"])
-def test_ends_of_tls(end, server_tls, client_tls):
+def test_end_of_a_tls_stream(end, server_tls, client_tls):
     async def script(peer):
         await peer.accept()
         if end == "violation":
@@ -361,7 +359,7 @@ def test_ends_of_tls(end, server_tls, client_tls):
                 websocket.recv()
 
 
-def test_no_tls_where_tls_is_wanted(client_tls):
+def test_plain_server_for_a_wss_uri_is_an_error(client_tls):
     async def script(peer):
         await peer.send(b"HTTP/1.1 400 No\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -372,7 +370,7 @@ def test_no_tls_where_tls_is_wanted(client_tls):
             connect(server.uri.replace("ws:", "wss:"), ssl=client_tls)
 
 
-def test_tls_handshake_that_takes_too_long(client_tls):
+def test_tls_handshake_times_out(client_tls):
     with socket.create_server((HERE, 0)) as sock:
         with pytest.raises(TimeoutError):
             connect(f"wss://{HERE}:{sock.getsockname()[1]}/", ssl=client_tls, open_timeout=0.05)
@@ -430,7 +428,7 @@ def test_long_messages_through_two_layers_of_tls(server_tls, client_tls):
 
 
 @pytest.mark.parametrize("answer", [b"220 smtp.example\r\n", b"HTTP/1.1 200 OK\r\n\r\nmore", b"", b"HTTP/1.1 2", None])
-def test_what_is_no_proxy_is_an_error(answer):
+def test_invalid_proxy_response_is_an_error(answer):
     async def script(peer):
         await peer.read_head()
         if answer is None:
@@ -446,14 +444,14 @@ def test_what_is_no_proxy_is_an_error(answer):
 @pytest.mark.parametrize(
     ("scheme", "message"), [("http", "timed out while connecting to HTTP proxy"), ("socks5", None)]
 )
-def test_proxy_that_does_not_answer(scheme, message):
+def test_silent_proxy_times_out(scheme, message):
     with socket.create_server((HERE, 0)) as sock:
         proxy = f"{scheme}://{HERE}:{sock.getsockname()[1]}"
         with pytest.raises(TimeoutError, match=message):
             connect("ws://127.0.0.1/", proxy=proxy, open_timeout=0.1)
 
 
-def test_options_for_proxies_of_another_kind():
+def test_options_for_another_kind_of_proxy_are_refused():
     with pytest.raises(ValueError, match="proxy_ssl argument is incompatible with an http:// proxy"):
         connect("ws://localhost/", proxy="http://localhost:9", proxy_ssl=ssl.create_default_context())
     with pytest.raises(InvalidProxy, match="scheme ftp isn't supported"):
@@ -474,14 +472,9 @@ def test_socks_proxy(server_tls, client_tls):
 
 
 def test_socks_needs_python_socks(monkeypatch):
-    original = builtins.__import__
-
-    def without_socks(name, *arguments, **options):
-        if name.startswith("python_socks"):
-            raise ImportError(name)
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without_socks)
+    for name in ("python_socks", "python_socks.sync"):
+        # Importing it is an ImportError then.
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"requires python-socks: pip install 'wsframe\[proxy\]'"):
         connect("ws://localhost/", proxy="socks5://localhost")
 
@@ -489,15 +482,16 @@ def test_socks_needs_python_socks(monkeypatch):
 # Redirects
 
 
-def redirect_to(*targets, seen=None):
+def redirecting(locations, seen=None):
+    """Make a ``process_request`` that redirects requests for the paths in ``locations``."""
+
     def process_request(connection, request):
         if seen is not None:
             seen.append(request)
-        number = request.path.removeprefix("/")
-        if not number.isdecimal():
+        if request.path not in locations:
             return None
         response = connection.respond(302, "")
-        response.headers["Location"] = targets[int(number)]
+        response.headers["Location"] = locations[request.path]
         return response
 
     return process_request
@@ -506,24 +500,25 @@ def redirect_to(*targets, seen=None):
 def test_redirects_are_followed():
     seen = []
     headers = iter([("Authorization", "a"), ("X", "y")])
-    with serve(process_request=redirect_to(seen=seen)) as other:
-        with serve(process_request=redirect_to("1", uri_of(other, "/end"), seen=seen)) as server:
+    with serve(process_request=redirecting({}, seen)) as other:
+        locations = {"/0": "1", "/1": uri_of(other, "/end")}
+        with serve(process_request=redirecting(locations, seen)) as server:
             with connect(uri_of(server, "/0"), additional_headers=headers) as websocket:
                 assert websocket.protocol.uri.path == "/end"
     assert ["Authorization" in request.headers for request in seen] == [True, True, False]
     assert [request.headers["X"] for request in seen] == ["y"] * 3
 
 
-def test_redirect_is_for_one_attempt():
+def test_redirect_applies_to_one_attempt():
     """RFC 9110 §15.4: the next one asks the URI that was given, with the credentials."""
     seen = []
     headers = {"Authorization": "a"}
-    targets = []
-    with serve(process_request=lambda *args: redirect_to(*targets, seen=seen)(*args)) as balancer:
+    locations = {}
+    with serve(process_request=redirecting(locations, seen)) as balancer:
         connecting = reconnect(uri_of(balancer, "/0"), additional_headers=headers)
         for _ in range(2):
-            with serve(process_request=redirect_to(seen=seen)) as node:
-                targets[:] = [uri_of(node, "/node").replace("ws:", "http:")]
+            with serve(process_request=redirecting({}, seen)) as node:
+                locations["/0"] = uri_of(node, "/node").replace("ws:", "http:")
                 with connecting as websocket:
                     assert websocket.request.path == "/node"
                 assert connecting.uri == uri_of(node, "/node")
@@ -532,17 +527,17 @@ def test_redirect_is_for_one_attempt():
     assert connecting.additional_headers is headers
 
 
-def test_redirects_without_end_are_given_up(monkeypatch):
+def test_endless_redirects_are_refused(monkeypatch):
     monkeypatch.setattr(wsframe.sync.client, "MAX_REDIRECTS", 3)
-    with serve(process_request=redirect_to("/0")) as server:
+    with serve(process_request=redirecting({"/0": "/0"})) as server:
         with pytest.raises(SecurityError, match="more than 3 redirects"):
             connect(uri_of(server, "/0"))
 
 
-def test_redirects_that_are_not_followed(tmp_path, monkeypatch, server_tls, client_tls):
+def test_unsafe_redirects_are_refused(tmp_path, monkeypatch, server_tls, client_tls):
     monkeypatch.chdir(tmp_path)
     path = unix_path(tmp_path)
-    process_request = redirect_to("ws://other/")
+    process_request = redirecting({"/0": "ws://other/"})
     with serve(process_request=process_request) as server:
         with pytest.raises(
             ValueError, match="cannot follow cross-origin redirect to ws://other/ with an explicit host"
@@ -574,14 +569,9 @@ def test_reconnect_is_a_context_manager():
         assert isinstance(connect(uri_of(server), legacy=False), reconnect)
 
 
-def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
+def test_failed_attempts_are_repeated_after_a_delay(caplog):
     answers = iter([503, 500, None, 502, None])
     taken = []
-
-    def delays():
-        for number in itertools.count():
-            taken.append(number)
-            yield 0.001
 
     def process_request(connection, request):
         answer = next(answers)
@@ -589,7 +579,7 @@ def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
 
     websockets = []
     with caplog.at_level(logging.INFO, "wsframe.client"), serve(process_request=process_request) as server:
-        for websocket in reconnect(uri_of(server), reconnect_delays=delays):
+        for websocket in reconnect(uri_of(server), reconnect_delays=recorded_delays(taken)):
             if websockets:
                 assert websockets[-1].close_code == 1000
             websockets.append(websocket)
@@ -606,7 +596,7 @@ def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
     ]
 
 
-def test_what_will_not_pass_is_raised():
+def test_permanent_failures_are_raised():
     def process_request(connection, request):
         return connection.respond(403, "no")
 

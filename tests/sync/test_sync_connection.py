@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 from support import BINARY, CLOSE, PATIENCE_S, PING, PONG, TEXT, close_payload, wire_frame
-from threads import RawPeer, in_thread, linked
+from threads import PausedFragments, RawPeer, in_thread, linked, until
 
 import wsframe
 from wsframe import (
@@ -24,19 +22,11 @@ from wsframe import (
 from wsframe.codec import serialize_frame
 from wsframe.sync.connection import Connection
 
-
-def until(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "still not so"
-        time.sleep(0.005)
-
-
 # Receiving
 
 
 @pytest.mark.parametrize("message", ["hello", "", "wörld", b"\x00\xff", b"", "x" * 500_000])
-def test_messages_come_as_they_were_sent(message):
+def test_messages_are_received_unchanged(message):
     with linked() as (client, server):
         sent = in_thread(client.send, message)
         assert server.recv(PATIENCE_S) == message
@@ -50,7 +40,7 @@ def test_messages_come_as_they_were_sent(message):
     ("message", "decode", "received"),
     [("ä", None, "ä"), ("ä", True, "ä"), ("ä", False, b"\xc3\xa4"), (b"\xc3\xa4", True, "ä"), (b"a", False, b"a")],
 )
-def test_messages_are_decoded_as_asked(message, decode, received):
+def test_decode_option_selects_str_or_bytes(message, decode, received):
     with linked() as (client, server):
         server.send(message)
         assert client.recv(decode=decode) == received
@@ -58,7 +48,7 @@ def test_messages_are_decoded_as_asked(message, decode, received):
         assert client.recv(PATIENCE_S, decode) == received
 
 
-def test_binary_that_is_no_text_fails_the_connection():
+def test_invalid_utf8_decoded_as_text_fails_the_connection():
     with RawPeer() as peer:
         peer.send(BINARY, b"a\xff")
         received = in_thread(peer.connection.recv, None, True)
@@ -70,7 +60,7 @@ def test_binary_that_is_no_text_fails_the_connection():
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.01])
-def test_message_that_does_not_come_in_time(timeout):
+def test_recv_times_out_without_a_message(timeout):
     with linked() as (client, server):
         with pytest.raises(TimeoutError, match=f"timed out in {timeout:.1f}s"):
             client.recv(timeout)
@@ -78,7 +68,7 @@ def test_message_that_does_not_come_in_time(timeout):
         assert client.recv(PATIENCE_S) == "late"
 
 
-def test_message_that_is_there_needs_no_time():
+def test_recv_with_timeout_0_returns_a_queued_message():
     with linked() as (client, server):
         server.send("early")
         until(lambda: client._queue)
@@ -115,7 +105,7 @@ def test_only_one_thread_may_receive():
         assert received() == "a"
 
 
-def test_fragments_are_there_before_the_message_is():
+def test_recv_streaming_yields_fragments_as_they_arrive():
     with RawPeer() as peer:
         stream = peer.connection.recv_streaming()
         peer.sock.sendall(serialize_frame(TEXT, b"h\xc3", fin=False))
@@ -130,7 +120,7 @@ def test_fragments_are_there_before_the_message_is():
         assert list(stream) == []
 
 
-def test_fragments_that_came_before_anybody_asked():
+def test_recv_streaming_yields_fragments_received_earlier():
     with RawPeer() as peer:
         peer.sock.sendall(serialize_frame(TEXT, b"a", fin=False) + serialize_frame(0, b"b", fin=False))
         until(lambda: peer.connection.protocol.frames_received == 2)
@@ -140,7 +130,7 @@ def test_fragments_that_came_before_anybody_asked():
         assert list(stream) == ["c"]
 
 
-def test_fragments_of_messages_that_have_come():
+def test_recv_streaming_yields_queued_messages():
     with linked() as (client, server):
         server.send(["a", "b"])
         server.send([b"c"])
@@ -149,7 +139,7 @@ def test_fragments_of_messages_that_have_come():
         assert list(client.recv_streaming()) == [b"c", b""]
 
 
-def test_stream_that_is_left_is_good_for_closing_only():
+def test_abandoned_stream_leaves_only_close():
     with linked() as (client, server):
         server.send(["a", "b"])
         for fragment in client.recv_streaming():
@@ -161,8 +151,8 @@ def test_stream_that_is_left_is_good_for_closing_only():
         client.close()
 
 
-def test_stream_that_is_interrupted_before_its_first_fragment(monkeypatch):
-    """By Ctrl-C, say: the message is received whole after all."""
+def test_interrupted_stream_leaves_the_message_to_recv(monkeypatch):
+    """For example by Ctrl-C. recv() then receives the whole message."""
     with RawPeer() as peer:
         connection = peer.connection
 
@@ -178,7 +168,7 @@ def test_stream_that_is_interrupted_before_its_first_fragment(monkeypatch):
 
 
 class Interrupted:
-    """A condition whose waiting is interrupted."""
+    """A condition whose wait() is interrupted."""
 
     def __init__(self, condition, wait):
         self.condition, self.wait = condition, wait
@@ -193,7 +183,7 @@ class Interrupted:
         self.condition.notify_all()
 
 
-def test_stream_of_binary_that_is_no_text_fails_the_connection():
+def test_stream_of_invalid_utf8_fails_the_connection():
     with RawPeer() as peer:
         received = in_thread(lambda: list(peer.connection.recv_streaming(True)))
         peer.send(BINARY, b"a\xff")
@@ -232,8 +222,8 @@ def test_many_threads_send_whole_messages():
     assert {len(set(message)) for message in received} == {1}
 
 
-def test_messages_longer_than_the_network_holds_both_ways_at_once():
-    """Nobody waits for the other one to read while holding what reading needs."""
+def test_large_messages_cross_without_deadlock():
+    """Neither end holds, while waiting for the other to read, a lock that reading needs."""
     size = 8 * 2**20
     limits = wsframe.Limits(max_message_size=None)
     ours, theirs = socket.socketpair()
@@ -250,7 +240,7 @@ def test_messages_longer_than_the_network_holds_both_ways_at_once():
 
 
 @pytest.mark.parametrize("max_queue", [4, (4, 1), (4, None), (4, 4)])
-def test_reading_pauses_while_nobody_receives(max_queue):
+def test_reading_pauses_without_a_receiver(max_queue):
     with linked(max_queue=max_queue) as (client, server):
         sent = in_thread(lambda: [server.send(f"{number:065536}") for number in range(100)])
         until(lambda: client._paused)
@@ -259,14 +249,14 @@ def test_reading_pauses_while_nobody_receives(max_queue):
         sent()
 
 
-def test_no_limit_for_what_waits_to_be_received():
+def test_max_queue_none_never_pauses_reading():
     with linked(max_queue=None) as (client, server):
         for _ in range(100):
             server.send("x")
         until(lambda: len(client._queue) == 100)
 
 
-def test_messages_that_were_received_outlast_the_connection():
+def test_queued_messages_are_received_after_the_close():
     with linked() as (client, server):
         server.send("a")
         until(lambda: client._queue)
@@ -296,7 +286,7 @@ def test_messages_that_were_received_outlast_the_connection():
         (PreparedMessage("ä"), None, "ä"),
     ],
 )
-def test_text_and_binary(message, text, received):
+def test_text_option_overrides_the_type(message, text, received):
     with linked() as (client, server):
         client.send(message, text)
         assert server.recv(PATIENCE_S) == received
@@ -309,26 +299,23 @@ def test_fragments_are_frames():
         assert peer.frames(3) == [(TEXT, b"a"), (0, b"b"), (0, b"")]
 
 
-def test_nothing_to_send():
+def test_empty_iterable_sends_nothing():
     with linked() as (client, server):
         client.send([])
         client.send("a")
         assert server.recv(PATIENCE_S) == "a"
 
 
-@pytest.mark.parametrize("message", [None, 5, {"a": "b"}])
-def test_what_is_no_message(message):
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        *[(message, "data") for message in (None, 5, {"a": "b"})],
+        *[(message, "iterable must contain bytes or str") for message in ([None], [5, "a"])],
+    ],
+)
+def test_message_of_a_wrong_type_is_a_type_error(message, error):
     with linked() as (client, server):
-        with pytest.raises(TypeError, match="data"):
-            client.send(message)
-        client.send("a")
-        assert server.recv(PATIENCE_S) == "a"
-
-
-@pytest.mark.parametrize("message", [[None], [5, "a"]])
-def test_what_is_no_first_fragment(message):
-    with linked() as (client, server):
-        with pytest.raises(TypeError, match="iterable must contain bytes or str"):
+        with pytest.raises(TypeError, match=error):
             client.send(message)
         client.send("a")
         assert server.recv(PATIENCE_S) == "a"
@@ -342,7 +329,7 @@ def breaking():
 @pytest.mark.parametrize(
     ("message", "error"), [(["a", b"b"], TypeError), (["a", None], TypeError), (breaking(), LookupError)]
 )
-def test_message_that_cannot_be_completed_ends_the_connection(message, error):
+def test_incomplete_message_fails_the_connection(message, error):
     with RawPeer() as peer:
         with pytest.raises(error):
             peer.connection.send(message)
@@ -351,24 +338,17 @@ def test_message_that_cannot_be_completed_ends_the_connection(message, error):
         assert peer.connection.wait_closed(PATIENCE_S)
 
 
-def test_no_message_interrupts_another():
+def test_send_during_a_fragmented_message_is_an_error():
     """RFC 6455 §5.4."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def fragments():
-        yield "a"
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        yield "b"
-
+    fragments = PausedFragments()
     with linked() as (client, server):
-        sent = in_thread(client.send, fragments())
-        assert begun.wait(PATIENCE_S)
+        sent = in_thread(client.send, fragments)
+        assert fragments.first_is_sent.wait(PATIENCE_S)
         for message in ("c", b"c", ["c"], PreparedMessage("c")):
             with pytest.raises(ConcurrencyError, match="cannot call send while another thread is already running send"):
                 client.send(message)
         assert client.ping().wait(PATIENCE_S)
-        go_on.set()
+        fragments.go_on.set()
         sent()
         assert server.recv(PATIENCE_S) == "ab"
         client.send("c")
@@ -376,24 +356,17 @@ def test_no_message_interrupts_another():
 
 
 def test_close_during_a_fragmented_message():
-    begun, go_on = threading.Event(), threading.Event()
-
-    def fragments():
-        yield "a"
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
-        yield "b"
-
+    fragments = PausedFragments()
     with linked() as (client, server):
-        sent = in_thread(client.send, fragments())
-        assert begun.wait(PATIENCE_S)
+        sent = in_thread(client.send, fragments)
+        assert fragments.first_is_sent.wait(PATIENCE_S)
         client.close()
-        go_on.set()
+        fragments.go_on.set()
         with pytest.raises(ConnectionClosedError, match="sent 1011 .* close during fragmented message"):
             sent()
 
 
-def test_compression_is_up_to_the_caller():
+def test_compress_without_an_extension_changes_nothing():
     with RawPeer() as peer:
         peer.connection.send("a", compress=True)
         assert peer.frames(1) == [(TEXT, b"a")]
@@ -411,7 +384,7 @@ def test_sending_on_a_closed_connection(code):
         closed()
 
 
-def test_broken_connection_is_the_cause():
+def test_os_error_while_sending_is_the_cause():
     with RawPeer() as peer:
         peer.connection._wire.sock.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionClosedError, match="no close frame received or sent") as info:
@@ -419,7 +392,7 @@ def test_broken_connection_is_the_cause():
         assert isinstance(info.value.__cause__, OSError)
 
 
-def test_peer_that_does_not_read_makes_send_wait():
+def test_send_waits_for_a_peer_that_does_not_read():
     with RawPeer(close_timeout=0.05) as peer:
         sent = in_thread(peer.connection.send, b"x" * 10_000_000)
         until(lambda: peer.connection._wire.backlog)
@@ -432,7 +405,7 @@ def test_peer_that_does_not_read_makes_send_wait():
 # Pings
 
 
-def test_ping_is_answered_while_nobody_receives():
+def test_ping_is_answered_without_a_receiver():
     """RFC 6455 §5.5.2."""
     with RawPeer() as peer:
         peer.send(PING, b"a")
@@ -478,7 +451,7 @@ def test_two_pings_with_the_same_data():
         peer.connection.ping("a")
 
 
-def test_end_of_the_connection_sets_only_those_events_that_want_it():
+def test_ack_on_close_sets_the_event_at_the_end():
     with RawPeer() as peer:
         told, not_told = peer.connection.ping(ack_on_close=True), peer.connection.ping()
         peer.sock.close()
@@ -487,7 +460,7 @@ def test_end_of_the_connection_sets_only_those_events_that_want_it():
         assert not not_told.is_set()
 
 
-def test_pongs_that_nobody_asked_for():
+def test_unsolicited_pongs_are_sent():
     with RawPeer() as peer:
         peer.connection.pong()
         peer.connection.pong("a")
@@ -496,14 +469,14 @@ def test_pongs_that_nobody_asked_for():
 
 @pytest.mark.parametrize("call", ["ping", "pong"])
 @pytest.mark.parametrize(("data", "error"), [([], TypeError), (5, TypeError), (b"x" * 126, wsframe.ProtocolError)])
-def test_what_is_no_payload(call, data, error):
+def test_wrong_control_payload_is_refused(call, data, error):
     with linked() as (client, server):
         with pytest.raises(error):
             getattr(client, call)(data)
         assert client.state is State.OPEN
 
 
-def test_pongs_do_not_pile_up_while_the_peer_does_not_read():
+def test_only_the_last_pong_waits_for_a_slow_peer():
     """RFC 6455 §5.5.3: the last one is enough."""
     with RawPeer(close_timeout=0.1) as peer:
         sent = in_thread(peer.connection.send, b"x" * 5_000_000)
@@ -533,7 +506,7 @@ def test_no_keepalive():
         assert peer.connection._next_timeout() is None
 
 
-def test_peer_without_a_sign_of_life_is_given_up(caplog):
+def test_missing_pong_fails_the_connection(caplog):
     with caplog.at_level(logging.INFO, "wsframe.client"), RawPeer(ping_interval=0.01, ping_timeout=0.05) as peer:
         (ping, _), close = peer.frames(2)
         assert ping == PING
@@ -546,7 +519,7 @@ def test_peer_without_a_sign_of_life_is_given_up(caplog):
     assert caplog.messages == ["connection failed: keepalive ping timeout"]
 
 
-def test_anything_is_a_sign_of_life():
+def test_any_data_counts_as_a_sign_of_life():
     with RawPeer(ping_interval=0.01, ping_timeout=0.3) as peer:
         pings = 0
         while pings < 3:
@@ -556,7 +529,7 @@ def test_anything_is_a_sign_of_life():
             peer.send(PONG, b"another")
 
 
-def test_a_connection_that_nobody_receives_from_is_not_judged():
+def test_keepalive_does_not_time_out_while_reading_is_paused():
     with RawPeer(ping_interval=0.01, ping_timeout=0.02, max_queue=1) as peer:
         for _ in range(3):
             peer.send(TEXT, b"a")
@@ -568,11 +541,11 @@ def test_a_connection_that_nobody_receives_from_is_not_judged():
 def test_keepalive_without_a_timeout():
     with RawPeer(ping_interval=0.01, ping_timeout=None) as peer:
         assert [opcode for opcode, _ in peer.frames(5)] == [PING] * 5
-        # Of its own pings it remembers only the last one.
+        # It keeps only the last of its own pings.
         assert len(peer.connection._pings) <= 1
 
 
-def test_keepalive_is_over_when_the_connection_is_closing():
+def test_keepalive_stops_when_closing_starts():
     with RawPeer(ping_interval=0.05) as peer:
         closed = in_thread(peer.connection.close)
         until(lambda: peer.connection._keepalive is None or peer.connection._keepalive.due is None)
@@ -614,14 +587,14 @@ def test_closing_handshake_that_we_start(role):
 
 
 @pytest.mark.parametrize("arguments", [(999,), (1005,), (1000, "x" * 124)])
-def test_what_cannot_be_a_close_frame(arguments):
+def test_invalid_close_arguments_are_refused(arguments):
     with linked() as (client, _):
         with pytest.raises(wsframe.ProtocolError):
             client.close(*arguments)
         assert client.state is State.OPEN
 
 
-def test_wait_closed_waits_no_longer_than_asked():
+def test_wait_closed_times_out():
     with linked() as (client, server):
         assert not client.wait_closed(0.01)
         closed = in_thread(server.close)
@@ -629,7 +602,7 @@ def test_wait_closed_waits_no_longer_than_asked():
         closed()
 
 
-def test_peer_that_does_not_answer_the_close_frame():
+def test_close_times_out_without_an_answer():
     with RawPeer(close_timeout=0.05) as peer:
         peer.connection.close()
         with pytest.raises(ConnectionClosedError, match="sent 1000 .OK.; no close frame received") as info:
@@ -649,8 +622,8 @@ def test_no_close_timeout():
         closed()
 
 
-def test_server_that_does_not_end_tcp():
-    """RFC 6455 §7.1.1: the client waits, but not for ever; here nobody waits."""
+def test_client_drops_tcp_when_the_server_does_not():
+    """RFC 6455 §7.1.1: the client waits for a limited time; here, no thread waits."""
     with RawPeer(close_timeout=0.05) as peer:
         peer.send(CLOSE, close_payload(1001))
         assert peer.frames(1) == [(CLOSE, close_payload(1001))]
@@ -660,8 +633,8 @@ def test_server_that_does_not_end_tcp():
         assert isinstance(info.value.__cause__, TimeoutError)
 
 
-def test_close_while_messages_wait():
-    """Reading goes on, for the Close frame is behind them; what exceeds the queue is dropped."""
+def test_close_drops_messages_beyond_the_queue():
+    """Reading goes on, because the Close frame comes after them; messages that exceed the queue are dropped."""
     with RawPeer(max_queue=2) as peer:
         for number in range(3):
             peer.send(TEXT, str(number).encode())
@@ -676,7 +649,7 @@ def test_close_while_messages_wait():
         assert list(peer.connection) == ["0", "1", "2"]
 
 
-def test_two_threads_close():
+def test_two_threads_may_close_at_once():
     with RawPeer() as peer:
         closed = [in_thread(peer.connection.close) for _ in range(2)]
         assert peer.frames(1) == [(CLOSE, close_payload(1000))]
@@ -687,7 +660,7 @@ def test_two_threads_close():
         assert peer.connection.close_code == 1000
 
 
-def test_close_wakes_who_receives():
+def test_close_wakes_a_receiving_thread():
     with linked() as (client, server):
         received = in_thread(client.recv)
         until(lambda: client._receiving)
@@ -705,7 +678,7 @@ def test_violation_fails_the_connection(role, caplog):
     masked = {"mask": b"abcd"}
     with caplog.at_level(logging.INFO, f"wsframe.{role}"), RawPeer(role) as peer:
         peer.send(TEXT, b"a", **(masked if role == "server" else {}))
-        # The wrong way round.
+        # Masked where it must not be, or the reverse.
         peer.send(TEXT, b"b", **(masked if role == "client" else {}))
         assert peer.connection.recv(PATIENCE_S) == "a"
         data = b""
@@ -720,14 +693,14 @@ def test_violation_fails_the_connection(role, caplog):
     assert caplog.messages[0].startswith("connection failed: ")
 
 
-def test_message_that_is_too_long():
+def test_message_over_the_limit_fails_the_connection():
     with linked(limits=wsframe.Limits(max_message_size=4)) as (client, server):
         server.send("12345")
         with pytest.raises(ConnectionClosedError, match="sent 1009"):
             client.recv(PATIENCE_S)
 
 
-def test_tcp_that_ends_without_a_closing_handshake():
+def test_end_of_tcp_without_a_closing_handshake_is_an_error():
     with RawPeer() as peer:
         received = in_thread(peer.connection.recv)
         peer.sock.close()
@@ -736,7 +709,7 @@ def test_tcp_that_ends_without_a_closing_handshake():
         assert peer.connection.close_code == 1006
 
 
-def test_broken_tcp_is_the_cause(monkeypatch):
+def test_os_error_while_reading_is_the_cause(monkeypatch):
     def read(self):
         raise ConnectionResetError("reset")
 
@@ -747,7 +720,7 @@ def test_broken_tcp_is_the_cause(monkeypatch):
     assert isinstance(info.value.__cause__, ConnectionResetError)
 
 
-def test_error_of_ours_ends_the_connection(monkeypatch, caplog):
+def test_internal_error_ends_the_connection(monkeypatch, caplog):
     with RawPeer() as peer:
         monkeypatch.setattr(peer.connection, "_dispatch", lambda event: 1 / 0)
         peer.send(TEXT, b"a")
@@ -777,8 +750,8 @@ def test_attributes():
     assert str(connection.id) in connection.recv_events_thread.name
 
 
-def test_fragment_that_is_dropped_while_closing_leaves_no_gap():
-    """Who has closed gets no more than what fits into the queue, and no message with a hole in it."""
+def test_fragments_dropped_while_closing_leave_no_gap():
+    """After close(), an application receives what fits into the queue, and no message with a gap."""
     with RawPeer(max_queue=1, close_timeout=60) as peer:
         stream = peer.connection.recv_streaming()
         peer.send(TEXT, b"a", fin=False)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from head_vectors import each_response, response_of
-from support import raw_server, soon
+from support import raw_server, read_to_end
 from threads import running
 
 import wsframe
@@ -20,8 +18,7 @@ def answering(vector):
         _, headers = await peer.read_head()
         await peer.send(response_of(vector, dict(headers)["Sec-WebSocket-Key"]))
         if not vector.get("end"):
-            with contextlib.suppress(ConnectionError):
-                await soon(peer.reader.read())
+            await read_to_end(peer)
 
     return running(lambda: raw_server(script))
 
@@ -41,8 +38,8 @@ def test_response_is_read(vector, monkeypatch):
         assert info.value.response.body == vector["body"].encode()
 
 
-def test_refusal_whose_body_does_not_end_in_time_is_one_all_the_same():
-    """Also where all of the time limit is less than what a body gets."""
+def test_refusal_with_an_incomplete_body_is_reported():
+    """Also if open_timeout is shorter than the time limit for a body."""
     with answering({"data": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nsorry"}) as server:
         with pytest.raises(InvalidStatus) as info:
             connect(server.uri, open_timeout=0.5)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import hostile
 import pytest
 from hostile import FRAMES, REASON, RESPONSES, assert_harmless_exception
-from support import PATIENCE_S, raw_server
+from support import PATIENCE_S, raw_server, read_to_end
 from threads import running
 
 import wsframe
@@ -25,7 +24,8 @@ def everything_is_logged(caplog):
 def test_a_servers_frame_forges_no_text(field, caplog):
     async def script(peer):
         await peer.accept(behind=hostile.frame(field))
-        await asyncio.sleep(0.2)
+        peer.writer.write_eof()
+        await read_to_end(peer)
 
     with running(lambda: raw_server(script)) as server, connect(server.uri) as websocket:
         with pytest.raises(ConnectionClosed) as info:
@@ -61,18 +61,11 @@ def test_a_proxys_answer_forges_no_text(field):
 
 
 def test_reconnecting_forges_no_log(caplog):
-    class Stop(Exception):
-        pass
-
     async def script(peer):
         await hostile.answer(peer, "accept")
 
-    def delays():
-        yield 0.0
-        raise Stop
-
-    with running(lambda: raw_server(script)) as server, pytest.raises(Stop):
-        for _ in reconnect(server.uri, process_exception=lambda exc: None, reconnect_delays=delays):
+    with running(lambda: raw_server(script)) as server, pytest.raises(hostile.Stop):
+        for _ in reconnect(server.uri, process_exception=lambda exc: None, reconnect_delays=hostile.one_delay):
             pass
     assert "reconnecting in" in caplog.text
     hostile.assert_harmless_log(caplog)

@@ -1,4 +1,4 @@
-"""The bytes of one connection: who writes, who waits, and what a cut does."""
+"""The bytes of one connection: writing, waiting, and cutting it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 
 import pytest
 from support import PATIENCE_S
-from threads import in_thread
+from threads import ManualTime, in_thread
 
-from wsframe.sync import wire as wire_module
+from wsframe.sync import threads as threads_module, wire as wire_module
 from wsframe.sync.threads import Deadline
 from wsframe.sync.wire import Wire
 
@@ -31,14 +31,19 @@ def read_all(sock, size):
     return data
 
 
-def test_deadline():
+def test_deadline(monkeypatch):
+    clock = ManualTime()
+    monkeypatch.setattr(threads_module, "time", clock)
     assert Deadline(None).timeout() is None
-    deadline = Deadline(0.01)
-    assert 0 < Deadline(PATIENCE_S).timeout() <= PATIENCE_S
-    time.sleep(0.02)
-    assert deadline.timeout(raise_if_elapsed=False) <= 0
+    deadline = Deadline(3)
+    clock.now += 1
+    assert deadline.timeout() == 2
+    clock.now += 2
+    assert deadline.timeout(raise_if_elapsed=False) == 0
     with pytest.raises(TimeoutError, match="timed out"):
         deadline.timeout()
+    clock.now += 1
+    assert deadline.timeout(raise_if_elapsed=False) == -1
 
 
 def test_bytes_are_written_in_order(pair):
@@ -54,7 +59,7 @@ def test_bytes_are_written_in_order(pair):
     assert (wire.backlog, wire.written) == (0, target)
 
 
-def test_who_has_written_enough_does_not_wait_for_others(pair):
+def test_write_returns_once_its_own_bytes_are_written(pair):
     wire, _ = pair
     target = wire.queue(b"a")
     wire.queue(b"b" * 10_000_000)
@@ -62,7 +67,7 @@ def test_who_has_written_enough_does_not_wait_for_others(pair):
     assert wire.backlog
 
 
-def test_writing_takes_too_long(pair):
+def test_write_times_out(pair):
     wire, _ = pair
     with pytest.raises(TimeoutError):
         wire.write(wire.queue(b"a" * 10_000_000), Deadline(0.05))
@@ -79,7 +84,7 @@ def test_reading(pair):
     assert wire.read_in_time(Deadline(None)) == b""
 
 
-def test_cut_wakes_who_waits(pair):
+def test_cut_wakes_waiting_threads(pair):
     wire, peer = pair
     read = in_thread(wire.read_in_time, Deadline(None))
     written = in_thread(wire.write, wire.queue(b"a" * 10_000_000), Deadline(None))
@@ -90,7 +95,7 @@ def test_cut_wakes_who_waits(pair):
     assert wire.is_cut
 
 
-def test_nobody_waits_for_a_socket_that_is_closed(pair):
+def test_wait_on_a_closed_socket_returns(pair):
     wire, _ = pair
     wire.close()
     wire.wait(readable=True)
@@ -98,7 +103,7 @@ def test_nobody_waits_for_a_socket_that_is_closed(pair):
     wire.close()
 
 
-def test_half_of_the_stream_may_end(pair):
+def test_reading_works_after_end_writing(pair):
     wire, peer = pair
     wire.write(wire.queue(b"a"), Deadline(None))
     wire.end_writing()
@@ -109,7 +114,7 @@ def test_half_of_the_stream_may_end(pair):
 
 
 @pytest.mark.parametrize("wait", [wire_module._wait_with_poll, wire_module._wait_with_select])
-def test_both_ways_to_wait(wait):
+def test_poll_and_select_wait_alike(wait):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         fileno = ours.fileno()
@@ -122,11 +127,11 @@ def test_both_ways_to_wait(wait):
         wait(fileno, True, True, None)
 
 
-def test_select_of_what_is_no_socket_any_more():
+def test_select_ignores_a_closed_descriptor():
     wire_module._wait_with_select(2**20, True, False, None)
 
 
-def test_where_a_cut_wakes_nobody(pair, monkeypatch):
+def test_wait_is_bounded_where_a_cut_wakes_no_thread(pair, monkeypatch):
     """Windows."""
     wire, peer = pair
     monkeypatch.setattr(wire_module, "MAX_WAIT_S", 0.01)

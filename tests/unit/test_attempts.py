@@ -1,4 +1,4 @@
-"""What clients make of redirects and of attempts that failed (RFC 6455 §7.2.3)."""
+"""How clients handle redirects and failed attempts (RFC 6455 §7.2.3)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def caused_by(exc, cause):
     ],
     ids=repr,
 )
-def test_what_may_pass_is_worth_another_attempt(exc):
+def test_transient_failures_are_retried(exc):
     assert process_exception(exc) is None
 
 
@@ -72,7 +72,7 @@ def test_what_may_pass_is_worth_another_attempt(exc):
     ],
     ids=repr,
 )
-def test_what_will_not_pass_is_raised(exc):
+def test_permanent_failures_are_raised(exc):
     assert process_exception(exc) is exc
 
 
@@ -135,7 +135,7 @@ print(list(itertools.islice(attempts.backoff(), 4)), attempts.MAX_REDIRECTS)
         ("http://h/b#part", "ws://h/b"),
     ],
 )
-def test_redirects_lead_somewhere(status, location, target):
+def test_redirects_have_a_target(status, location, target):
     assert redirect_target(refused(status, location), "ws://h/a") == target
 
 
@@ -144,7 +144,7 @@ def test_redirects_lead_somewhere(status, location, target):
     [refused(304, "/b"), refused(404, "/b"), refused(200, "/b"), refused(302), refused(302, "/b", "/c"), OSError("x")],
     ids=repr,
 )
-def test_others_are_no_redirects(exc):
+def test_other_failures_are_not_redirects(exc):
     assert redirect_target(exc, "ws://h/a") is exc
 
 
@@ -159,12 +159,12 @@ def test_others_are_no_redirects(exc):
         ("\xe9?%zz", "/%E9?%zz"),
     ],
 )
-def test_what_a_location_has_beyond_ascii_is_encoded_once(location, path):
-    """RFC 3986 §2.4, RFC 3987 §3.1; what is no UTF-8 stays the bytes that it is."""
+def test_non_ascii_location_is_encoded_once(location, path):
+    """RFC 3986 §2.4, RFC 3987 §3.1; bytes that are not UTF-8 stay unchanged."""
     assert parse_uri(redirect_target(refused(302, location), "ws://h/a")).resource_name == path
 
 
-def test_location_may_name_a_host_beyond_ascii():
+def test_location_may_have_a_non_ascii_host():
     assert parse_uri(redirect_target(refused(302, "http://m\xc3\xbcnchen.example/"), "ws://h/")).host == (
         "xn--mnchen-3ya.example"
     )
@@ -182,33 +182,33 @@ def test_location_may_name_a_host_beyond_ascii():
         ("https://h/b", None),
     ],
 )
-def test_credentials_of_the_uri_are_for_its_origin(location, user_info):
+def test_uri_credentials_are_sent_to_their_origin_only(location, user_info):
     """RFC 9110 §15.4."""
     assert parse_uri(redirect_target(refused(302, location), "ws://u:p%40@h/a")).user_info == user_info
 
 
 @pytest.mark.parametrize("location", ["ftp://h/", "mailto:a@b", "http://[::1/", "//[x/", "ws://h:x/", "/a b"])
-def test_redirect_to_what_is_no_websocket_uri_is_an_error(location):
+def test_redirect_to_an_invalid_uri_is_an_error(location):
     exc = redirect_target(refused(302, location), "ws://h/")
     assert isinstance(exc, InvalidURI)
     assert location.strip("/") in exc.uri
 
 
 @pytest.mark.parametrize("location", ["ws://h/", "http://h/", "HTTP://h"])
-def test_redirect_never_gives_tls_up(location):
+def test_redirect_never_downgrades_tls(location):
     """RFC 6455 §10.6."""
     exc = redirect_target(refused(302, location), "wss://h/")
     assert isinstance(exc, SecurityError)
     assert str(exc).startswith("cannot follow redirect to non-secure URI ws://h")
 
 
-def test_redirect_needs_a_socket_of_its_own():
+def test_redirect_with_a_given_socket_is_refused():
     exc = redirect_target(refused(302, "/b"), "ws://h/", sock=True)
     assert isinstance(exc, ValueError)
     assert str(exc) == "cannot follow redirect to ws://h/b with a preexisting socket"
 
 
-def test_redirect_of_what_is_tied_to_an_origin_stays_there():
+def test_redirect_tied_to_an_origin_stays_there():
     assert redirect_target(refused(302, "/b"), "ws://h/", tied_to="a string") == "ws://h/b"
     exc = redirect_target(refused(302, "ws://i/"), "ws://h/", tied_to="a string")
     assert isinstance(exc, ValueError)
@@ -219,11 +219,11 @@ def test_redirect_of_what_is_tied_to_an_origin_stays_there():
     ("uri", "same"),
     [("ws://h:80/b?c", True), ("ws://H/", True), ("wss://h:80/", False), ("ws://i/", False), ("ws://h:81/", False)],
 )
-def test_an_origin_is_scheme_host_and_port(uri, same):
+def test_origin_is_scheme_host_and_port(uri, same):
     """RFC 6454 §5."""
     assert is_same_origin(parse_uri("ws://h/"), parse_uri(uri)) is same
 
 
-def test_credentials_are_left_out():
+def test_credentials_are_removed_from_headers():
     headers = {"AUTHORIZATION": "a", "Cookie": "b", "Proxy-Authorization": "c", "Host": "h", "X": "d"}
     assert list(without_credentials(headers).raw_items()) == [("X", "d")]

@@ -46,12 +46,9 @@ STEPS = {
 }
 
 TABLE = {
-    # step: the state behind it for CONNECTING, OPEN, CLOSING and CLOSED, or the exception
+    # step: the state after it for CONNECTING, OPEN, CLOSING and CLOSED, or the exception
     "open": (OPEN, InvalidState, InvalidState, InvalidState),
-    "text": (InvalidState, OPEN, InvalidState, InvalidState),
-    "binary": (InvalidState, OPEN, InvalidState, InvalidState),
-    "ping": (InvalidState, OPEN, InvalidState, InvalidState),
-    "pong": (InvalidState, OPEN, InvalidState, InvalidState),
+    **dict.fromkeys(("text", "binary", "ping", "pong"), (InvalidState, OPEN, InvalidState, InvalidState)),
     "continuation": (InvalidState, ProtocolError, InvalidState, InvalidState),
     "close": (InvalidState, CLOSING, InvalidState, InvalidState),
     "fail": (CONNECTING, CLOSING, CLOSING, CLOSED),
@@ -65,7 +62,7 @@ TABLE = {
 @both_roles
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("step", STEPS)
-def test_each_step_leads_where_the_table_says(step, state, role):
+def test_steps_follow_the_state_table(step, state, role):
     """RFC 6455 §4.1, §7.1."""
     connection = in_state(state, role)
     expected = TABLE[step][state]
@@ -91,7 +88,7 @@ def test_open_takes_the_subprotocol():
 
 
 @both_roles
-def test_messages_come_out(role):
+def test_messages_are_received(role):
     """RFC 6455 §5.6."""
     connection = Connection(role)
     data = frame(Opcode.TEXT, "h\xe9".encode(), to=role) + frame(Opcode.BINARY, b"\xff", to=role)
@@ -100,7 +97,7 @@ def test_messages_come_out(role):
 
 
 @both_roles
-def test_messages_go_out(role):
+def test_messages_are_sent(role):
     """RFC 6455 §5.6."""
     connection = Connection(role)
     connection.send_text("h\xe9")
@@ -129,7 +126,7 @@ def test_messages_go_out(role):
     ],
 )
 @both_roles
-def test_close_frame_says_what_was_wrong(role, limits, fragments, reason):
+def test_close_frame_carries_the_reason_of_the_failure(role, limits, fragments, reason):
     connection = Connection(role, limits=Limits(*limits))
     for number, payload in enumerate(fragments):
         fin = number == len(fragments) - 1
@@ -141,7 +138,7 @@ def test_close_frame_says_what_was_wrong(role, limits, fragments, reason):
 
 
 @both_roles
-def test_fragments_go_out(role):
+def test_fragments_are_sent(role):
     """RFC 6455 §5.4, with a control frame between them."""
     connection = Connection(role)
     connection.send_text("a", fin=False)
@@ -242,7 +239,7 @@ def test_f10_held_pongs_are_one_for_the_last_ping(role):
 
 @both_roles
 def test_held_pong_is_dropped_when_the_connection_closes(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = Connection(role)
     connection.hold_pongs = True
     connection.receive_data(frame(Opcode.PING, to=role))
@@ -252,8 +249,8 @@ def test_held_pong_is_dropped_when_the_connection_closes(role):
 
 
 @both_roles
-def test_ping_behind_our_close_is_not_answered(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+def test_ping_after_our_close_is_not_answered(role):
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = in_state(CLOSING, role)
     assert connection.receive_data(frame(Opcode.PING, b"p", to=role)) == [PingReceived(b"p")]
     assert connection.data_to_send() == b""
@@ -319,7 +316,7 @@ def pump(source, target, cuts):
 
 @settings(deadline=None)
 @given(actions, actions, chunks, st.sampled_from([1000, 1001, 3000, None]))
-def test_f14_client_and_server_understand_each_other(from_client, from_server, cuts, code):
+def test_f14_client_and_server_interoperate(from_client, from_server, cuts, code):
     """RFC 6455 §5.2: every split of the stream gives the same events."""
     client, server = Connection(Role.CLIENT), Connection(Role.SERVER)
     for source, target, doings in ((client, server, from_client), (server, client, from_server)):

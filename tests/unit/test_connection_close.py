@@ -5,25 +5,9 @@ from __future__ import annotations
 import pytest
 from support import both_roles, close_frame, frame, in_state, other, sent, sent_close
 
-from wsframe import (
-    Close,
-    CloseCode,
-    CloseReceived,
-    Connection,
-    ConnectionClosedError,
-    ConnectionClosedOK,
-    Failed,
-    Fault,
-    Frame,
-    InvalidState,
-    Limits,
-    Message,
-    Opcode,
-    PayloadTooBig,
-    ProtocolError,
-    Role,
-    State,
-)
+from wsframe import Close, CloseCode, Connection, Fault, Frame, InvalidState, Limits, Opcode, Role, State
+from wsframe.exceptions import ConnectionClosedError, ConnectionClosedOK, PayloadTooBig, ProtocolError
+from wsframe.messages.events import CloseReceived, Failed, Message
 
 CONNECTING, OPEN, CLOSING, CLOSED = State
 
@@ -58,7 +42,7 @@ def test_x3_close_without_code_is_answered_without_code(role):
 
 
 @both_roles
-def test_x3_application_may_answer_with_other_words(role):
+def test_x3_application_may_answer_with_its_own_code_and_reason(role):
     """RFC 6455 §5.5.1."""
     connection = Connection(role)
     connection.receive_data(close_frame(1000, to=role))
@@ -69,7 +53,7 @@ def test_x3_application_may_answer_with_other_words(role):
 
 
 @both_roles
-def test_x3_what_is_sent_while_events_are_handled_goes_out_before_the_answer(role):
+def test_x3_frames_sent_while_handling_events_precede_the_answer(role):
     """RFC 6455 §5.5.1: an endpoint may finish what it sends."""
     connection = Connection(role)
     events = connection.receive_data(frame(Opcode.TEXT, b"a", to=role) + close_frame(1000, to=role))
@@ -165,7 +149,7 @@ def test_close_is_not_expected_while_open(role):
 
 
 @both_roles
-def test_f13_data_behind_a_close_is_discarded(role):
+def test_f13_data_after_a_close_is_discarded(role):
     """RFC 6455 §1.4, §5.5.1."""
     connection = Connection(role)
     data = close_frame(1000, to=role) + frame(Opcode.TEXT, b"a", to=role) + b"\xff\xff"
@@ -175,7 +159,7 @@ def test_f13_data_behind_a_close_is_discarded(role):
 
 
 @both_roles
-def test_messages_before_the_answer_to_our_close_still_come(role):
+def test_messages_before_the_answer_to_our_close_are_received(role):
     """RFC 6455 §5.5.1: the peer may have sent them before it saw our Close frame."""
     connection = in_state(CLOSING, role)
     assert connection.receive_data(frame(Opcode.TEXT, b"a", to=role)) == [Message(Opcode.TEXT, b"a")]
@@ -193,7 +177,7 @@ def test_messages_before_the_answer_to_our_close_still_come(role):
         (b"\x09\x80", Fault.CONTROL_FRAME_FRAGMENTED),
     ],
 )
-def test_x6_x7_violation_is_told_and_nothing_more_processed(data, fault, role):
+def test_x6_x7_violation_is_reported_and_ends_processing(data, fault, role):
     """RFC 6455 §7.1.7."""
     connection = Connection(role)
     events = connection.receive_data(
@@ -227,7 +211,7 @@ def test_f3_f4_wrong_masking_fails_the_connection(role):
 
 
 @both_roles
-def test_x10_too_big_is_told_from_the_header(role):
+def test_x10_oversized_message_is_detected_from_the_header(role):
     """RFC 6455 §7.4.1, §10.4."""
     connection = Connection(role, limits=Limits(max_message_size=10, max_fragment_size=5))
     header = frame(Opcode.BINARY, bytes(6), to=role)[:2]
@@ -242,7 +226,7 @@ def test_x10_too_big_is_told_from_the_header(role):
 
 
 @both_roles
-def test_x9_text_that_is_not_utf8_fails_as_soon_as_it_is_certain(role):
+def test_x9_invalid_utf8_fails_at_the_first_invalid_byte(role):
     """RFC 6455 §8.1."""
     connection = Connection(role)
     connection.receive_data(frame(Opcode.TEXT, b"\xe2\x82", fin=False, to=role))
@@ -254,8 +238,8 @@ def test_x9_text_that_is_not_utf8_fails_as_soon_as_it_is_certain(role):
 
 
 @both_roles
-def test_violation_behind_our_close_is_not_told(role):
-    """RFC 6455 §5.5.1: nothing behind a Close frame."""
+def test_violation_after_our_close_is_not_reported(role):
+    """RFC 6455 §5.5.1: nothing after a Close frame."""
     connection = in_state(CLOSING, role)
     assert connection.receive_data(b"\xff") == [Failed(Fault.RSV1_SET)]
     assert connection.data_to_send() == b""
@@ -289,7 +273,7 @@ def test_hold_failure_does_not_hold_the_answer_to_a_close(role):
 
 
 @both_roles
-def test_fail_tells_the_peer_and_processes_nothing_more(role):
+def test_fail_sends_a_close_frame_and_ends_processing(role):
     """RFC 6455 §7.1.7."""
     connection = Connection(role)
     connection.fail(1011, "broken")
@@ -328,7 +312,7 @@ def test_end_of_tcp_before_the_answer_leaves_the_close_unsent(role):
     assert (exc.rcvd, exc.sent) == (Close(1000), None)
 
 
-def test_there_is_no_close_exception_before_the_end():
+def test_close_exc_is_unavailable_before_the_end():
     for state in (CONNECTING, OPEN, CLOSING):
         with pytest.raises(InvalidState, match="isn't closed"):
             _ = in_state(state).close_exc
@@ -339,7 +323,7 @@ def test_there_is_no_close_exception_before_the_end():
     [(1000, None, ConnectionClosedOK), (1001, 1000, ConnectionClosedOK), (1011, None, ConnectionClosedError)]
     + [(1000, 1011, ConnectionClosedError), (4000, None, ConnectionClosedError)],
 )
-def test_kind_of_the_close_exception_is_a_matter_of_both_codes(received, answered, kind):
+def test_close_exception_depends_on_both_codes(received, answered, kind):
     connection = Connection(Role.CLIENT)
     connection.receive_data(close_frame(received, to=Role.CLIENT))
     if answered is not None:

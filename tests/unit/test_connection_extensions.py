@@ -62,7 +62,7 @@ def test_compress_is_for_the_whole_fragmented_message():
         wire = server.data_to_send()
         assert bool(wire[0] & 0x40) is rsv1
         assert client.receive_data(wire) == [PingReceived(b""), Message(Opcode.TEXT, b"abcd")]
-    # The one behind it is on its own again.
+    # The next message starts without context.
     server.send_text("x" * 100)
     assert server.data_to_send()[0] & 0x40
 
@@ -141,7 +141,7 @@ def test_d12_message_over_the_limit_fails_the_connection():
         assert isinstance(connection.close_exc.__cause__, PayloadTooBig)
 
 
-def test_message_at_the_limit_that_grows_when_it_is_compressed_is_taken():
+def test_incompressible_message_at_the_limit_is_accepted():
     data = random.Random(1).randbytes(1000)
     server, client = deflate()
     connection = Connection(Role.SERVER, limits=Limits(max_message_size=1000), extensions=[server])
@@ -152,7 +152,7 @@ def test_message_at_the_limit_that_grows_when_it_is_compressed_is_taken():
     assert connection.receive_data(wire) == [Message(Opcode.BINARY, data)]
 
 
-def test_message_at_the_limit_in_tiny_fragments_that_grow_is_taken(backend):
+def test_incompressible_tiny_fragments_at_the_limit_are_accepted(backend):
     """RFC 7692 §7.2.1: each fragment of one byte ends with a flush, and has seven when it is compressed."""
     server, client = deflate(backend=backend)
     connection = Connection(Role.SERVER, limits=Limits(max_message_size=1000, max_fragment_size=1), extensions=[server])
@@ -168,7 +168,7 @@ def test_message_at_the_limit_in_tiny_fragments_that_grow_is_taken(backend):
 
 
 @pytest.mark.parametrize("data", [5, None, ["a"], 1.5])
-def test_what_is_not_bytes_like_is_a_type_error_and_begins_no_message(data):
+def test_wrong_type_is_a_type_error_and_starts_no_message(data):
     for connection in (Connection(Role.SERVER), *compressed_pair()):
         for fin in (True, False):
             with pytest.raises(TypeError):

@@ -33,14 +33,14 @@ def test_message_with_more_fragments_than_allowed_fails_the_connection(split):
     assert connection.close_exc.__cause__.fault is Fault.TOO_MANY_FRAGMENTS
 
 
-def test_fragments_may_be_without_limit():
+def test_number_of_fragments_may_be_unlimited():
     connection = Connection(Role.SERVER, limits=Limits(max_fragments=None))
     (message,) = connection.receive_data(fragments(70_000))
     assert isinstance(message, Message)
     assert len(message.data) == 140_000
 
 
-def test_there_is_a_limit_unless_told_otherwise():
+def test_fragments_are_limited_by_default():
     connection = Connection(Role.SERVER)
     empty = serialize_frame(0, b"", fin=False, mask=MASK) * 2**16
     connection.receive_data(serialize_frame(2, b"", fin=False, mask=MASK))
@@ -62,7 +62,7 @@ def test_fragments_of_compressed_messages_count_too():
 
 @pytest.mark.parametrize("length", [2**62 + 1, 2**63 - 1])
 @pytest.mark.parametrize("before", [b"", serialize_frame(2, b"abc", fin=False)])
-def test_without_limits_a_length_that_nobody_can_have_is_still_too_big(length, before):
+def test_impossible_length_is_too_big_even_without_limits(length, before):
     """RFC 6455 §10.4."""
     connection = Connection(Role.CLIENT, limits=Limits(max_message_size=None, max_fragment_size=None))
     header = bytes([0x80 if before else 0x82, 127]) + length.to_bytes(8, "big")

@@ -33,7 +33,7 @@ def make_request(custom):
 
 
 @pytest.mark.parametrize("name", ["Host", "host", "HOST"])
-def test_headers_that_stand_once_take_the_place_of_ours(name):
+def test_singleton_headers_replace_ours(name):
     """RFC 9110 §7.2: Host stays the first."""
     made = make_request({"X": "y", name: "other", "authorization": "b"})
     assert made == [("Host", "other"), ("Authorization", "b"), ("Upgrade", "websocket"), ("X", "y")]
@@ -53,7 +53,7 @@ def test_headers_of_the_handshake_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "User-Agent", "Authorization"])
-def test_headers_that_stand_once_cannot_be_added_twice(name):
+def test_singleton_headers_cannot_be_repeated(name):
     with pytest.raises(ValueError, match=f"more than one {name.lower()}"):
         check_custom_headers([(name, "a"), (name.lower(), "a")])
 
@@ -69,7 +69,7 @@ def test_error_names_the_option_to_use(name, option):
 @pytest.mark.parametrize(
     "headers", [{"a b": "c"}, {"a": "b\r\nc: d"}, {"Upgrade": "h2c"}, [("Host", "a"), ("Host", "b")]]
 )
-def test_clients_refuse_them_where_they_are_given(headers):
+def test_clients_check_additional_headers_at_once(headers):
     for make in (connect, reconnect):
         with pytest.raises(ValueError):
             make("ws://localhost/", additional_headers=headers)

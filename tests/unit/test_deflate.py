@@ -37,7 +37,7 @@ def test_d5_without_takeover_each_message_inflates_alone(backend):
 
 @pytest.mark.parametrize("bits", range(9, 16))
 def test_d6_own_window_is_as_small_as_agreed(backend, bits):
-    """RFC 7692 §7.1.2: nothing is farther back than 2^bits bytes, for which zlib with such a window is the judge."""
+    """RFC 7692 §7.1.2: nothing refers back farther than 2^bits bytes, as checked by zlib with such a window."""
     sender = codec(backend, local=bits, level=3)
     messages = [RANDOM[:400], RANDOM[:3000] + RANDOM[:3000], RANDOM, RANDOM, JSON * 500, JSON]
     inflater = zlib.decompressobj(-bits)
@@ -73,7 +73,7 @@ def test_compress_overrides_the_threshold(backend):
     assert inflate_whole([message.payload]) == b"x"
     plain = Frame(TEXT, b"x" * 1000)
     assert sender.encode(plain, compress=False) is plain
-    # RFC 7692 §6: the continuation of a message that is not compressed is not, either.
+    # RFC 7692 §6: continuations of an uncompressed message are not compressed either.
     first, second = Frame(TEXT, b"x" * 1000, fin=False), Frame(CONTINUATION, b"x" * 1000)
     assert sender.encode(first, compress=False) is first
     assert sender.encode(second) is second
@@ -133,7 +133,7 @@ def test_standalone_message_is_the_same_for_equal_settings(backend):
 # Receiving
 
 
-def test_d9_message_that_is_not_compressed_is_legal():
+def test_d9_uncompressed_message_is_legal():
     """RFC 7692 §6."""
     extension = codec()
     for frame in (Frame(TEXT, JSON), Frame(TEXT, b"\xff", fin=False), Frame(CONTINUATION, b"\xff")):
@@ -222,7 +222,7 @@ MESSAGES = st.lists(
 
 
 def test_any_legal_stream_in_any_fragments_is_decoded(backend):
-    """Rows D10, D13 and D14: kinds of blocks, references back, fragments, pings between, contexts given up anywhere."""
+    """Rows D10, D13 and D14: kinds of blocks, back references, fragments, pings between them, released contexts."""
 
     @settings(max_examples=150, deadline=None)
     @given(messages=MESSAGES, wbits=st.integers(8, 15), takeover=st.booleans())
@@ -247,7 +247,7 @@ def test_any_legal_stream_in_any_fragments_is_decoded(backend):
     check()
 
 
-def test_contexts_can_be_given_up_between_messages_and_fragments(backend):
+def test_contexts_can_be_released_between_messages_and_fragments(backend):
     sender, receiver = codec(backend), codec(backend)
     for _ in range(3):
         for extension in (sender, receiver):
@@ -269,7 +269,7 @@ def test_contexts_can_be_given_up_between_messages_and_fragments(backend):
         assert output == JSON * 3
 
 
-def test_what_is_kept_of_an_idle_connection_is_the_window():
+def test_idle_connection_keeps_only_the_window():
     receiver = codec(remote=10)
     sender = Deflater(10)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Compressed messages that are wrong or too large (RFC 7692 §7.2.2, §8). Rows D11 and D12 of the matrix, on bytes."""
+"""Compressed messages that are invalid or too large (RFC 7692 §7.2.2, §8). Rows D11 and D12 of the matrix, on bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsframe.extensions.deflate import MAX_FINAL_BLOCKS
 
 
 def attempt(extension, payload, *cuts, **options):
-    """Decode a message that may be wrong; return what comes out, and the fault."""
+    """Decode a message that may be invalid; return the output and the fault."""
     try:
         return receive(extension, payload, *cuts, **options), None
     except (ProtocolError, PayloadTooBig) as exc:
@@ -35,7 +35,7 @@ WHOLE = Deflater().message((JSON, "final"))
 INVALID = {
     # RFC 1951 §3.2.3: BTYPE 11 is reserved.
     "reserved block type": b"\x06",
-    "reserved block type behind a final block": EMPTY_FINAL_BLOCK + b"\x06",
+    "reserved block type after a final block": EMPTY_FINAL_BLOCK + b"\x06",
     "stored block with wrong length": b"\x00\x05\x00\x00\x00hello",
     "reference to before the beginning": b"\x02\x06\x00\x00",
     "random bytes": b"\xff" * 20,
@@ -49,7 +49,7 @@ def test_d11_garbage_fails_the_connection(backend, payload):
     assert refuse(codec(backend), payload, max_size=100) is Fault.INVALID_DEFLATE
 
 
-def test_fault_tells_what_the_backend_says():
+def test_fault_includes_the_backends_message():
     with pytest.raises(ProtocolError, match=r"^a compressed message cannot be decompressed: Error -3 .* block type"):
         receive(codec(), b"\x06")
 
@@ -59,7 +59,7 @@ def test_d11_no_other_exception_leaks(backend):
     @given(
         payload=st.binary(max_size=200)
         | st.tuples(st.binary(max_size=9), st.integers(0, 60), st.integers(0, 255)).map(
-            # A right message with a byte changed, or cut short.
+            # A valid message with a byte changed, or truncated.
             lambda parts: parts[0] + WHOLE[: parts[1]] + bytes([parts[2]]) + WHOLE
         ),
         cut=st.integers(0, 200),
@@ -79,7 +79,7 @@ def test_d11_no_other_exception_leaks(backend):
 
 
 def is_complete(payload):
-    """Tell whether a message without final blocks ends where a block does, as zlib sees it."""
+    """Return whether a message without final blocks ends at the end of a block, according to zlib."""
     inflater = zlib.decompressobj(-15)
     try:
         inflater.decompress(payload)
@@ -91,7 +91,7 @@ def is_complete(payload):
 
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.parametrize("kind", ["sync", "fixed", "stored"])
-def test_d11_message_that_is_cut_short_fails_the_connection(backend, kind, takeover):
+def test_d11_truncated_message_fails_the_connection(backend, kind, takeover):
     """RFC 7692 §7.2.2."""
     for data in (JSON, JSON * 20, RANDOM[:300], b"\x00" * 500):
         whole = Deflater().message((data, kind), (data, kind), (b"abc", kind))
@@ -116,20 +116,20 @@ def test_d11_end_of_a_message(backend, takeover):
     extension = codec(backend, remote_no=not takeover)
     peer = Deflater(takeover=takeover)
     for _ in range(3):
-        # The bits that no block needs are anybody's; the empty block may be a final one.
+        # The unused bits are arbitrary; the empty block may be a final one.
         for end in (b"\x00", b"\xf8", b"\x01", b"\xf9"):
             assert receive(extension, peer.message((JSON, "final"), trailer=end)) == JSON
             assert receive(extension, end) == b""
 
 
-def test_fault_tells_that_a_message_is_cut_short():
+def test_fault_reports_a_truncated_message():
     with pytest.raises(ProtocolError, match=r"^a compressed message cannot be decompressed: it ends within a block$"):
         receive(codec(), b"")
 
 
 @pytest.mark.parametrize("kind", ["sync", "stored", "final", "stored final"])
 @pytest.mark.parametrize("size", [0, 1, 2, 257, 258, 4096, 70_000])
-def test_d12_limit_passes_and_one_byte_more_does_not(backend, size, kind):
+def test_d12_message_at_the_limit_passes_and_one_byte_more_fails(backend, size, kind):
     data = (RANDOM * 14)[:size] if kind == "stored" else b"x" * size
     for blocks in (((data, kind),), ((data[: size // 2], kind), (data[size // 2 :], kind))):
         payload = Deflater().message(*blocks)
@@ -178,7 +178,7 @@ def test_d12_chain_of_final_blocks_does_not_copy_the_rest_of_the_message(backend
         assert fault in (Fault.TOO_MANY_FINAL_BLOCKS, None)
 
 
-def test_pieces_behind_a_final_block_are_put_together(backend, monkeypatch):
+def test_pieces_after_a_final_block_are_joined(backend, monkeypatch):
     monkeypatch.setattr(deflate_module, "PIECE_SIZE", 3)
     peer, extension = Deflater(), codec(backend)
     for _ in range(2):

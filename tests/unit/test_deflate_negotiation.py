@@ -213,7 +213,7 @@ RESPONSES = {
     ("response", "options", "agreed"),
     [pytest.param(text, *row, id=f"{text or 'bare'} {row[0]}") for text, rows in RESPONSES.items() for row in rows],
 )
-def test_d2_client_judges_a_response(response, options, agreed):
+def test_d2_client_checks_a_response(response, options, agreed):
     header = parse_extensions(["permessage-deflate" + ("; " + response if response else "")])
     if agreed is None:
         with pytest.raises(NegotiationError):
@@ -239,7 +239,7 @@ def test_d2_client_judges_a_response(response, options, agreed):
         ),
     ],
 )
-def test_client_offers_what_its_options_say(options, offer):
+def test_client_offer_follows_its_options(options, offer):
     assert PerMessageDeflateFactory(**options).offer() == [offer]
 
 
@@ -261,7 +261,7 @@ def test_our_client_and_our_server_always_agree(server, client):
     chosen, (theirs,) = choose_extensions([("permessage-deflate", offer)], answering)
     (ours,) = check_agreed(parse_extensions([build_extensions(chosen)]), [asked])
     assert ours.remote_no_context_takeover is theirs.local_no_context_takeover
-    # Who compresses may use a smaller window, and may forget more, than the other one is prepared for.
+    # The sender may use a smaller window, and keep less context, than the receiver supports.
     assert ours.local_no_context_takeover >= theirs.remote_no_context_takeover
     assert ours.local_max_window_bits <= theirs.remote_max_window_bits
     assert theirs.local_max_window_bits <= ours.remote_max_window_bits
@@ -293,7 +293,7 @@ def test_options_out_of_range_are_refused(options):
         PerMessageDeflateFactory(**options)
 
 
-def test_level_is_one_that_the_backend_has(backend):
+def test_level_must_be_supported_by_the_backend(backend):
     highest = 3 if backend == "isal" else 9
     assert PerMessageDeflateFactory(level=highest, backend=backend).level == highest
     with pytest.raises(ValueError, match=f"level {highest + 1} is out of the range of {backend}"):
@@ -322,7 +322,7 @@ def test_default_level_is_that_of_the_backend(backend):
     assert factory.level == load_backend(backend).Z_DEFAULT_COMPRESSION
 
 
-def test_backend_that_is_not_installed_is_an_import_error_that_says_so(monkeypatch):
+def test_missing_backend_is_an_import_error(monkeypatch):
     monkeypatch.setitem(BACKENDS, "isal", "nowhere.to.be.found")
     with pytest.raises(ImportError, match="the compression backend 'isal' needs the distribution isal"):
         PerMessageDeflateFactory(backend="isal")
@@ -338,7 +338,7 @@ def test_compression_option():
             compression_factories(wrong)
 
 
-def test_repr_tells_what_was_agreed():
+def test_repr_shows_the_agreed_parameters():
     assert repr(codec(remote=10)) == (
         "PerMessageDeflate(remote_no_context_takeover=False, local_no_context_takeover=False, "
         "remote_max_window_bits=10, local_max_window_bits=15)"

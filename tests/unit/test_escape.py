@@ -1,4 +1,4 @@
-"""Text of a peer, made harmless for log lines, exceptions and terminals."""
+"""Text from a peer, escaped for log lines, exceptions and terminals."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from wsframe._escape import SHOWN_CHARS, escape
         ("\U000e0041\U000e0100", "\\U000e0041\\U000e0100"),
     ],
 )
-def test_what_is_not_seen_or_obeyed_is_spelled_out(text, shown):
+def test_invisible_and_control_characters_are_escaped(text, shown):
     assert escape(text) == shown
 
 
-def test_no_code_point_is_shown_that_could_do_harm():
+def test_no_harmful_code_point_is_shown():
     for code in range(sys.maxunicode + 1):
         char = chr(code)
         shown = escape(char)
         if unicodedata.category(char)[0] in "LN" and shown != char:
-            # Fillers, which are letters that take no room.
+            # Fillers: letters without width.
             assert "FILLER" in unicodedata.name(char), hex(code)
         if shown == char:
             assert unicodedata.category(char) not in ("Cc", "Cf", "Zl", "Zp", "Cs"), hex(code)
@@ -46,14 +46,14 @@ def test_no_code_point_is_shown_that_could_do_harm():
             assert shown.isprintable()
 
 
-def test_what_is_cut_off_is_counted():
+def test_truncation_reports_the_omitted_length():
     assert escape("a" * SHOWN_CHARS) == "a" * SHOWN_CHARS
     assert escape("a" * (SHOWN_CHARS + 3)) == "a" * SHOWN_CHARS + "... (3 more characters)"
     assert escape("\n" * 5, limit=2) == "\\n\\n... (3 more characters)"
     assert escape("é" * 5000, limit=None) == "é" * 5000
 
 
-def test_some_characters_may_stay():
+def test_keep_option_leaves_characters_unescaped():
     assert escape("a\nb\rc", keep="\n") == "a\nb\\rc"
 
 
@@ -81,7 +81,7 @@ NAMES = [name for name in exceptions.__all__ if name not in ("Close", "Fault")]
 def test_the_text_of_an_exception_is_harmless_and_bounded(name):
     arguments = ARGUMENTS.get(name, (HOSTILE,))
     if arguments is None:
-        # Of a response they show nothing but a number.
+        # They show only the number of a response.
         return
     exc = getattr(exceptions, name)(*arguments)
     hostile.assert_harmless_exception(exc)
@@ -94,7 +94,7 @@ def test_parameters_without_a_value(value):
     hostile.assert_harmless_exception(exceptions.InvalidParameterValue(HOSTILE, value))
 
 
-def test_attributes_keep_what_came():
+def test_attributes_keep_the_original_text():
     assert exceptions.ConnectionClosedError(CLOSE, None).rcvd.reason == HOSTILE
     assert exceptions.InvalidHeader("X", HOSTILE).value == HOSTILE
     assert exceptions.InvalidURI(HOSTILE, "").uri == HOSTILE

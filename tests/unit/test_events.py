@@ -1,4 +1,4 @@
-"""What a connection tells its user."""
+"""Events that a connection reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Violations as values (RFC 6455 §5, §7.4.1), and the exception tree with the texts that people read."""
+"""Faults as values (RFC 6455 §5, §7.4.1), and the exceptions with their messages."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_fault_has_a_close_code_a_text_and_a_section(fault):
-    # RFC 6455 §7.4.1: 1002 for violations, 1007 for what is not of its type, 1009 for what is too big; 1008 is general.
+    # RFC 6455 §7.4.1: 1002 for violations, 1007 for data inconsistent with its type, 1009 for size; 1008 is general.
     assert fault.close_code in (
         CloseCode.PROTOCOL_ERROR,
         CloseCode.INVALID_FRAME_PAYLOAD_DATA,
@@ -155,7 +155,7 @@ def test_a_fault_has_a_close_code_a_text_and_a_section(fault):
     assert re.fullmatch(r"RFC (6455|7692) §\d+(\.\d+)*", fault.section)
 
 
-def test_no_two_faults_are_one():
+def test_faults_are_distinct():
     # Equal values would make the later one an alias.
     assert len(Fault) == len(Fault.__members__)
     assert len({fault.text for fault in Fault}) == len(Fault)
@@ -169,19 +169,19 @@ def test_close_codes_that_are_not_1002(fault, code):
 
 
 @pytest.mark.parametrize(("cls", "base"), TREE.items())
-def test_the_tree(cls, base):
+def test_exceptions_have_their_bases(cls, base):
     assert issubclass(cls, base)
     assert cls.__doc__
 
 
-def test_the_tree_is_whole():
+def test_tree_lists_every_exception():
     defined = {value for value in vars(exceptions).values() if isinstance(value, type) and issubclass(value, Exception)}
     assert defined == set(TREE)
     assert {"Close", "Fault"} | {cls.__name__ for cls in defined} <= set(exceptions.__all__)
     assert {type(exc) for exc, _ in TEXTS} == defined
 
 
-def test_some_are_exceptions_of_python_too():
+def test_some_inherit_from_builtin_exceptions():
     assert issubclass(InvalidURI, ValueError)
     assert issubclass(InvalidHeaderValue, ValueError)
     assert issubclass(InvalidState, AssertionError)
@@ -206,18 +206,18 @@ def test_exceptions_survive_copying_and_pickling(exc):
 @pytest.mark.parametrize(
     ("rcvd", "sent", "order"), [(None, None, True), (OK, None, False), (None, OK, True), (OK, OK, None)]
 )
-def test_connection_closed_has_an_order_if_there_are_two_close_frames(rcvd, sent, order):
+def test_connection_closed_requires_an_order_for_two_close_frames(rcvd, sent, order):
     with pytest.raises(TypeError, match="rcvd_then_sent goes with both"):
         ConnectionClosed(rcvd, sent, order)
 
 
 @pytest.mark.parametrize("arguments", [("too big", 4), (5,), ("too big", None, 3), (None,)])
-def test_a_payload_that_is_too_big_has_a_size_and_a_limit_or_a_text(arguments):
+def test_payload_too_big_has_a_size_and_a_limit_or_a_text(arguments):
     with pytest.raises(TypeError, match="goes with a size"):
         PayloadTooBig(*arguments)
 
 
-def test_a_payload_that_is_too_big_is_told_of_what_came_before():
+def test_payload_too_big_counts_earlier_fragments():
     exc = PayloadTooBig(5, 4)
     assert (exc.message, exc.size, exc.max_size, exc.current_size, exc.fault) == (None, 5, 4, None, None)
     exc.set_current_size(None)
@@ -254,11 +254,11 @@ def test_connection_closed_has_code_and_reason_as_websockets_had():
         (Close(5000), "5000 (unknown)"),
     ],
 )
-def test_close_spells_out_its_code(close, text):
+def test_str_of_close_names_its_code(close, text):
     # RFC 6455 §7.4.2.
     assert str(close) == text
 
 
 @pytest.mark.parametrize("code", CloseCode)
-def test_close_knows_each_registered_code(code):
+def test_close_names_each_registered_code(code):
     assert "unknown" not in str(Close(code))

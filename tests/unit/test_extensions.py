@@ -81,7 +81,7 @@ CHOICES = [
     (["x; b, x; c"], [X], "x; b; mine=1"),
     (["y, x"], [X, Y], "y; mine=1, x; mine=1"),
     (["y; bad, x, y; b"], [X, Y], "x; mine=1, y; b; mine=1"),
-    # A second factory of one name stands in for the first.
+    # A second factory of the same name is an alternative to the first.
     (["x; bad"], [X, Factory("x")], "x; bad; mine=1"),
     (["x"], [X, Factory("x")], "x; mine=1"),
 ]
@@ -118,7 +118,7 @@ def test_c4_response_that_cannot_be_accepted_is_an_error(response, message):
         check_agreed(parse_extensions(response), [X])
 
 
-def test_nothing_was_offered():
+def test_response_with_extensions_without_an_offer_is_an_error():
     with pytest.raises(NegotiationError, match="no extensions supported"):
         check_agreed(parse_extensions(["x"]), [])
 
@@ -132,7 +132,7 @@ def test_one_extension_may_be_offered_with_several_factories():
         check_agreed(parse_extensions(["x; c"]), factories)
 
 
-def test_extension_holds_nothing_by_default():
+def test_extension_holds_no_contexts_by_default():
     extension = Plain("x", [])
     assert extension.rsv1 is False
     assert extension.idle_timeout is None
@@ -154,7 +154,7 @@ def test_extension_must_be_implemented():
 
 
 class Reverse(Extension):
-    """Sends the payload of data frames backwards; RSV1 tells the peer."""
+    """Reverses the payload of data frames, and sets RSV1."""
 
     name = "x-reverse"
     rsv1 = True
@@ -202,7 +202,7 @@ def test_factories_of_websockets_are_adapted():
         messages = receiver.receive_data(sender.data_to_send())
         assert all(isinstance(message, Message) for message in messages)
         assert [message.data for message in messages] == ["abc", b"a\xffbc", "def"]
-    # Nobody knows what such an extension does with the message before.
+    # Such an extension may depend on the previous message.
     prepared = PreparedMessage("abc")
     server.send_prepared(prepared)
     server.send_prepared(prepared)
@@ -210,11 +210,11 @@ def test_factories_of_websockets_are_adapted():
     assert client.receive_eof() is None
 
 
-def test_factories_of_ours_need_no_adapting():
+def test_our_factories_need_no_adapter():
     assert adapt_factory(X) is X
 
 
-def test_extension_may_return_frames_of_ours():
+def test_extension_may_return_our_frames():
     class Same(Extension):
         name = "x-same"
 
@@ -295,7 +295,7 @@ def test_offers_of_a_client(option, offer):
     assert ClientPerMessageDeflateFactory(**option).offer() == [offer]
 
 
-def test_client_that_has_not_offered_to_let_the_server_choose_does_not():
+def test_window_bits_that_were_not_offered_are_refused():
     factory = ClientPerMessageDeflateFactory(client_max_window_bits=None)
     assert isinstance(factory.accept_response([]), PerMessageDeflate)
     with pytest.raises(NegotiationError, match="was not offered"):
@@ -312,6 +312,6 @@ def test_client_that_has_not_offered_to_let_the_server_choose_does_not():
         (ClientPerMessageDeflateFactory, {"server_max_window_bits": 7}),
     ],
 )
-def test_windows_that_there_are_not(factory, option):
+def test_window_bits_out_of_range_are_refused(factory, option):
     with pytest.raises(ValueError, match="max_window_bits must be between"):
         factory(**option)

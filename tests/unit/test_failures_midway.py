@@ -1,4 +1,4 @@
-"""What fails, or is interrupted by others, between the first step of an operation and its last."""
+"""Operations that fail, or are interrupted, between their first step and their last."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from wsframe.messages.prepared import PreparedMessage
 
 @pytest.fixture
 def client(impl, stack):
-    """A client, whose next masking key makes something run."""
+    """A client whose next masking key can run a hook."""
     impl.masking._forget_pool()
     return stack.core(Role.CLIENT, limits=Limits())
 
 
 def run_within(impl, monkeypatch, hook):
-    """Have a hook run, once, where the next masking key is made."""
+    """Run a hook once when the next masking key is made."""
     urandom = impl.masking.os.urandom
 
     def with_hook(size):
@@ -41,7 +41,7 @@ def received(stack, connection):
     return events
 
 
-def test_message_that_another_one_has_begun_before(impl, stack, client, monkeypatch):
+def test_message_is_refused_when_another_starts_meanwhile(impl, stack, client, monkeypatch):
     run_within(impl, monkeypatch, lambda: client.send_text("a", fin=False))
     with pytest.raises(ProtocolError, match="a fragmented message is in progress"):
         client.send_text("b")
@@ -49,7 +49,7 @@ def test_message_that_another_one_has_begun_before(impl, stack, client, monkeypa
     assert [event.data for event in received(stack, client)] == ["ac"]
 
 
-def test_fragment_that_another_one_has_ended_before(impl, stack, client, monkeypatch):
+def test_fragment_is_refused_when_another_ends_the_message_meanwhile(impl, stack, client, monkeypatch):
     client.send_text("a", fin=False)
     run_within(impl, monkeypatch, lambda: client.send_continuation("b", fin=True))
     with pytest.raises(ProtocolError, match="there is no fragmented message to continue"):
@@ -58,7 +58,7 @@ def test_fragment_that_another_one_has_ended_before(impl, stack, client, monkeyp
 
 
 @pytest.mark.parametrize("fin", [True, False])
-def test_message_and_fragment_that_a_close_has_come_before(impl, stack, client, monkeypatch, fin):
+def test_message_and_fragment_are_refused_when_a_close_is_sent_meanwhile(impl, stack, client, monkeypatch, fin):
     if not fin:
         client.send_text("a", fin=False)
     run_within(impl, monkeypatch, lambda: client.send_close(1001))
@@ -159,7 +159,7 @@ def only_pure(impl):
         pytest.skip("in test_nomemory")
 
 
-def test_output_that_cannot_be_joined_stays(impl, stack):
+def test_output_is_kept_if_joining_fails(impl, stack):
     only_pure(impl)
     connection = stack.core(Role.SERVER)
 
@@ -176,7 +176,7 @@ def test_output_that_cannot_be_joined_stays(impl, stack):
     assert [event.data for event in received(stack, connection)] == ["a", "b"]
 
 
-def test_parser_that_fails_parses_nothing_more(impl, monkeypatch):
+def test_failed_parser_parses_nothing_more(impl, monkeypatch):
     only_pure(impl)
     parser = impl.framing.FrameParser(Role.SERVER)
 
@@ -192,7 +192,7 @@ def test_parser_that_fails_parses_nothing_more(impl, monkeypatch):
     assert parser.pending_bytes == 0
 
 
-def test_message_whose_text_cannot_be_made_stays_in_the_queue(impl, stack):
+def test_message_stays_in_the_queue_if_decoding_fails(impl, stack):
     only_pure(impl)
 
     class Message:
@@ -215,8 +215,8 @@ def test_message_whose_text_cannot_be_made_stays_in_the_queue(impl, stack):
     asyncio.run(main())
 
 
-def test_closing_connection_that_is_interrupted(impl, stack):
-    """It stays what it is: closing, with the Close frame that was sent."""
+def test_interrupted_close_leaves_the_connection_closing(impl, stack):
+    """It stays in the state CLOSING, with the Close frame that was sent."""
 
     class Interrupt(BaseException):
         pass

@@ -92,7 +92,7 @@ def test_bytes_beyond_ascii_survive():
 
 
 @pytest.mark.parametrize("name", ["", "A b", "A:", "A\r\nB", "\xe9"])
-def test_name_that_is_no_token_is_refused(name):
+def test_name_that_is_not_a_token_is_refused(name):
     with pytest.raises(InvalidHeaderValue, match="the name is not a token"):
         Headers()[name] = "1"
 

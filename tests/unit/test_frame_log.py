@@ -1,4 +1,4 @@
-"""One line for each frame: what it tells, what it leaves out."""
+"""One log line for each frame: its contents and what it omits."""
 
 from __future__ import annotations
 

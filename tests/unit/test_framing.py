@@ -88,7 +88,7 @@ def test_frames_are_equal_if_their_fields_are(impl):
         assert not frame == other  # noqa: SIM201 - the other operator
 
 
-def test_frame_tells_what_it_is(impl):
+def test_repr_shows_opcode_payload_and_bits(impl):
     assert repr(impl.framing.Frame(Opcode.TEXT, b"Hello")) == "Frame(Opcode.TEXT, b'Hello', fin=True)"
     assert (
         repr(impl.framing.Frame(Opcode.PING, b"", False, True, True, True))
@@ -128,7 +128,7 @@ def test_rsv1_with_an_extension_is_passed_on(impl, opcode):
 
 
 @pytest.mark.parametrize("opcode", [Opcode.CONTINUATION, *CONTROL])
-def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_in_spite_of_an_extension(impl, opcode):
+def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_even_with_an_extension(impl, opcode):
     # RFC 7692 §6.1, row D8.
     frames, parser = parse(impl, b"\x42\x00" + bytes([0xC0 | opcode]), rsv1=True)
     assert len(frames) == 1
@@ -137,14 +137,14 @@ def test_rsv1_on_a_continuation_or_a_control_frame_is_a_fault_in_spite_of_an_ext
 
 @pytest.mark.parametrize("opcode", DATA)
 @pytest.mark.parametrize(("bit", "fault"), [(0x20, Fault.RSV2_SET), (0x10, Fault.RSV3_SET)])
-def test_rsv2_and_rsv3_are_faults_in_spite_of_an_extension(impl, opcode, bit, fault):
+def test_rsv2_and_rsv3_are_faults_even_with_an_extension(impl, opcode, bit, fault):
     assert fault_of(impl, bytes([0xC0 | bit | opcode]), rsv1=True) is fault
 
 
 @pytest.mark.parametrize("opcode", RESERVED)
 @pytest.mark.parametrize("fin", [0, 0x80])
 def test_unknown_opcode_is_a_fault_from_the_first_byte(impl, opcode, fin):
-    # RFC 6455 §5.2, row F2: whatever length would follow.
+    # RFC 6455 §5.2, row F2: regardless of the length that follows.
     assert fault_of(impl, bytes([fin | opcode])) is Fault.UNKNOWN_OPCODE
 
 
@@ -156,7 +156,7 @@ def test_fragmented_control_frame_is_a_fault(impl, opcode):
 
 @pytest.mark.parametrize("fin", [0, 0x80])
 def test_continuation_without_a_start_is_a_fault(impl, fin):
-    # RFC 6455 §5.4, row F8: at the beginning, and behind a whole message of one frame or more.
+    # RFC 6455 §5.4, row F8: at the beginning, and after a whole message of one frame or more.
     assert fault_of(impl, bytes([fin])) is Fault.CONTINUATION_WITHOUT_START
     for before in (b"\x81\x00", b"\x01\x00\x80\x00"):
         _, parser = parse(impl, before + bytes([fin]))
@@ -220,7 +220,7 @@ def test_a_length_that_is_not_minimal_is_a_fault(impl, length, form, role):
 
 
 @pytest.mark.parametrize("length", [0, 5, 125, 126, 127, 65534, 65535, 65536, 65537])
-def test_a_minimal_length_is_taken(impl, length):
+def test_a_minimal_length_is_accepted(impl, length):
     payload = bytes(length)
     parser = impl.framing.FrameParser(Role.CLIENT)
     assert parser.feed(header(0x82, length) + payload) == [impl.framing.Frame(Opcode.BINARY, payload)]
@@ -257,7 +257,7 @@ def test_a_control_frame_of_more_than_125_bytes_is_a_fault_from_its_second_byte(
 
 
 @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
-def test_a_control_frame_of_125_bytes_is_taken(impl, opcode):
+def test_a_control_frame_of_125_bytes_is_accepted(impl, opcode):
     frames, _ = parse(impl, header(0x80 | opcode, 125) + bytes(125))
     assert frames == [impl.framing.Frame(opcode, bytes(125))]
 
@@ -272,11 +272,11 @@ def test_a_message_over_its_limit_is_a_fault_from_the_header_alone(impl):
     assert fault_of(impl, header(0x82, 2**62)) is Fault.MESSAGE_TOO_BIG
 
 
-def test_a_server_judges_the_length_before_the_key_is_there(impl):
+def test_a_server_checks_the_length_before_the_masking_key_arrives(impl):
     assert fault_of(impl, header(0x82, 11, masked=True), Role.SERVER, max_message_size=10) is Fault.MESSAGE_TOO_BIG
 
 
-def test_a_message_as_large_as_its_limit_is_taken(impl):
+def test_a_message_as_large_as_its_limit_is_accepted(impl):
     frames, parser = parse(impl, header(0x82, 10) + bytes(10), max_message_size=10)
     assert len(frames) == 1
     assert parser.fault is None
@@ -295,7 +295,7 @@ def test_no_limit_admits_more_than_2_to_the_62(impl):
 
 
 def test_fragments_count_together(impl):
-    # RFC 6455 §10.4: so does an empty one, and the next message starts anew.
+    # RFC 6455 §10.4: so does an empty one; the next message starts from zero.
     frames, parser = parse(impl, b"\x02\x03aaa\x00\x00\x80\x02bb\x82\x05ccccc\x02\x05ddddd\x80\x01", max_message_size=5)
     assert len(frames) == 5
     assert parser.fault is Fault.MESSAGE_TOO_BIG
@@ -310,14 +310,14 @@ def test_a_frame_over_the_limit_on_fragments_is_a_fault(impl):
 @pytest.mark.parametrize("limit", [0, 1, 15, 16, 1000, 2**20])
 @pytest.mark.parametrize("name", ["max_message_size", "max_fragment_size"])
 def test_a_message_with_rsv1_may_exceed_a_limit_by_an_8th_and_64_bytes(impl, name, limit):
-    """RFC 7692 §7.2.1: data that cannot be compressed grows, and what it was before is judged when it is decoded."""
+    """RFC 7692 §7.2.1: incompressible data grows; the limit on the original size is checked when it is decoded."""
     options = {"max_message_size": None, "rsv1": True, name: limit}
     fault = Fault.MESSAGE_TOO_BIG if name == "max_message_size" else Fault.FRAGMENT_TOO_BIG
     room = limit + limit // 8 + 64
     for first, most in ((0xC2, room), (0x82, limit)):
         assert parse(impl, header(first, most), **options)[1].fault is None
         assert fault_of(impl, header(first, most + 1), **options) is fault
-    # Continuations are of the kind of their first frame, also behind a message of the other kind.
+    # Continuations are of the kind of their first frame, also after a message of the other kind.
     for begin, most in ((b"\x42\x00", room), (b"\xc2\x00\x02\x00", limit), (b"\x82\x00\x42\x00\x89\x00", room)):
         assert parse(impl, begin + header(0x80, most), **options)[1].fault is None
         assert parse(impl, begin + header(0x80, most + 1), **options)[1].fault is fault
@@ -328,7 +328,7 @@ def test_the_fragments_of_a_message_with_rsv1_do_not_count_together(impl):
     wire = b"\x42\x40" + bytes(64) + (b"\x00\x40" + bytes(64)) * 3 + b"\x80\x40" + bytes(64)
     frames, parser = parse(impl, wire * 2 + header(0x82, 2), max_message_size=1, rsv1=True)
     assert len(frames) == 10
-    # The size of the message behind it starts anew.
+    # The size of the next message starts from zero.
     assert parser.fault is Fault.MESSAGE_TOO_BIG
 
 
@@ -360,8 +360,8 @@ def test_a_limit_out_of_range_is_a_value_error(impl, name, limit):
 
 
 @pytest.mark.parametrize("length", [2**20, 2**30])
-def test_a_header_alone_makes_nobody_allocate_memory(impl, length):
-    # RFC 6455 §10.4: memory follows what has arrived, not what is announced.
+def test_a_header_alone_allocates_no_memory(impl, length):
+    # RFC 6455 §10.4: memory grows with what has arrived, not with what is announced.
     parser = impl.framing.FrameParser(Role.CLIENT, max_message_size=None)
     tracemalloc.start()
     try:
@@ -393,7 +393,7 @@ def test_a_large_payload_in_pieces_of_all_sizes(impl):
 # FrameParser: close
 
 
-def test_an_empty_close_is_taken(impl):
+def test_an_empty_close_is_accepted(impl):
     # RFC 6455 §5.5.1, row X1.
     assert parse(impl, b"\x88\x00")[0] == [impl.framing.Frame(Opcode.CLOSE)]
 
@@ -416,7 +416,7 @@ def test_each_close_code(impl):
 
 
 @pytest.mark.parametrize("reason", ["", "bye", "größer 😀", "x" * 123])
-def test_a_close_with_a_reason_is_taken(impl, reason):
+def test_a_close_with_a_reason_is_accepted(impl, reason):
     payload = b"\x03\xe8" + reason.encode()
     wire = impl.framing.serialize_frame(Opcode.CLOSE, payload, mask=KEY)
     frames, parser = parse(impl, wire, Role.SERVER)
@@ -430,12 +430,12 @@ def test_a_close_reason_that_is_not_utf8_is_a_fault(impl, reason):
     assert fault_of(impl, header(0x88, len(payload)) + payload) is Fault.INVALID_UTF8_REASON
 
 
-def test_a_bad_close_code_comes_before_a_bad_reason(impl):
+def test_a_bad_close_code_takes_precedence_over_a_bad_reason(impl):
     assert fault_of(impl, b"\x88\x03\x00\x00\xff") is Fault.BAD_CLOSE_CODE
 
 
-def test_what_follows_a_close_is_discarded(impl):
-    # RFC 6455 §1.4 and §5.5.1, row F13: be it frames, garbage or a violation.
+def test_data_after_a_close_is_discarded(impl):
+    # RFC 6455 §1.4 and §5.5.1, row F13: frames, garbage and violations alike.
     for rest in (b"\x81\x01a", b"\xff" * 100, b"\x88\x00"):
         frames, parser = parse(impl, b"\x88\x00" + rest)
         assert len(frames) == 1
@@ -453,8 +453,8 @@ def test_a_close_may_come_inside_a_message(impl):
 # FrameParser: text
 
 
-def test_text_that_is_not_utf8_is_a_fault_at_the_byte_that_settles_it(impl):
-    # RFC 6455 §8.1, row X9: in the middle of a frame that goes on.
+def test_invalid_utf8_is_a_fault_at_the_first_invalid_byte(impl):
+    # RFC 6455 §8.1, row X9: in the middle of an incomplete frame.
     for size in (0, 1, 50, 200, 3000):
         text = b"x" * size + b"\xe2\x82\xac"
         start = header(0x81, size + 1000)
@@ -476,34 +476,37 @@ def test_text_that_ends_within_a_character_is_a_fault(impl):
     assert parser.fault is Fault.INVALID_UTF8_TEXT
 
 
-def test_a_character_may_reach_over_fragments_and_control_frames(impl):
-    # RFC 6455 §5.6: a fragment needs not be UTF-8, the message needs.
-    frames, parser = parse(impl, b"\x01\x01\xf0\x89\x01\xff\x00\x00\x00\x01\x9f\x8a\x00\x80\x02\x98\x80\x81\x01a")
-    assert len(frames) == 7
-    assert parser.fault is None
+UTF8_STREAMS = {
+    # RFC 6455 §5.6: a fragment need not be valid UTF-8, the message must.
+    "a character may be cut by fragments and control frames": (
+        b"\x01\x01\xf0\x89\x01\xff\x00\x00\x00\x01\x9f\x8a\x00\x80\x02\x98\x80\x81\x01a",
+        7,
+        None,
+    ),
+    "continuations of text are checked": (b"\x01\x01a\x80\x05a\xff", 1, Fault.INVALID_UTF8_TEXT),
+    "continuations are checked after a ping": (b"\x01\x01a\x89\x01\xff\x80\x05a\xff", 2, Fault.INVALID_UTF8_TEXT),
+    "the check restarts with each message": (
+        b"\x81\x02\xc3\xa9\x82\x01\xc3\x81\x01a\x02\x00\x80\x01\xff\x81\x01\xa9",
+        5,
+        Fault.INVALID_UTF8_TEXT,
+    ),
+    "binary messages, pings and pongs are not checked": (
+        b"\x82\x01\xff\x89\x01\xff\x8a\x01\xff\x02\x01\xff\x80\x01\xff",
+        5,
+        None,
+    ),
+}
 
 
-def test_text_is_checked_in_its_continuations(impl):
-    for middle in (b"", b"\x89\x01\xff"):
-        frames, parser = parse(impl, b"\x01\x01a" + middle + b"\x80\x05a\xff")
-        assert len(frames) == 1 + bool(middle)
-        assert parser.fault is Fault.INVALID_UTF8_TEXT
-
-
-def test_the_check_starts_anew_with_each_message(impl):
-    frames, parser = parse(impl, b"\x81\x02\xc3\xa9\x82\x01\xc3\x81\x01a\x02\x00\x80\x01\xff\x81\x01\xa9")
-    assert len(frames) == 5
-    assert parser.fault is Fault.INVALID_UTF8_TEXT
-
-
-def test_binary_messages_and_pings_are_not_checked(impl):
-    frames, parser = parse(impl, b"\x82\x01\xff\x89\x01\xff\x8a\x01\xff\x02\x01\xff\x80\x01\xff")
-    assert len(frames) == 5
-    assert parser.fault is None
+@pytest.mark.parametrize(("stream", "completed", "fault"), UTF8_STREAMS.values(), ids=UTF8_STREAMS)
+def test_utf8_is_checked_in_text_messages_only(impl, stream, completed, fault):
+    frames, parser = parse(impl, stream)
+    assert len(frames) == completed
+    assert parser.fault is fault
 
 
 def test_text_with_rsv1_is_not_checked(impl):
-    # RFC 7692 §6: what the extension has not decoded yet is no text yet.
+    # RFC 7692 §6: compressed data is not text yet.
     frames, parser = parse(impl, b"\x41\x01\xff\x80\x02\xff\xfe\x81\x01\xff", rsv1=True)
     assert len(frames) == 2
     assert parser.fault is Fault.INVALID_UTF8_TEXT
@@ -518,7 +521,7 @@ def test_frames_completed_before_a_fault_are_returned(impl):
     assert parser.fault is Fault.UNKNOWN_OPCODE
 
 
-def test_a_fault_stops_the_parser_for_good(impl):
+def test_a_fault_stops_the_parser_permanently(impl):
     parser = impl.framing.FrameParser(Role.CLIENT)
     assert parser.feed(b"\x83") == []
     assert parser.feed(b"\x81\x01a") == []
@@ -560,7 +563,7 @@ def test_a_piece_is_not_kept(impl):
     piece = bytearray(b"\x82\x02ab\x82\x05a")
     parser = impl.framing.FrameParser(Role.CLIENT)
     frames = parser.feed(piece)
-    # Impossible as long as somebody holds the buffer.
+    # Impossible while anything holds the buffer.
     piece.clear()
     piece += b"x" * 10
     assert frames[0].payload == b"ab"
@@ -574,7 +577,7 @@ def test_a_parser_can_be_dropped_within_a_frame(impl):
         del parser
 
 
-def test_initializing_again_forgets_everything(impl):
+def test_initializing_again_resets_the_parser(impl):
     parser = impl.framing.FrameParser(Role.CLIENT)
     for wire in (b"\x83", b"\x88\x00", b"\x01\x05\xe2a", b"\x01\x01\xe2\x00", b"\x82\x7f"):
         parser.feed(wire)
@@ -584,8 +587,8 @@ def test_initializing_again_forgets_everything(impl):
         assert len(parser.feed(b"\x81\x01a")) == 1
 
 
-def test_running_out_of_memory_is_survived(impl):
-    # Wherever it happens: the parser has not begun, or takes nothing any more, rather than payload for a header.
+def test_parser_survives_running_out_of_memory(impl):
+    # Wherever it happens, the parser has consumed nothing, or stops; it never takes payload for a header.
     if impl.name == "py":
         pytest.skip("which objects the pure twin allocates is CPython's affair")
     if sys.gettrace() is not None:
@@ -654,7 +657,7 @@ def test_each_bit_of_the_first_byte(impl):
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("opcode", [*DATA, Opcode.PING, Opcode.PONG])
-def test_what_is_serialized_is_parsed(impl, role, opcode):
+def test_serialized_frames_are_parsed_back(impl, role, opcode):
     mask = KEY if role is Role.SERVER else None
     frames, parser = parse(impl, impl.framing.serialize_frame(opcode, b"Hello", mask=mask), role)
     assert frames == [impl.framing.Frame(opcode, b"Hello")]

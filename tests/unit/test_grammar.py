@@ -82,7 +82,7 @@ def test_list_of_tokens_is_parsed(values, tokens):
 @pytest.mark.parametrize(
     ("value", "pos"), [("a b", 0), ("ok, a;b", 3), ("a/", 0), ("/a", 0), ("a/b/c", 0), ('"a"', 0), ("\xe9", 0)]
 )
-def test_list_element_that_is_no_token_is_refused(value, pos):
+def test_list_element_that_is_not_a_token_is_refused(value, pos):
     with pytest.raises(InvalidHeaderFormat) as info:
         parse_tokens([value], "Upgrade")
     assert info.value.name == "Upgrade"
@@ -128,7 +128,7 @@ def test_extensions_are_written():
 
 @pytest.mark.parametrize("unit", [",", " ", "a,", "a;", 'a;b="', '"', "\\", 'a;b="\\', ";", "=", "\xe9"])
 def test_long_headers_take_linear_time(unit):
-    """RFC 6455 §10.4: what grew with the square of the length would run into the timeout: 1 MiB takes a second."""
+    """RFC 6455 §10.4: quadratic time would exceed the timeout; 1 MiB takes a second."""
     value = unit * (1024 * 1024 // len(unit))
     for parse in (lambda: parse_tokens([value], "Upgrade"), lambda: parse_extensions([value])):
         try:

@@ -41,12 +41,12 @@ def test_request_is_answered(vector, way):
 @pytest.mark.parametrize(
     "data",
     [b"HELO relay.example\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01", b"\n", b" ", b"\r\n", b"FOO HTTP/\x00", b"GE\x00"]
-    # HTTP/0.9, which nobody speaks.
+    # HTTP/0.9, which is obsolete.
     + [b"GET /\r\n", b"FOO HTTP/\rX\n"],
 )
 @ways
 def test_another_protocol_is_not_http(data, way):
-    """An answer in HTTP would not be understood."""
+    """The peer would not understand an answer in HTTP."""
     server = ServerHandshake()
     with pytest.raises(NotHTTPError):
         for piece in cut(data, way):
@@ -55,7 +55,7 @@ def test_another_protocol_is_not_http(data, way):
 
 @pytest.mark.parametrize("start", [b"GET /" + b"a" * 2000, b"BREW HTTP/" + b"HTTP/" * 20_000])
 def test_long_request_lines_take_linear_time(start):
-    """RFC 6455 §10.4: what grew with the square of the length would run into the timeout."""
+    """RFC 6455 §10.4: quadratic time would exceed the timeout."""
     for data in (start, start + b"\n", start + b"\0\n"):
         with pytest.raises(InvalidHandshake):
             ServerHandshake(limits=Limits(max_head_size=2**20)).receive_data(data + b"\r\n\r\n")
@@ -94,7 +94,7 @@ def test_response_is_read(vector, way):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 1000])
 @pytest.mark.parametrize("wrong", [b"\n", b"\r", b"\0", b"\r\n ", b"\r\n\t", b"\x7f", b"\r\r\n"])
-def test_what_must_not_be_in_a_head_is_found_wherever_it_is_cut(size, wrong):
+def test_forbidden_bytes_are_found_wherever_the_head_is_cut(size, wrong):
     """RFC 9112 §2.2, §5.2."""
     for before in range(1, 12):
         data = b"GET / HTTP/1.1\r\n" + b"a" * before + wrong + b"b" * 12
@@ -104,25 +104,25 @@ def test_what_must_not_be_in_a_head_is_found_wherever_it_is_cut(size, wrong):
                 buffer.feed(data[i : i + size])
 
 
-def test_bytes_behind_a_head_are_not_looked_at():
+def test_bytes_after_a_head_are_not_checked():
     buffer = HeadBuffer(Limits(), HeaderLineTooLong)
     assert buffer.feed(b"a\r\n\r\n\n\r\0 ") == (b"a\r\n\r\n", b"\n\r\0 ")
 
 
-def test_size_counts_before_what_comes_behind_the_limit():
+def test_size_limit_takes_precedence_over_bytes_beyond_it():
     buffer = HeadBuffer(Limits(max_head_size=10), HeaderLineTooLong)
     with pytest.raises(HeaderLineTooLong):
         buffer.feed(b"a" * 10 + b"\n")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_proxy_may_speak_http_1_0(version):
+def test_proxy_may_use_http_1_0(version):
     handshake = ProxyHandshake(Proxy("http", "p", 80), parse_uri("ws://h/"))
     assert handshake.receive_data(f"HTTP/{version} 200 OK\r\n\r\n".encode())
 
 
-def test_end_before_a_head_is_an_error():
-    """Its cause tells where."""
+def test_end_of_stream_before_a_head_is_an_error():
+    """Its cause says where."""
     reader = ResponseReader(handshake._UPGRADE_REQUEST, Limits())
     with pytest.raises(InvalidMessage) as info:
         reader.receive_eof()

@@ -58,7 +58,7 @@ def test_payload_of_a_subclass_becomes_bytes(impl, name, kind):
 
 
 @pytest.mark.parametrize("name", ["Frame", "Message"])
-def test_objects_that_were_never_initialized(impl, name):
+def test_uninitialized_objects_raise(impl, name):
     cls = impl.framing.Frame if name == "Frame" else impl.message.Message
     made = cls.__new__(cls)
     other = cls(Opcode.TEXT, b"x")
@@ -109,7 +109,7 @@ def test_parser_whose_initialization_failed(impl, options):
 
 
 @pytest.mark.parametrize("data", [None, "text", 5, object(), [b"x"]], ids=repr)
-def test_what_is_fed_is_bytes_like(impl, stack, data):
+def test_feed_requires_bytes_like_data(impl, stack, data):
     for feed in (
         impl.framing.FrameParser(Role.SERVER).feed,
         stack.core(Role.SERVER).receive_data,
@@ -126,7 +126,7 @@ def test_what_is_fed_is_bytes_like(impl, stack, data):
 @pytest.mark.parametrize(
     "returned", [None, bytearray(4096), "x" * 4096, object()], ids=lambda value: type(value).__name__
 )
-def test_urandom_replaced_by_what_gives_no_bytes(impl, monkeypatch, returned):
+def test_urandom_must_return_bytes(impl, monkeypatch, returned):
     impl.masking._forget_pool()
     monkeypatch.setattr(os, "urandom", lambda size: returned)
     with pytest.raises(TypeError, match=r"os\.urandom\(\) must return bytes, not "):
@@ -134,7 +134,7 @@ def test_urandom_replaced_by_what_gives_no_bytes(impl, monkeypatch, returned):
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 4095, 4097])
-def test_urandom_replaced_by_what_gives_another_size(impl, stack, monkeypatch, size):
+def test_urandom_must_return_the_requested_size(impl, stack, monkeypatch, size):
     impl.masking._forget_pool()
     connection = stack.core(Role.CLIENT)
     with monkeypatch.context() as patch:
@@ -182,7 +182,7 @@ NO_FRAMES = [None, b"bytes", "text", 5, SimpleNamespace(payload=None), object()]
 
 
 @pytest.mark.parametrize("result", NO_FRAMES, ids=lambda value: type(value).__name__)
-def test_extension_that_decodes_to_no_frame(stack, result):
+def test_extension_must_decode_to_a_frame(stack, result):
     connection = stack.core(Role.SERVER, extensions=[Custom(decoded=lambda frame: result)])
     with pytest.raises(TypeError, match=f"an extension must decode to a Frame, not {type(result).__name__}"):
         connection.receive_data(frame(Opcode.BINARY, b"hello"))
@@ -191,7 +191,7 @@ def test_extension_that_decodes_to_no_frame(stack, result):
 
 
 @pytest.mark.parametrize("result", NO_FRAMES, ids=lambda value: type(value).__name__)
-def test_extension_that_encodes_to_no_frame(stack, result):
+def test_extension_must_encode_to_a_frame(stack, result):
     extension = Custom(encoded=lambda frame: result)
     connection = stack.core(Role.SERVER, extensions=[extension])
     for send in (connection.send_text, connection.send_binary):
@@ -268,7 +268,7 @@ def test_prepared_message_of_another_type(stack, message):
     assert connection.data_to_send() == b""
 
 
-def test_fragments_to_be_joined_are_messages(impl, stack):
+def test_joined_fragments_must_be_messages(impl, stack):
     connection = stack.core(Role.SERVER)
     message = impl.message.Message(Opcode.TEXT, b"a", fin=False)
     for wrong in (None, b"a", SimpleNamespace(fin=False, payload=b"a"), impl.framing.Frame(Opcode.TEXT, b"a")):
@@ -304,7 +304,7 @@ def test_fragment_that_cuts_a_character_is_a_decoding_error(stack):
     assert first.payload + last.payload == euro
 
 
-def test_core_that_was_never_initialized(impl):
+def test_uninitialized_core_raises(impl):
     core = impl.messenger.Messenger.__new__(impl.messenger.Messenger)
     message = PreparedMessage(b"x")
     for use in (
@@ -346,7 +346,7 @@ def test_subclasses_of_bytes_are_sent(stack, kind, size, role):
 
 
 @pytest.mark.parametrize("protocol", [None, 5, b"x", object()], ids=repr)
-def test_streams_are_made_with_a_connection(impl, protocol):
+def test_streams_require_a_connection(impl, protocol):
     for make in (
         lambda: impl.stream.Stream(protocol, 1),
         lambda: impl.stream.CallbackStream(protocol, 1),
@@ -357,7 +357,7 @@ def test_streams_are_made_with_a_connection(impl, protocol):
 
 
 @pytest.mark.parametrize("name", ["Stream", "CallbackStream", "QueueStream", "Waiter"])
-def test_streams_that_were_never_initialized(impl, name):
+def test_uninitialized_streams_raise(impl, name):
     cls = getattr(impl.stream, name, None) or getattr(impl.queue, name)
     made = cls.__new__(cls)
     for use in (

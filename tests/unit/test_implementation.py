@@ -1,4 +1,4 @@
-"""The two switches, at import and at build, and the one decision that follows from them."""
+"""The two switches, at import and at build, and the decision they lead to."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def test_with_extensions_c_runs(switches, monkeypatch):
     assert _implementation.choose_implementation()[0] == "c"
 
 
-def test_missing_extensions_are_told(switches, monkeypatch):
+def test_missing_extensions_are_reported(switches, monkeypatch):
     monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "wsframe._no_such_module"))
     implementation, reason = _implementation.choose_implementation()
     assert implementation == "python"
     assert "No module named 'wsframe._no_such_module'" in reason
 
 
-def test_missing_asyncio_extension_is_told(switches, monkeypatch):
+def test_missing_asyncio_extension_is_reported(switches, monkeypatch):
     monkeypatch.setattr(_implementation, "EXTENSIONS", ("json", "zlib"))
     monkeypatch.setattr(_implementation, "ASYNCIO_EXTENSIONS", ("asyncio", "wsframe._no_such_module"))
     assert _implementation.choose_implementation() == (
@@ -103,26 +103,26 @@ def test_missing_extensions_are_an_error_if_required(switches, monkeypatch):
         _implementation.choose_implementation()
 
 
-def test_missing_extensions_are_told_once(switches, monkeypatch):
-    """By what the package of an extension asks for, too."""
+def test_missing_extensions_are_reported_once(switches, monkeypatch):
+    """Importing an extension may raise the same error for a module that its package imports."""
 
     def refuse(name):
-        raise _implementation._ExtensionsRequired("told already")
+        raise _implementation._ExtensionsRequired("reported already")
 
     switches(REQUIRE_EXTENSIONS="1")
     monkeypatch.setattr(_implementation.importlib, "import_module", refuse)
-    with pytest.raises(ImportError, match="^told already$"):
+    with pytest.raises(ImportError, match="^reported already$"):
         _implementation.choose_implementation()
 
 
-def test_the_decision_is_taken_at_import(impl):
+def test_the_decision_is_made_at_import(impl):
     """Each process decides once, for all modules."""
     code = (
         "from wsframe import _implementation, codec; from wsframe.messages import messenger;"
         "names = codec.FrameParser, codec.apply_mask, codec.Message, codec.Utf8Validator, messenger.Messenger;"
         "print(_implementation.IMPLEMENTATION, *(name.__module__ for name in names))"
     )
-    # Not the work tree, which is not what is installed.
+    # Not the work tree: the installed package is tested.
     tested = Path(_implementation.__file__).parent.parent
     switch, decision = ("NO_EXTENSIONS", "python") if impl.name == "py" else ("REQUIRE_EXTENSIONS", "c")
     result = run("-c", code, cwd=tested, **{switch: "1"})
@@ -131,7 +131,7 @@ def test_the_decision_is_taken_at_import(impl):
 
 
 @pytest.mark.parametrize("module", ["_implementation", "codec", "messages.connection", "asyncio.server"])
-def test_the_decision_does_not_depend_on_what_is_imported_first(impl, module):
+def test_the_decision_does_not_depend_on_the_first_import(impl, module):
     code = f"import wsframe.{module}, wsframe; print(wsframe.IMPLEMENTATION, wsframe._implementation.REASON)"
     switches = {"NO_EXTENSIONS": "1"} if impl.name == "py" else {}
     result = run("-c", code, cwd=Path(_implementation.__file__).parent.parent, **switches)

@@ -35,7 +35,7 @@ def test_masking_equals_a_naive_loop_for_each_length(impl, each_kernel):
             assert impl.masking.apply_mask(data, mask) == expected, (kernel, len(data))
 
 
-def test_masking_twice_gives_the_payload_back(impl):
+def test_masking_twice_restores_the_payload(impl):
     data, mask = os.urandom(1000), os.urandom(4)
     assert impl.masking.apply_mask(impl.masking.apply_mask(data, mask), mask) == data
 
@@ -143,7 +143,7 @@ def test_masking_keeps_no_buffer(impl):
     impl.masking.apply_mask(buffer, b"abcd")
     impl.masking.apply_mask_inplace(buffer, b"abcd")
     impl.masking.apply_mask(buffer, bytearray(b"abcd"))
-    # Impossible as long as somebody holds the buffer.
+    # Impossible while anything holds the buffer.
     buffer.clear()
 
 
@@ -174,7 +174,7 @@ def test_keys_come_from_os_urandom(impl, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_keys_of_its_own(impl):
-    # RFC 6455 §10.3: what the parent sends must not tell what the child will send.
+    # RFC 6455 §10.3: the parent's keys must not reveal the child's.
     impl.masking.new_masking_key()
     reader, writer = os.pipe()
     child = os.fork()
@@ -192,7 +192,7 @@ def test_a_forked_child_has_keys_of_its_own(impl):
     assert not set(mine) & set(theirs)
 
 
-def test_no_fork_no_hook(monkeypatch):
+def test_no_hook_is_registered_without_fork(monkeypatch):
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     module = runpy.run_path(_masking_py.__file__)
     assert len(module["new_masking_key"]()) == 4

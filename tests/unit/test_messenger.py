@@ -37,7 +37,7 @@ def test_single_frame_is_a_message(receiver):
     assert receiver().add(Frame(Opcode.TEXT, b"abc")) == [(Opcode.TEXT, b"abc")]
 
 
-def test_fragments_are_put_together_under_the_first_opcode(receiver):
+def test_fragments_are_joined_under_the_first_opcode(receiver):
     messages = receiver()
     for _ in range(2):
         assert messages.add(Frame(Opcode.BINARY, b"ab", fin=False)) == []
@@ -46,7 +46,7 @@ def test_fragments_are_put_together_under_the_first_opcode(receiver):
         assert messages.add(Frame(Opcode.TEXT, b"x")) == [(Opcode.TEXT, b"x")]
 
 
-def test_empty_fragments_are_put_together(receiver):
+def test_empty_fragments_are_joined(receiver):
     """RFC 6455 §5.4: row F12."""
     messages = receiver()
     assert messages.add(Frame(Opcode.TEXT, b"", fin=False)) == []
@@ -54,7 +54,7 @@ def test_empty_fragments_are_put_together(receiver):
     assert messages.add(Frame(Opcode.CONTINUATION, b"")) == [(Opcode.TEXT, b"")]
 
 
-def test_what_is_held_does_not_depend_on_the_number_of_fragments(receiver):
+def test_memory_does_not_depend_on_the_number_of_fragments(receiver):
     """RFC 6455 §10.4."""
     messages = receiver()
     messages.add(Frame(Opcode.TEXT, b"", fin=False))
@@ -78,7 +78,7 @@ def fragment(payload, fin=False, opcode=Opcode.CONTINUATION):
     return serialize_frame(opcode, payload, fin=fin)
 
 
-def test_lengths_of_fragments_are_remembered(receiver):
+def test_lengths_of_fragments_are_kept(receiver):
     messages = receiver()
     wire = fragment(b"ab", opcode=Opcode.TEXT) + fragment(b"") + fragment(b"c", fin=True)
     assert pieces(messages.receive_data(wire)) == [(b"abc", True, (2, 0, 1))]
@@ -88,7 +88,7 @@ def test_lengths_of_fragments_are_remembered(receiver):
         assert pieces(messages.receive_data(wire)) == [(b"x" * count, True, (1,) * count if kept else None)]
 
 
-def test_fragments_come_as_they_are_received(receiver):
+def test_streaming_yields_fragments_as_they_arrive(receiver):
     messages = receiver()
     assert messages.stream_message() is None
     assert pieces(messages.receive_data(fragment(b"\xc3", opcode=Opcode.TEXT))) == [(b"\xc3", False, None)]
@@ -100,7 +100,7 @@ def test_fragments_come_as_they_are_received(receiver):
     assert (messages.messages_received, messages.payload_bytes_received) == (2, 4)
 
 
-def test_fragments_are_streamed_from_the_middle_on(receiver):
+def test_streaming_can_start_in_the_middle_of_a_message(receiver):
     messages = receiver()
     assert messages.receive_data(fragment(b"ab", opcode=Opcode.TEXT) + fragment(b"c")) == []
     assert pieces([messages.stream_message()]) == [(b"abc", False, (2, 1))]
@@ -108,7 +108,7 @@ def test_fragments_are_streamed_from_the_middle_on(receiver):
     assert pieces(messages.receive_data(fragment(b"d", fin=True))) == [(b"d", True, None)]
 
 
-def test_whole_message_is_streamed_as_it_is(receiver):
+def test_whole_message_is_streamed_unchanged(receiver):
     messages = receiver()
     messages.stream_message()
     wire = fragment(b"a", True, Opcode.TEXT) + fragment(b"b", opcode=Opcode.TEXT) + fragment(b"c", fin=True)
@@ -130,7 +130,7 @@ def test_limits_hold_for_all_fragments_of_a_stream(receiver):
 
 
 @pytest.mark.parametrize("count", range(4))
-def test_fragments_are_joined_after_all(receiver, count):
+def test_streamed_fragments_can_be_joined(receiver, count):
     messages = receiver()
     assert messages.stream_message() is None
     frames = [fragment(b"a", opcode=Opcode.TEXT), fragment(b"bc"), fragment(b"d", fin=True)]
@@ -149,14 +149,14 @@ def test_fragments_are_joined_after_all(receiver, count):
     assert message.opcode is Opcode.TEXT
 
 
-def test_whole_message_is_joined_as_it_is(receiver):
+def test_whole_message_is_joined_unchanged(receiver):
     messages = receiver()
     messages.stream_message()
     (message,) = messages.receive_data(fragment(b"a", True, Opcode.TEXT))
     assert messages.join_message([message]) is message
 
 
-def test_many_fragments_are_joined_after_all(receiver):
+def test_many_streamed_fragments_can_be_joined(receiver):
     messages = receiver()
     messages.stream_message()
     taken = messages.receive_data(fragment(b"", opcode=Opcode.TEXT) + 5000 * fragment(b"x") + fragment(b"", fin=True))
@@ -194,7 +194,7 @@ def assemble(receiver):
     return take
 
 
-def test_compressed_fragments_are_put_together(assemble):
+def test_compressed_fragments_are_joined(assemble):
     frames = compress(b"abc" * 1000, 3, 9)
     assert assemble([*frames, Frame(Opcode.TEXT, b"x")]) == (
         [(Opcode.BINARY, b"abc" * 1000), (Opcode.TEXT, b"x")],
@@ -203,7 +203,7 @@ def test_compressed_fragments_are_put_together(assemble):
     )
 
 
-def test_d12_limit_is_on_what_comes_out_of_all_fragments(assemble):
+def test_d12_message_limit_applies_to_the_decompressed_size(assemble):
     frames = compress(b"x" * 1000, 4, 5)
     assert assemble(frames, 1000)[0] == [(Opcode.BINARY, b"x" * 1000)]
     assert assemble(frames, 999)[1] is Fault.MESSAGE_TOO_BIG
@@ -222,14 +222,14 @@ def test_d12_limit_is_on_what_comes_out_of_all_fragments(assemble):
         (999, 1000, Fault.MESSAGE_TOO_BIG),
     ],
 )
-def test_d12_limit_on_fragments_is_on_what_comes_out_of_each(
+def test_d12_fragment_limit_applies_to_each_decompressed_fragment(
     assemble, backend, max_message_size, max_fragment_size, fault
 ):
     for frames in (compress(b"x" * 1000), compress(b"x" * 1000, 0)):
         assert assemble(frames, max_message_size, max_fragment_size, backend=backend)[1] is fault
 
 
-def test_d12_limit_on_messages_is_on_what_the_fragments_before_have_left(assemble, backend):
+def test_d12_message_limit_applies_to_the_rest_after_earlier_fragments(assemble, backend):
     first = compress(b"x" * 600, flushed=True)
     second = [Frame(Opcode.CONTINUATION, frame.payload) for frame in compress(b"y" * 600)]
     assert assemble(first + second, 1200, 600, backend=backend)[1:] == (None, 2)
@@ -248,11 +248,11 @@ def test_compressed_text_must_be_utf_8(assemble):
         )
         for wrong in (text[:-1], text + b"\xff", b"\xed\xa0\x80"):
             assert assemble(compress(wrong, *cuts, opcode=Opcode.TEXT))[1] is Fault.INVALID_UTF8_TEXT
-            # Binary messages are nobody's business.
+            # Binary messages are not checked.
             assert assemble(compress(wrong, *cuts))[1] is None
 
 
-def test_compressed_text_fails_at_the_first_fragment_that_cannot_be_right(assemble):
+def test_compressed_text_fails_at_the_first_invalid_fragment(assemble):
     frames = compress(b"\xff" + bytes(range(256)) * 10, 1000, 2000, opcode=Opcode.TEXT)
     assert assemble(frames)[1:] == (Fault.INVALID_UTF8_TEXT, 1)
 
@@ -263,7 +263,7 @@ def test_d11_fault_of_an_extension_is_that_of_the_message(assemble):
     assert assemble([Frame(Opcode.BINARY, b"\x03\x00" * 300, rsv1=True)])[1] is Fault.TOO_MANY_FINAL_BLOCKS
 
 
-def test_extension_that_names_no_fault(receiver):
+def test_protocol_error_of_an_extension_without_a_fault(receiver):
     class Broken(PerMessageDeflate):
         def decode(self, frame, *, max_size=None):
             raise ProtocolError("what is this?")

@@ -97,14 +97,14 @@ def send(connection, item):
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_is_accepted_is_sent_and_nothing_else(stack, role, name):
+def test_only_accepted_messages_are_sent(stack, role, name):
     script = SCRIPTS[name]
     failures = 0
     for place in {0, 1, len(script) // 2 // 2 * 2}:
         for step in range(STEPS):
             for stop in (step + 1, 0):
                 failures += attempt(stack, role, script, place, step, stop)
-    # It did fail, so this is a test.
+    # Memory did run out, so this tested something.
     assert failures > 2
 
 
@@ -140,7 +140,7 @@ def attempt(stack, role, script, place, start, stop):
 
 
 def whole_messages(accepted):
-    """The payloads of what was accepted; of a message whose last fragment was not, nothing."""
+    """The payloads that were accepted; nothing of a message whose last fragment was not."""
     result, unfinished = b"", b""
     for item in accepted:
         if isinstance(item, tuple) and item[0] != "ping":
@@ -171,8 +171,8 @@ PIECES = [WIRE[start : start + 7001] for start in range(0, len(WIRE), 7001)]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_running_out_of_memory_while_receiving_ends_it(stack, streaming):
-    """What was lost is not followed by what would make no sense without it."""
+def test_running_out_of_memory_while_receiving_stops_receiving(stack, streaming):
+    """After a loss, nothing follows that depends on what was lost."""
     expected = [type(event).__name__ for event in everything(stack.core(Role.SERVER), PIECES, streaming)]
     failures = 0
     for step in range(3 * STEPS):
@@ -208,7 +208,7 @@ def everything(connection, pieces, streaming):
 
 
 def test_codec_without_memory(impl):
-    """MemoryError, never SystemError, and no result that is none."""
+    """MemoryError, never SystemError or a wrong result."""
     strided = memoryview(b"abcdef" * 100)[::2]
     validator = impl.utf8.Utf8Validator()
     frames = frame(Opcode.TEXT, b"x" * 3000)
@@ -298,7 +298,7 @@ def test_streams_without_memory_lose_nothing_they_accepted(stack, kind):
         await asyncio.sleep(0)
         written = transport.written
         if None in written:
-            # Aborted, since nobody knows how much of it was written.
+            # Aborted, since it is unknown how much was written.
             return
         received = [event.data for event in peer_of(stack, Role.SERVER).receive_data(b"".join(map(bytes, written)))]
         assert [text for text in received if text != "3" or text in accepted] == [*accepted, "later"]
@@ -307,7 +307,7 @@ def test_streams_without_memory_lose_nothing_they_accepted(stack, kind):
     asyncio.run(main())
 
 
-def test_message_stays_in_the_queue_if_its_text_cannot_be_made(stack):
+def test_message_stays_in_the_queue_if_decoding_fails(stack):
     async def main():
         for step in range(STEPS):
             stream = stack.twin.queue.QueueStream(stack.core(Role.SERVER), 2**15, 4, 1)

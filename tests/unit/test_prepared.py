@@ -167,7 +167,7 @@ def test_any_mix_of_prepared_and_ordinary_messages_is_decoded(backend, role, tak
 # What it is
 
 
-def test_text_is_text_and_bytes_are_binary():
+def test_str_is_sent_as_text_and_bytes_as_binary():
     assert (PreparedMessage("h\xe9").opcode, PreparedMessage("h\xe9").payload) == (Opcode.TEXT, b"h\xc3\xa9")
     for data in (b"\xff", bytearray(b"\xff"), memoryview(b"\xff")):
         assert (PreparedMessage(data).opcode, PreparedMessage(data).payload) == (Opcode.BINARY, b"\xff")
@@ -214,7 +214,7 @@ def test_frame_is_made_once_for_each_kind_of_connection(monkeypatch):
     assert len(serialized) == 3
     assert len(compressed) == 2
     assert len(set(wires)) == 3
-    # What clients send is masked, each with a key of its own (RFC 6455 §5.3); it is compressed once all the same.
+    # Clients mask each frame with its own key (RFC 6455 §5.3), but compress once.
     clients = [Connection(CLIENT, extensions=[deflate(bits=15)]) for _ in range(3)]
     for client in clients:
         client.send_prepared(message)
@@ -223,7 +223,7 @@ def test_frame_is_made_once_for_each_kind_of_connection(monkeypatch):
     assert len(compressed) == 2
 
 
-def test_next_message_does_not_refer_to_a_window_that_the_peer_has_not():
+def test_next_message_refers_only_to_the_peers_window():
     sender = Connection(SERVER, extensions=[deflate()])
     receiver = Receiver(CLIENT, 15, takeover=True)
     for message in (JSON[:500], JSON[:500]):
@@ -235,7 +235,7 @@ def test_next_message_does_not_refer_to_a_window_that_the_peer_has_not():
     assert receiver.receive(sender.data_to_send()) == expected
 
 
-def test_message_that_is_not_compressed_keeps_the_context():
+def test_uncompressed_message_keeps_the_context():
     sender = Connection(SERVER, extensions=[deflate()])
     sender.send_text(JSON[:500])
     sender.send_prepared(PreparedMessage("short"))

@@ -54,7 +54,7 @@ def test_address_is_parsed(address, proxy):
         ("http://[::1", "IPv6"),
     ],
 )
-def test_address_that_is_not_valid_is_refused(address, message):
+def test_invalid_address_is_refused(address, message):
     with pytest.raises(InvalidProxy, match=message) as info:
         parse_proxy(address)
     assert info.value.proxy == address
@@ -126,7 +126,7 @@ def test_request_for_a_tunnel(proxy, uri, target, headers):
     assert list(request.headers.raw_items()) == headers
 
 
-def test_request_tells_the_user_agent():
+def test_request_includes_the_user_agent():
     arguments = parse_proxy("http://p"), parse_uri("ws://h/")
     data = prepare_connect_request(*arguments)
     assert data == f"CONNECT h:80 HTTP/1.1\r\nHost: h\r\nUser-Agent: {USER_AGENT}\r\n\r\n".encode()
@@ -150,7 +150,7 @@ def start():
         b"HTTP/1.1 103 Wait\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_tunnel_is_there_with_the_end_of_the_head(head):
+def test_tunnel_opens_at_the_end_of_the_head(head):
     handshake = start()
     answers = [handshake.receive_data(head[i : i + 1]) for i in range(len(head))]
     assert answers == [False] * (len(head) - 1) + [True]
@@ -173,19 +173,19 @@ def test_refusal_of_a_tunnel(status):
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "more than"),
     ],
 )
-def test_what_is_no_response_of_a_proxy(data, cause):
+def test_invalid_proxy_response_is_an_error(data, cause):
     with pytest.raises(InvalidProxyMessage, match="did not receive a valid HTTP response from proxy") as info:
         start().receive_data(data)
     assert cause in str(info.value.__cause__)
 
 
-def test_too_long_a_head_is_a_matter_of_security():
+def test_oversized_head_is_a_security_error():
     with pytest.raises(InvalidProxyMessage) as info:
         start().receive_data(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000)
     assert isinstance(info.value.__cause__, SecurityError)
 
 
-def test_end_before_the_response():
+def test_end_of_stream_before_the_response_is_an_error():
     handshake = start()
     handshake.receive_data(b"HTTP/1.1 200 OK\r\n")
     with pytest.raises(InvalidProxyMessage, match="did not receive a valid HTTP response from proxy") as info:

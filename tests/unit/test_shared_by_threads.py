@@ -59,7 +59,7 @@ def numbered(thread, count):
 
 @pytest.mark.parametrize("compression", [False, True])
 @pytest.mark.parametrize("role", Role)
-def test_connection_that_threads_send_on(stack, role, compression):
+def test_threads_may_share_a_connection_for_sending(stack, role, compression):
     """Whole messages, each once, and those of one thread in order."""
     extensions, theirs = [], []
     if compression:
@@ -108,8 +108,8 @@ def test_connection_that_threads_send_on(stack, role, compression):
         assert [text for text in received if text.startswith(f"{thread}:")] == list(numbered(thread, count))
 
 
-def test_connection_that_threads_feed(stack):
-    """In which order is theirs to know; each piece is whole frames, so there are as many as were fed."""
+def test_threads_may_share_a_connection_for_receiving(stack):
+    """The order is unspecified; each piece is whole frames, so all that were fed arrive."""
     connection = stack.core(Role.SERVER, limits=Limits())
     lock = threading.Lock()
     received = []
@@ -130,7 +130,7 @@ def test_connection_that_threads_feed(stack):
     assert connection.bytes_received == len(piece) * 50 * THREADS
 
 
-def test_parser_validator_and_masks_that_threads_share(impl):
+def test_threads_may_share_parser_validator_and_masks(impl):
     parser = impl.framing.FrameParser(Role.SERVER)
     validator = impl.utf8.Utf8Validator()
     piece = frame(Opcode.TEXT, b"x" * 300)

@@ -65,7 +65,7 @@ def test_every_code_point(utf8, each_transcoder):
 
 
 def test_every_code_point_alone(utf8):
-    # Where it stands in a block is another test's matter: the kernel that is chosen anyway will do.
+    # Another test covers the position within a block, so the default kernel is enough here.
     for code_point in [*range(0xD800), *range(0xE000, 0x110000, 41), 0xFFFF, 0x10000, 0x10FFFF]:
         text = chr(code_point)
         assert utf8._decode(text.encode()) == text
@@ -135,13 +135,13 @@ def test_a_lone_surrogate_is_the_error_that_encode_raises(utf8, each_transcoder)
                         assert error(utf8._encode_at_once, text) == expected
 
 
-def test_the_neighbours_of_surrogates_are_none(utf8, each_transcoder):
+def test_neighbours_of_surrogates_are_encoded(utf8, each_transcoder):
     for _ in each_transcoder:
         for character in "\ud7ff\ue000\U0001d800\U0010dfff":
             check(utf8, character * 100)
 
 
-def test_a_str_of_one_character_is_the_one_that_python_has(utf8):
+def test_a_str_of_one_character_is_pythons_singleton(utf8):
     for code_point in range(256):
         assert utf8._decode(chr(code_point).encode()) is chr(code_point)
     assert utf8._decode(b"") is "".strip()
@@ -160,7 +160,7 @@ def test_an_instance_of_a_subclass_is_encoded_like_a_str(utf8):
 
 
 @pytest.mark.parametrize("text", [None, b"text", 5])
-def test_what_is_no_str_is_a_type_error(utf8, text):
+def test_other_types_are_a_type_error(utf8, text):
     for encode in (utf8._encode, utf8._encode_at_once):
         with pytest.raises(TypeError, match=f"text must be str, not {type(text).__name__}"):
             encode(text)
@@ -175,7 +175,7 @@ def test_less_room_than_it_needs_is_a_value_error(utf8):
 def test_text_in_a_buffer(utf8, each_transcoder, kind):
     text = "né漢😀" * 40
     for _ in each_transcoder:
-        # With a byte before it and behind it, where it would matter.
+        # With a byte before and after it, where that matters.
         for cut in range(10):
             assert utf8._decode(memoryview(kind(b"\xff" * cut + text.encode() + b"\xff"))[cut:-1]) == text
 

@@ -65,7 +65,7 @@ def test_user_info_is_name_and_password():
         ("ws://" + "\xe9" * 64 + "/", "cannot be encoded"),
     ],
 )
-def test_uri_that_is_no_websocket_uri_is_refused(uri, message):
+def test_invalid_websocket_uri_is_refused(uri, message):
     """RFC 6455 §3: also a fragment, even an empty one (row C12)."""
     with pytest.raises(InvalidURI, match=message) as info:
         parse_uri(uri)

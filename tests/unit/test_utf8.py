@@ -20,7 +20,7 @@ BROKEN = [
 
 
 def verdict(data):
-    """Tell what CPython's decoder thinks: True, False, or None for valid so far but incomplete."""
+    """Return the verdict of CPython's decoder: True, False, or None for valid so far but incomplete."""
     try:
         data.decode()
     except UnicodeDecodeError as exc:
@@ -78,7 +78,7 @@ def test_every_code_point_in_long_pieces(impl, each_kernel):
 
 
 def test_second_and_third_bytes_at_the_bounds_of_their_lead_byte(impl, each_kernel):
-    # RFC 3629 §4: the bounds of the second byte behind E0, ED, F0 and F4 are narrower than those of the others.
+    # RFC 3629 §4: the bounds of the second byte after E0, ED, F0 and F4 are narrower than those of the others.
     edges = [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF]
     validator = impl.utf8.Utf8Validator()
     for _ in each_kernel:
@@ -161,14 +161,14 @@ def test_a_piece_that_is_not_bytes_like_is_a_type_error(impl, piece):
     assert validator.finish()
 
 
-def test_the_verdict_falls_with_the_first_byte_that_settles_it(impl):
-    # RFC 6455 §8.1, and Autobahn 6.4.*: refused as soon as it is certain, not when the message ends.
+def test_invalid_utf8_is_detected_at_the_earliest_byte(impl):
+    # RFC 6455 §8.1, and Autobahn 6.4.*: refused at the first invalid byte, not at the end of the message.
     validator = impl.utf8.Utf8Validator()
     fed = [validator.feed(bytes([byte])) for byte in b"\xce\xba\xe1\xbd\xb9\xf4\x90\x80\x80"]
     assert fed == [True] * 6 + [False] * 3
 
 
-def test_once_invalid_it_stays_so_until_finish(impl):
+def test_invalid_state_lasts_until_finish(impl):
     validator = impl.utf8.Utf8Validator()
     assert validator.feed(b"\xff") is False
     assert validator.feed(b"valid") is False
@@ -177,7 +177,7 @@ def test_once_invalid_it_stays_so_until_finish(impl):
     assert validator.finish() is True
 
 
-def test_finish_forgets_an_incomplete_character(impl):
+def test_finish_discards_an_incomplete_character(impl):
     validator = impl.utf8.Utf8Validator()
     assert validator.feed(b"\xe2\x82") is True
     assert validator.finish() is False
@@ -188,5 +188,5 @@ def test_a_piece_is_not_kept(impl):
     piece = bytearray(b"x" * 100 + b"\xc3")
     validator = impl.utf8.Utf8Validator()
     validator.feed(piece)
-    # Impossible as long as somebody holds the buffer.
+    # Impossible while anything holds the buffer.
     piece.clear()

@@ -53,7 +53,7 @@ ENDINGS = [bytes(s) for n in range(1, 4) for s in itertools.product(b"\x80\x90\x
 
 @functools.cache
 def verdict(data):
-    """Decode: True, False, or None for what is not whole, but can become so."""
+    """Decode: True, False, or None for valid so far but incomplete."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     try:
         decoder.decode(data)
@@ -174,7 +174,7 @@ def check_messages(receive, pieces, wire):
         assert events == [Fault.INVALID_UTF8_TEXT], pieces
 
 
-def test_messages_are_the_str_that_decode_makes(impl, each_kernel, receive):
+def test_messages_equal_the_decoded_bytes(impl, each_kernel, receive):
     chosen = [*sequences(FEW, 2), *BROKEN, *(text.encode() for text in ("é", "ж", "漢", "😀", "\U0010ffff", "\ud7ff"))]
     tails = [b"", b"y" * 70] if impl.name == "c" else [b""]
     for _ in each_kernel:
@@ -192,7 +192,7 @@ def test_messages_are_the_str_that_decode_makes(impl, each_kernel, receive):
                 check_messages(receive(), [whole], [serialize_frame(1, whole, mask=MASK)])
 
 
-def test_inflated_fragments_are_the_str_that_decode_makes(impl, each_kernel, receive):
+def test_inflated_fragments_equal_the_decoded_bytes(impl, each_kernel, receive):
     # RFC 7692 §6.2: the fragments' payloads are one stream, each part of which inflates to a piece of text.
     chosen = [*BROKEN, *(text.encode() for text in ("é", "漢", "😀")), b"\xc2\xc2", b"\xf0\x80", b"\xe1\x80", b"\xf0A"]
     for _ in each_kernel:

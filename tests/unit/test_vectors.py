@@ -53,7 +53,7 @@ each_vector = pytest.mark.parametrize(
 def test_every_fault_has_a_vector():
     of_parser = {vector["fault"] for vector in VECTORS["faults"]}
     of_deflate = {vector["fault"] for vector in DEFLATE_VECTORS} - {None}
-    # Of fragments, only a connection knows how many there may be: see test_connection_limits.
+    # Only a connection limits the number of fragments: see test_connection_limits.
     assert of_parser | of_deflate | {"TOO_MANY_FRAGMENTS"} == {fault.name for fault in Fault}
     assert of_deflate - of_parser == {"INVALID_DEFLATE", "TOO_MANY_FINAL_BLOCKS"}
 
@@ -103,7 +103,7 @@ def test_serializing(impl, vector):
         )
         for frame in vector["frames"]
     )
-    # Behind a fault or within a frame there are no frames to write the rest of the wire from.
+    # After a fault or within a frame, there are no frames to serialize.
     whole = vector["fault"] is None and vector["pending"] == 0 and vector["section"] != "RFC 6455 §1.4"
     assert spell(vector["wire"])[: None if whole else len(wire)] == wire
 
