@@ -174,9 +174,7 @@ static inline uint32_t *transcode_block4_avx2(const unsigned char *text, uint32_
     }
 }
 
-TRANSCODE_DECODER(transcode_decode1_avx2, TRANSCODE_AVX2, uint8_t, transcode_block1_avx2, 32)
-TRANSCODE_DECODER(transcode_decode2_avx2, TRANSCODE_AVX2, uint16_t, transcode_block2_avx2, 32)
-TRANSCODE_DECODER(transcode_decode4_avx2, TRANSCODE_AVX2, uint32_t, transcode_block4_avx2, 32)
+TRANSCODE_DECODERS(avx2, TRANSCODE_AVX2, 32)
 
 TRANSCODE_AVX2
 static inline size_t transcode_size1_avx2(const uint8_t *text, size_t length) {
@@ -366,11 +364,6 @@ static inline int transcode_is_zero_avx2(__m256i vector) {
     return _mm256_testz_si256(vector, vector);
 }
 
-TRANSCODE_ENCODER(transcode_encode1_avx2, TRANSCODE_AVX2, uint8_t, __m256i, transcode_from1_avx2, 16, 32,
-                  transcode_is_zero_avx2)
-TRANSCODE_ENCODER(transcode_encode2_avx2, TRANSCODE_AVX2, uint16_t, __m256i, transcode_from2_avx2, 16, 64,
-                  transcode_is_zero_avx2)
-TRANSCODE_ENCODER(transcode_encode4_avx2, TRANSCODE_AVX2, uint32_t, __m256i, transcode_from4_avx2, 16, 64,
-                  transcode_is_zero_avx2)
+TRANSCODE_ENCODERS(avx2, TRANSCODE_AVX2, __m256i, 16, 32, 16, 64, 16, 64)
 
 #endif

@@ -114,9 +114,7 @@ static inline uint32_t *transcode_block4_neon(const unsigned char *text, uint32_
     return transcode_keep4_neon(out, vzip2q_u16(odd, odd_high), above >> 4);
 }
 
-TRANSCODE_DECODER(transcode_decode1_neon, , uint8_t, transcode_block1_neon, 16)
-TRANSCODE_DECODER(transcode_decode2_neon, , uint16_t, transcode_block2_neon, 16)
-TRANSCODE_DECODER(transcode_decode4_neon, , uint32_t, transcode_block4_neon, 16)
+TRANSCODE_DECODERS(neon, , 16)
 
 static inline size_t transcode_size1_neon(const uint8_t *text, size_t length) {
     uint64x2_t more = vdupq_n_u64(0);
@@ -223,8 +221,6 @@ static inline int transcode_is_zero_neon(uint32x4_t vector) {
     return vmaxvq_u32(vector) == 0;
 }
 
-TRANSCODE_ENCODER(transcode_encode1_neon, , uint8_t, uint32x4_t, transcode_from1_neon, 16, 32, transcode_is_zero_neon)
-TRANSCODE_ENCODER(transcode_encode2_neon, , uint16_t, uint32x4_t, transcode_from2_neon, 8, 32, transcode_is_zero_neon)
-TRANSCODE_ENCODER(transcode_encode4_neon, , uint32_t, uint32x4_t, transcode_from4_neon, 4, 16, transcode_is_zero_neon)
+TRANSCODE_ENCODERS(neon, , uint32x4_t, 16, 32, 8, 32, 4, 16)
 
 #endif

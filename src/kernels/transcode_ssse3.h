@@ -141,9 +141,7 @@ static inline uint32_t *transcode_block4_ssse3(const unsigned char *text, uint32
     return transcode_keep4_ssse3(out, _mm_unpackhi_epi16(odd, odd_high), first >> 12);
 }
 
-TRANSCODE_DECODER(transcode_decode1_ssse3, TRANSCODE_SSSE3, uint8_t, transcode_block1_ssse3, 16)
-TRANSCODE_DECODER(transcode_decode2_ssse3, TRANSCODE_SSSE3, uint16_t, transcode_block2_ssse3, 16)
-TRANSCODE_DECODER(transcode_decode4_ssse3, TRANSCODE_SSSE3, uint32_t, transcode_block4_ssse3, 16)
+TRANSCODE_DECODERS(ssse3, TRANSCODE_SSSE3, 16)
 
 TRANSCODE_SSSE3
 static inline size_t transcode_size1_ssse3(const uint8_t *text, size_t length) {
@@ -264,11 +262,6 @@ static inline unsigned char *transcode_from4_ssse3(const uint32_t *text, unsigne
     return transcode_drop32_ssse3(out, points);
 }
 
-TRANSCODE_ENCODER(transcode_encode1_ssse3, TRANSCODE_SSSE3, uint8_t, __m128i, transcode_from1_ssse3, 16, 32,
-                  transcode_is_zero_ssse3)
-TRANSCODE_ENCODER(transcode_encode2_ssse3, TRANSCODE_SSSE3, uint16_t, __m128i, transcode_from2_ssse3, 8, 32,
-                  transcode_is_zero_ssse3)
-TRANSCODE_ENCODER(transcode_encode4_ssse3, TRANSCODE_SSSE3, uint32_t, __m128i, transcode_from4_ssse3, 4, 16,
-                  transcode_is_zero_ssse3)
+TRANSCODE_ENCODERS(ssse3, TRANSCODE_SSSE3, __m128i, 16, 32, 8, 32, 4, 16)
 
 #endif
