@@ -27,7 +27,7 @@ from wsframe.limits import (
 from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.prepared import PreparedMessage
 from wsframe.opening.attempts import check_headers
-from wsframe.opening.custom_fields import add_custom_headers
+from wsframe.opening.custom_fields import add_custom_headers, add_request_headers
 from wsframe.opening.fields import HeadersLike
 from wsframe.opening.grammar import check_value
 from wsframe.opening.handshake import ClientHandshake, ServerHandshake
@@ -140,9 +140,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
                 parse_uri(uri), origin=origin, subprotocols=subprotocols, extensions=extensions, limits=limits
             )
             self.request = self._handshake.build_request()
-            add_custom_headers(self.request.headers, additional_headers)
-            if user_agent_header is not None and "User-Agent" not in self.request.headers:
-                self.request.headers["User-Agent"] = user_agent_header
+            add_request_headers(self.request.headers, additional_headers, user_agent_header)
 
     # Hooks
 
