@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from types import TracebackType
 from typing import Any, Literal
 
+from wsframe import limits as defaults
 from wsframe._checks import (
     check_callable,
     check_keywords,
@@ -32,31 +33,14 @@ from wsframe.constants import State
 from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from wsframe.extensions.base import AnyExtensionFactory
 from wsframe.extensions.deflate import PerMessageDeflateFactory
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_QUEUE,
-    MAX_SIZE,
-    OPEN_TIMEOUT_S,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    WRITE_LIMIT,
-    Limits,
-)
+from wsframe.limits import Limits
 from wsframe.messages.connection import SansIOConnection
-from wsframe.opening.attempts import (
-    MAX_REDIRECTS,
-    REFUSAL_BODY_S,
-    RENAMED,
-    backoff,
-    log_request,
-    log_response,
-    process_exception,
-)
+from wsframe.opening.attempts import MAX_REDIRECTS, REFUSAL_BODY_S, RENAMED, backoff, process_exception
 from wsframe.opening.connecting import Connecting
 from wsframe.opening.custom_fields import add_request_headers
 from wsframe.opening.fields import HeadersLike
 from wsframe.opening.handshake import ClientHandshake
-from wsframe.opening.http import USER_AGENT
+from wsframe.opening.http import USER_AGENT, log_request, log_response
 from wsframe.opening.proxy import Proxy, get_proxy, parse_proxy
 from wsframe.opening.uri import WebSocketURI
 from wsframe.typing import LoggerLike
@@ -221,15 +205,15 @@ class connect(Connecting):  # noqa: N801 - used like a function
         user_agent_header: str | None = USER_AGENT,
         proxy: str | Literal[True] | None = True,
         process_exception: Callable[[Exception], Exception | None] = process_exception,
-        open_timeout: float | None = OPEN_TIMEOUT_S,
-        ping_interval: float | None = PING_INTERVAL_S,
-        ping_timeout: float | None = PING_TIMEOUT_S,
-        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        open_timeout: float | None = defaults.OPEN_TIMEOUT_S,
+        ping_interval: float | None = defaults.PING_INTERVAL_S,
+        ping_timeout: float | None = defaults.PING_TIMEOUT_S,
+        close_timeout: float | None = defaults.CLOSE_TIMEOUT_S,
         reconnect_delays: Callable[[], Iterator[float]] = backoff,
-        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        max_size: int | tuple[int | None, int | None] | None = defaults.MAX_SIZE,
         limits: Limits | None = None,
-        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
-        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        max_queue: int | tuple[int | None, int | None] | None = defaults.MAX_QUEUE,
+        write_limit: int | tuple[int, int | None] = defaults.WRITE_LIMIT,
         logger: LoggerLike | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,

@@ -32,20 +32,12 @@ from wsframe.extensions.base import AnyExtensionFactory
 from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
 from wsframe.messages.connection import SansIOConnection
-from wsframe.opening.attempts import (
-    MAX_REDIRECTS,
-    REFUSAL_BODY_S,
-    RENAMED,
-    backoff,
-    log_request,
-    log_response,
-    process_exception,
-)
+from wsframe.opening.attempts import MAX_REDIRECTS, REFUSAL_BODY_S, RENAMED, backoff, process_exception
 from wsframe.opening.connecting import Connecting
 from wsframe.opening.custom_fields import add_request_headers
 from wsframe.opening.fields import HeadersLike
 from wsframe.opening.handshake import ClientHandshake
-from wsframe.opening.http import USER_AGENT
+from wsframe.opening.http import USER_AGENT, log_request, log_response
 from wsframe.opening.proxy import get_proxy, parse_proxy
 from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
@@ -215,24 +207,24 @@ class reconnect(Connecting):  # noqa: N801 - used like a function
         check_tls("ssl", ssl)
         if not self.ws_uri.secure and ssl is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
+        self.ssl = ssl
         if sock is not None and not hasattr(sock, "recv"):
             raise TypeError(f"sock must be a socket.socket or None, not {describe(sock)}")
+        self.sock = sock
         check_path(kwargs.get("path"))
+        self.open_socket_kwargs = kwargs
         check_optional_str("server_hostname", server_hostname)
+        self.server_hostname = server_hostname
         self._set_handshake(origin, subprotocols, extensions, compression, Limits.for_max_size(max_size, limits))
         check_tls("proxy_ssl", proxy_ssl)
+        self.proxy_ssl = proxy_ssl
         check_optional_str("proxy_server_hostname", proxy_server_hostname)
+        self.proxy_server_hostname = proxy_server_hostname
         check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        self.open_timeout = open_timeout
         check_max_queue(max_queue)
         check_callable("create_connection", create_connection, "sock", "protocol", keywords=_OPTIONS, never_async=True)
-        self.sock = sock
-        self.ssl = ssl
-        self.server_hostname = server_hostname
-        self.proxy_ssl = proxy_ssl
-        self.proxy_server_hostname = proxy_server_hostname
-        self.open_timeout = open_timeout
         self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
-        self.open_socket_kwargs = kwargs
         self.connection: ClientConnection | None = None
         self._connection_options: dict[str, Any] = {
             "ping_interval": ping_interval,
