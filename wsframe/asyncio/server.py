@@ -308,21 +308,21 @@ class Server:
         logger: LoggerLike,
     ) -> None:
         self.handler = _one_argument(handler)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.process_request = process_request
         self.process_response = process_response
         self.server_header = server_header
         self.open_timeout = open_timeout
         self.logger = logger
+        self.server: asyncio.Server | None = None
         self._listen = listen
+        self._close_task: asyncio.Task[None] | None = None
         self._new_connection = new_connection
         self._new_handshake = new_handshake
         self._attached: set[ServerConnection] = set()
         # Statistics of closed connections.
         self._ended = Stats()
         self._opened = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._close_task: asyncio.Task[None] | None = None
-        self.server: asyncio.Server | None = None
 
     def new_connection(self) -> ServerConnection:
         """Create the WebSocket connection for a TCP connection."""
