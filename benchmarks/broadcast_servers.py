@@ -5,26 +5,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from benchmarks.registry import BROADCAST, HOST, MAX_SIZE, keep, server
 
 
-@server("wsframe", BROADCAST)
-async def wsframe_coroutines(options: argparse.Namespace) -> int:
-    import wsframe
-
+def _sending_on(broadcast: Callable[[set[Any], Any], None]) -> Callable[[Any], Awaitable[None]]:
+    """Return a handler that broadcasts each message to all connections."""
     connections = set()
 
     async def handler(websocket: Any) -> None:
         connections.add(websocket)
         try:
             async for message in websocket:
-                wsframe.broadcast(connections, message)
+                broadcast(connections, message)
         finally:
             connections.remove(websocket)
 
-    return keep(await wsframe.serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None))
+    return handler
+
+
+@server("wsframe", BROADCAST)
+async def wsframe_coroutines(options: argparse.Namespace) -> int:
+    import wsframe
+
+    return keep(await wsframe.serve(_sending_on(wsframe.broadcast), HOST, 0, max_size=MAX_SIZE, compression=None))
 
 
 @server("wsframe callbacks", BROADCAST)
@@ -53,17 +59,7 @@ async def wsframe_callbacks(options: argparse.Namespace) -> int:
 async def websockets(options: argparse.Namespace) -> int:
     from websockets.asyncio.server import broadcast, serve
 
-    connections = set()
-
-    async def handler(websocket: Any) -> None:
-        connections.add(websocket)
-        try:
-            async for message in websocket:
-                broadcast(connections, message)
-        finally:
-            connections.remove(websocket)
-
-    return keep(await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None))
+    return keep(await serve(_sending_on(broadcast), HOST, 0, max_size=MAX_SIZE, compression=None))
 
 
 @server("picows", BROADCAST)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.registry import HOST, MAX_SIZE
+from benchmarks.registry import HOST, MAX_SIZE, add_loop_option, run
 
 Exchange = Callable[[bytes, int], Awaitable[bytes]]
 """Sends a message a number of times, and returns the last echo."""
@@ -38,13 +37,13 @@ class WrongEcho(Exception):
     """An echo is not what was sent."""
 
 
-def _with_recv(websocket: Any) -> Exchange:
+def _with_recv(send: Callable[[bytes], Awaitable[None]], recv: Callable[[], Awaitable[Any]]) -> Exchange:
     async def exchange(message: bytes, count: int) -> bytes:
         size = len(message)
         reply = b""
         for _ in range(count):
-            await websocket.send(message)
-            reply = await websocket.recv()
+            await send(message)
+            reply = await recv()
             if len(reply) != size:
                 raise WrongEcho
         return reply
@@ -52,25 +51,30 @@ def _with_recv(websocket: Any) -> Exchange:
     return exchange
 
 
+def _of(websocket: Any) -> Exchange:
+    """Exchange messages by the methods that most libraries have."""
+    return _with_recv(websocket.send, websocket.recv)
+
+
 @client("wsframe")
 async def wsframe_coroutines(port: int) -> Exchange:
     import wsframe
 
-    return _with_recv(await wsframe.connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
+    return _of(await wsframe.connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
 
 
 @client("websockets")
 async def websockets(port: int) -> Exchange:
     from websockets.asyncio.client import connect
 
-    return _with_recv(await connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
+    return _of(await connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
 
 
 @client("picows.websockets")
 async def picows_websockets(port: int) -> Exchange:
     from picows.websockets.asyncio.client import connect
 
-    return _with_recv(await connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
+    return _of(await connect(f"ws://{HOST}:{port}", max_size=MAX_SIZE, compression=None, proxy=None))
 
 
 @client("aiohttp")
@@ -79,18 +83,7 @@ async def aiohttp(port: int) -> Exchange:
 
     session = ClientSession()
     websocket = await session.ws_connect(f"ws://{HOST}:{port}", max_msg_size=MAX_SIZE, compress=0)
-
-    async def exchange(message: bytes, count: int) -> bytes:
-        size = len(message)
-        reply = b""
-        for _ in range(count):
-            await websocket.send_bytes(message)
-            reply = await websocket.receive_bytes()
-            if len(reply) != size:
-                raise WrongEcho
-        return reply
-
-    return exchange
+    return _with_recv(websocket.send_bytes, websocket.receive_bytes)
 
 
 class _Callbacks:
@@ -205,16 +198,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clients", description=__doc__)
     parser.add_argument("name", choices=CLIENTS)
     parser.add_argument("port", type=int)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    add_loop_option(parser)
     options = parser.parse_args()
-    # Connections are left as they are at the end, which is not what is measured.
-    logging.disable(logging.CRITICAL)
-    if options.loop == "uvloop":
-        import uvloop
-
-        uvloop.run(_main(options))
-    else:
-        asyncio.run(_main(options))
+    run(_main(options), options.loop)
 
 
 if __name__ == "__main__":

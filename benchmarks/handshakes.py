@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks import echo
 from benchmarks.goals import LOOPS, both_loops, judge, print_goals
-from benchmarks.harness import C_SERVER, Case, Tools
+from benchmarks.harness import Case, Tools
 from benchmarks.rounds import Contender, Suite, measure
 
-SERVERS = [
-    "wsframe callbacks",
-    "wsframe",
-    "picows",
-    "picows.websockets",
-    "aiohttp",
-    "websockets",
-    "uvicorn, websockets-sansio",
-    "tornado",
-    C_SERVER,
-]
+SERVERS = [name for name in echo.SERVERS if name not in ("uvicorn, wsproto", "raw asyncio.Protocol")]
 LABEL = "handshakes, one after the other"
 
 

@@ -1,10 +1,12 @@
-"""What the modules with servers under test share: where they register, and what they all need."""
+"""What the programs under test share: where servers register, and what all programs need."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 MAX_SIZE = 2**21
@@ -42,3 +44,19 @@ def tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.certificate)
     return context
+
+
+def add_loop_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--loop``."""
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+
+
+def run(main: Coroutine[Any, Any, None], loop: str) -> None:
+    """Run a program under test on an event loop, without logs: how connections end is not measured."""
+    logging.disable(logging.CRITICAL)
+    if loop == "uvloop":
+        import uvloop
+
+        uvloop.run(main)
+    else:
+        asyncio.run(main)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 
 from benchmarks import broadcast_servers, host_servers, servers
-from benchmarks.registry import BROADCAST, ECHO
+from benchmarks.registry import BROADCAST, ECHO, add_loop_option, run
 
 __all__ = ["broadcast_servers", "host_servers", "main", "servers"]
 
@@ -26,19 +25,12 @@ async def _main(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
     parser.add_argument("name", help="; ".join(ECHO))
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    add_loop_option(parser)
     parser.add_argument("--deflate", type=int, metavar="LEVEL")
     parser.add_argument("--broadcast", action="store_true", help="a message goes to all connections")
     parser.add_argument("--certificate", metavar="FILE", help="certificate and key for TLS")
     options = parser.parse_args()
-    # Clients leave as they like, which is not what is measured.
-    logging.disable(logging.CRITICAL)
-    if options.loop == "uvloop":
-        import uvloop
-
-        uvloop.run(_main(options))
-    else:
-        asyncio.run(_main(options))
+    run(_main(options), options.loop)
 
 
 if __name__ == "__main__":

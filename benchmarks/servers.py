@@ -23,31 +23,21 @@ def _compression(options: argparse.Namespace, backend: str = "zlib") -> Any:
     return wsframe.PerMessageDeflateFactory(level=level, threshold=0, backend=backend)
 
 
+async def _echo(websocket: Any) -> None:
+    async for message in websocket:
+        await websocket.send(message)
+
+
 async def _wsframe_coroutines(options: argparse.Namespace, backend: str) -> int:
     import wsframe
 
-    async def handler(websocket: Any) -> None:
-        async for message in websocket:
-            await websocket.send(message)
-
     compression = _compression(options, backend)
-    server = await wsframe.serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
+    server = await wsframe.serve(_echo, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
     return keep(server)
 
 
-@server("wsframe")
-async def wsframe_coroutines(options: argparse.Namespace) -> int:
-    return await _wsframe_coroutines(options, "zlib")
-
-
-@server("wsframe, isal")
-async def wsframe_isal(options: argparse.Namespace) -> int:
-    return await _wsframe_coroutines(options, "isal")
-
-
-@server("wsframe, zlib-ng")
-async def wsframe_zlib_ng(options: argparse.Namespace) -> int:
-    return await _wsframe_coroutines(options, "zlib-ng")
+for name, library in [("wsframe", "zlib"), ("wsframe, isal", "isal"), ("wsframe, zlib-ng", "zlib-ng")]:
+    server(name)(functools.partial(_wsframe_coroutines, backend=library))
 
 
 @server("wsframe callbacks")
@@ -86,10 +76,6 @@ async def websockets(options: argparse.Namespace) -> int:
     from websockets.asyncio.server import serve
     from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
-    async def handler(websocket: Any) -> None:
-        async for message in websocket:
-            await websocket.send(message)
-
     extensions = None
     if options.deflate is not None:
         settings = {"level": options.deflate, "memLevel": 5}
@@ -98,7 +84,7 @@ async def websockets(options: argparse.Namespace) -> int:
                 server_max_window_bits=12, client_max_window_bits=12, compress_settings=settings
             )
         ]
-    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions, ssl=tls(options))
+    server = await serve(_echo, HOST, 0, max_size=MAX_SIZE, compression=None, extensions=extensions, ssl=tls(options))
     return keep(server)
 
 
@@ -106,12 +92,8 @@ async def websockets(options: argparse.Namespace) -> int:
 async def picows_websockets(options: argparse.Namespace) -> int:
     from picows.websockets.asyncio.server import serve
 
-    async def handler(websocket: Any) -> None:
-        async for message in websocket:
-            await websocket.send(message)
-
     compression = None if options.deflate is None else "deflate"
-    server = await serve(handler, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
+    server = await serve(_echo, HOST, 0, max_size=MAX_SIZE, compression=compression, ssl=tls(options))
     return keep(server)
 
 
@@ -209,14 +191,8 @@ async def uvicorn(options: argparse.Namespace, implementation: str) -> int:
     return keep(server, server.servers[0].sockets)
 
 
-@server("uvicorn, websockets-sansio")
-async def uvicorn_sansio(options: argparse.Namespace) -> int:
-    return await uvicorn(options, "websockets-sansio")
-
-
-@server("uvicorn, wsproto")
-async def uvicorn_wsproto(options: argparse.Namespace) -> int:
-    return await uvicorn(options, "wsproto")
+for library in ("websockets-sansio", "wsproto"):
+    server(f"uvicorn, {library}")(functools.partial(uvicorn, implementation=library))
 
 
 class _Raw(asyncio.Protocol):

@@ -1,12 +1,12 @@
-"""An echo server, with a handler that takes the path as a second argument."""
+"""An echo server."""
 
 import asyncio
 
 import wsframe as websockets
 
 
-async def server_handler(websocket, path):
-    print(f"open: {path}")
+async def server_handler(websocket):
+    print(f"open: {websocket.request.path}")
     try:
         async for message in websocket:
             await websocket.send(f"Echo: {message}")
@@ -15,8 +15,8 @@ async def server_handler(websocket, path):
 
 
 async def main():
-    async with websockets.serve(server_handler, "localhost", 8765):
-        await asyncio.Future()
+    async with websockets.serve(server_handler, "localhost", 8765) as server:
+        await server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ __all__ = ["certificate", "client_tls"]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PORT = free_port()
 URI = f"ws://localhost:{PORT}"
-ECHO_SERVERS = ["echo_server.py", "echo_server_one_argument.py", "callbacks.py", "sans_io.py", "own_server.py"]
-PUSH_SERVERS = ["push_server.py", "push_server_one_argument.py"]
+ECHO_SERVERS = ["echo_server.py", "callbacks.py", "sans_io.py", "own_server.py"]
+PUSH_SERVERS = ["push_server.py"]
 OTHERS = [
     "blocking_client.py",
     "chat.py",
@@ -76,7 +76,7 @@ def test_all_examples_are_tested():
     assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted([*ECHO_SERVERS, *PUSH_SERVERS, *OTHERS])
 
 
-@pytest.mark.parametrize("name", [*ECHO_SERVERS[:2], *PUSH_SERVERS, "client.py", "reconnecting_client.py"])
+@pytest.mark.parametrize("name", [*ECHO_SERVERS[:1], *PUSH_SERVERS, "client.py", "reconnecting_client.py"])
 def test_the_import_is_the_only_change_from_websockets(name):
     source = (EXAMPLES / name).read_text()
     assert "import wsframe as websockets\n" in source
@@ -103,7 +103,7 @@ def test_echo_servers(examples, name):
 
 
 @pytest.mark.parametrize("client", ["client.py", "blocking_client.py"])
-@pytest.mark.parametrize("name", ECHO_SERVERS[:2])
+@pytest.mark.parametrize("name", ECHO_SERVERS[:1])
 def test_clients_talk_to_the_echo_servers(examples, name, client):
     async def wait():
         await (await connect()).close()

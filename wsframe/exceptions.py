@@ -303,6 +303,12 @@ class InvalidStatus(InvalidHandshake):
         return f"server rejected WebSocket connection: HTTP {self.response.status_code:d}"
 
 
+def _describe_value(what: str, value: str | None) -> str:
+    if not value:
+        return escape(f"{'missing' if value is None else 'empty'} {what}")
+    return escape(f"invalid {what}: {value}")
+
+
 class InvalidHeader(InvalidHandshake):
     """A header is missing or invalid."""
 
@@ -312,11 +318,7 @@ class InvalidHeader(InvalidHandshake):
         self.value = value
 
     def __str__(self) -> str:
-        if self.value is None:
-            return escape(f"missing {self.name} header")
-        if self.value == "":
-            return escape(f"empty {self.name} header")
-        return escape(f"invalid {self.name} header: {self.value}")
+        return _describe_value(f"{self.name} header", self.value)
 
 
 class InvalidHeaderFormat(InvalidHeader):
@@ -378,11 +380,7 @@ class InvalidParameterValue(NegotiationError):
         self.value = value
 
     def __str__(self) -> str:
-        if self.value is None:
-            return escape(f"missing value for parameter {self.name}")
-        if self.value == "":
-            return escape(f"empty value for parameter {self.name}")
-        return escape(f"invalid value for parameter {self.name}: {self.value}")
+        return _describe_value(f"value for parameter {self.name}", self.value)
 
 
 class ProtocolError(WebSocketException):

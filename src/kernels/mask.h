@@ -65,129 +65,68 @@ static inline uint64_t mask_repeat64(uint32_t key) {
     return (uint64_t)key << 32 | key;
 }
 
-static inline void mask_portable(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
-    const uint64_t key64 = mask_repeat64(key);
-    const size_t last = length - 8;
-    const uint64_t tail = mask_load64(src + last) ^ mask_repeat64(mask_turn_key(key, last));
-    size_t i = 0;
-    for (; i + 32 <= length; i += 32) {
-        const uint64_t a = mask_load64(src + i) ^ key64;
-        const uint64_t b = mask_load64(src + i + 8) ^ key64;
-        const uint64_t c = mask_load64(src + i + 16) ^ key64;
-        const uint64_t d = mask_load64(src + i + 24) ^ key64;
-        memcpy(dst + i, &a, 8);
-        memcpy(dst + i + 8, &b, 8);
-        memcpy(dst + i + 16, &c, 8);
-        memcpy(dst + i + 24, &d, 8);
-    }
-    for (; i < last; i += 8) {
-        const uint64_t a = mask_load64(src + i) ^ key64;
-        memcpy(dst + i, &a, 8);
-    }
-    memcpy(dst + last, &tail, 8);
+static inline void mask_store64(unsigned char *dst, uint64_t word) {
+    memcpy(dst, &word, 8);
 }
+
+/* Build a kernel from four operations on vectors: to load one, to store one, XOR, and to fill one with a key. */
+#define MASK_KERNEL(name, attributes, vector, load, store, xor, repeat) \
+    attributes \
+    static inline void name(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) { \
+        const size_t size = sizeof(vector), last = length - size; \
+        const vector keys = repeat(key); \
+        const vector tail = xor(load(src + last), repeat(mask_turn_key(key, last))); \
+        size_t i = 0; \
+        for (; i + 4 * size <= length; i += 4 * size) { \
+            const vector a = xor(load(src + i), keys); \
+            const vector b = xor(load(src + i + size), keys); \
+            const vector c = xor(load(src + i + 2 * size), keys); \
+            const vector d = xor(load(src + i + 3 * size), keys); \
+            store(dst + i, a); \
+            store(dst + i + size, b); \
+            store(dst + i + 2 * size, c); \
+            store(dst + i + 3 * size, d); \
+        } \
+        for (; i < last; i += size) \
+            store(dst + i, xor(load(src + i), keys)); \
+        store(dst + last, tail); \
+    }
+
+#define MASK_XOR64(one, other) ((one) ^ (other))
+MASK_KERNEL(mask_portable, , uint64_t, mask_load64, mask_store64, MASK_XOR64, mask_repeat64)
 
 #if defined(MASK_X86_DISPATCH) || defined(MASK_SSE2_ALWAYS)
 
 #ifdef MASK_X86_DISPATCH
-__attribute__((target("sse2")))
+#define MASK_SSE2 __attribute__((target("sse2")))
+#else
+#define MASK_SSE2
 #endif
-static inline void mask_sse2(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
-    const __m128i keys = _mm_set1_epi32((int)key);
-    const size_t last = length - 16;
-    const __m128i tail = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + last)),
-                                       _mm_set1_epi32((int)mask_turn_key(key, last)));
-    size_t i = 0;
-    for (; i + 64 <= length; i += 64) {
-        const __m128i a = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + i)), keys);
-        const __m128i b = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + i + 16)), keys);
-        const __m128i c = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + i + 32)), keys);
-        const __m128i d = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + i + 48)), keys);
-        _mm_storeu_si128((__m128i *)(dst + i), a);
-        _mm_storeu_si128((__m128i *)(dst + i + 16), b);
-        _mm_storeu_si128((__m128i *)(dst + i + 32), c);
-        _mm_storeu_si128((__m128i *)(dst + i + 48), d);
-    }
-    for (; i < last; i += 16)
-        _mm_storeu_si128((__m128i *)(dst + i),
-                         _mm_xor_si128(_mm_loadu_si128((const __m128i *)(src + i)), keys));
-    _mm_storeu_si128((__m128i *)(dst + last), tail);
-}
+#define MASK_LOAD128(src) _mm_loadu_si128((const __m128i *)(src))
+#define MASK_STORE128(dst, bytes) _mm_storeu_si128((__m128i *)(dst), bytes)
+#define MASK_REPEAT128(key) _mm_set1_epi32((int)(key))
+MASK_KERNEL(mask_sse2, MASK_SSE2, __m128i, MASK_LOAD128, MASK_STORE128, _mm_xor_si128, MASK_REPEAT128)
 
 #endif
 
 #ifdef MASK_X86_DISPATCH
 
-__attribute__((target("avx2")))
-static inline void mask_avx2(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
-    const __m256i keys = _mm256_set1_epi32((int)key);
-    const size_t last = length - 32;
-    const __m256i tail = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + last)),
-                                          _mm256_set1_epi32((int)mask_turn_key(key, last)));
-    size_t i = 0;
-    for (; i + 128 <= length; i += 128) {
-        const __m256i a = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i)), keys);
-        const __m256i b = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i + 32)), keys);
-        const __m256i c = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i + 64)), keys);
-        const __m256i d = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i + 96)), keys);
-        _mm256_storeu_si256((__m256i *)(dst + i), a);
-        _mm256_storeu_si256((__m256i *)(dst + i + 32), b);
-        _mm256_storeu_si256((__m256i *)(dst + i + 64), c);
-        _mm256_storeu_si256((__m256i *)(dst + i + 96), d);
-    }
-    for (; i < last; i += 32)
-        _mm256_storeu_si256((__m256i *)(dst + i),
-                            _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(src + i)), keys));
-    _mm256_storeu_si256((__m256i *)(dst + last), tail);
-}
+#define MASK_AVX2 __attribute__((target("avx2")))
+#define MASK_LOAD256(src) _mm256_loadu_si256((const __m256i *)(src))
+#define MASK_STORE256(dst, bytes) _mm256_storeu_si256((__m256i *)(dst), bytes)
+#define MASK_REPEAT256(key) _mm256_set1_epi32((int)(key))
+MASK_KERNEL(mask_avx2, MASK_AVX2, __m256i, MASK_LOAD256, MASK_STORE256, _mm256_xor_si256, MASK_REPEAT256)
 
-MASK_AVX512
-static inline void mask_avx512(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
-    const __m512i keys = _mm512_set1_epi32((int)key);
-    const size_t last = length - 64;
-    const __m512i tail = _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + last)),
-                                          _mm512_set1_epi32((int)mask_turn_key(key, last)));
-    size_t i = 0;
-    for (; i + 256 <= length; i += 256) {
-        const __m512i a = _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + i)), keys);
-        const __m512i b = _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + i + 64)), keys);
-        const __m512i c = _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + i + 128)), keys);
-        const __m512i d = _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + i + 192)), keys);
-        _mm512_storeu_si512((void *)(dst + i), a);
-        _mm512_storeu_si512((void *)(dst + i + 64), b);
-        _mm512_storeu_si512((void *)(dst + i + 128), c);
-        _mm512_storeu_si512((void *)(dst + i + 192), d);
-    }
-    for (; i < last; i += 64)
-        _mm512_storeu_si512((void *)(dst + i),
-                            _mm512_xor_si512(_mm512_loadu_si512((const void *)(src + i)), keys));
-    _mm512_storeu_si512((void *)(dst + last), tail);
-}
+#define MASK_LOAD512(src) _mm512_loadu_si512((const void *)(src))
+#define MASK_STORE512(dst, bytes) _mm512_storeu_si512((void *)(dst), bytes)
+#define MASK_REPEAT512(key) _mm512_set1_epi32((int)(key))
+MASK_KERNEL(mask_avx512, MASK_AVX512, __m512i, MASK_LOAD512, MASK_STORE512, _mm512_xor_si512, MASK_REPEAT512)
 
 #endif
 
 #ifdef MASK_NEON
-
-static inline void mask_neon(unsigned char *dst, const unsigned char *src, size_t length, uint32_t key) {
-    const uint8x16_t keys = vreinterpretq_u8_u32(vdupq_n_u32(key));
-    const size_t last = length - 16;
-    const uint8x16_t tail = veorq_u8(vld1q_u8(src + last), vreinterpretq_u8_u32(vdupq_n_u32(mask_turn_key(key, last))));
-    size_t i = 0;
-    for (; i + 64 <= length; i += 64) {
-        const uint8x16_t a = veorq_u8(vld1q_u8(src + i), keys);
-        const uint8x16_t b = veorq_u8(vld1q_u8(src + i + 16), keys);
-        const uint8x16_t c = veorq_u8(vld1q_u8(src + i + 32), keys);
-        const uint8x16_t d = veorq_u8(vld1q_u8(src + i + 48), keys);
-        vst1q_u8(dst + i, a);
-        vst1q_u8(dst + i + 16, b);
-        vst1q_u8(dst + i + 32, c);
-        vst1q_u8(dst + i + 48, d);
-    }
-    for (; i < last; i += 16)
-        vst1q_u8(dst + i, veorq_u8(vld1q_u8(src + i), keys));
-    vst1q_u8(dst + last, tail);
-}
-
+#define MASK_REPEAT_NEON(key) vreinterpretq_u8_u32(vdupq_n_u32(key))
+MASK_KERNEL(mask_neon, , uint8x16_t, vld1q_u8, vst1q_u8, veorq_u8, MASK_REPEAT_NEON)
 #endif
 
 /* Return the index-th kernel that this processor can run, best first, or NULL after the last one. */

@@ -296,6 +296,31 @@ static inline void transcode_fill_table(void) {
         } \
     }
 
+/* Build the decoders of a kernel from its functions for blocks. */
+#define TRANSCODE_DECODERS(kernel, attributes, step) \
+    TRANSCODE_DECODER(transcode_decode1_##kernel, attributes, uint8_t, transcode_block1_##kernel, step) \
+    TRANSCODE_DECODER(transcode_decode2_##kernel, attributes, uint16_t, transcode_block2_##kernel, step) \
+    TRANSCODE_DECODER(transcode_decode4_##kernel, attributes, uint32_t, transcode_block4_##kernel, step)
+
+/* Build a function that returns the size of code points as UTF-8: least bytes for each of them, and what a function for
+ * one block of step units adds to counts, modulo 2**64. That function collects the positions of surrogates too. */
+#define TRANSCODE_SIZE(bits, kernel, attributes, vector, counter, step, least, sum) \
+    attributes \
+    static inline size_t transcode_size##bits##_##kernel(const TRANSCODE_UNIT##bits *text, size_t length) { \
+        vector surrogates = {0}; \
+        counter counts = {0}; \
+        size_t i = 0, rest; \
+        for (; i + (step) <= length; i += (step)) \
+            counts = transcode_count##bits##_##kernel(text + i, counts, &surrogates); \
+        rest = transcode_size##bits##_portable(text + i, length - i); \
+        return rest == TRANSCODE_SURROGATE || !transcode_is_zero_##kernel(surrogates) \
+                   ? TRANSCODE_SURROGATE \
+                   : (least) * i + sum(counts) + rest; \
+    }
+
+#define TRANSCODE_UNIT2 uint16_t
+#define TRANSCODE_UNIT4 uint32_t
+
 /* Build an encoder from a function for one block of step units. That function may write most bytes whatever the input,
  * returns where the next byte belongs, and collects the positions of surrogates in a vector. Units missing at the end
  * of the text are 0, and produce one byte each. */
@@ -327,6 +352,15 @@ static inline void transcode_fill_table(void) {
         } \
         return is_zero(surrogates) ? (size_t)(out - begin) : TRANSCODE_SURROGATE; \
     }
+
+/* Build the encoders of a kernel; each pair is step and most, for units of 1, 2 and 4 bytes. */
+#define TRANSCODE_ENCODERS(kernel, attributes, vector, step1, most1, step2, most2, step4, most4) \
+    TRANSCODE_ENCODER(transcode_encode1_##kernel, attributes, uint8_t, vector, \
+                      transcode_from1_##kernel, step1, most1, transcode_is_zero_##kernel) \
+    TRANSCODE_ENCODER(transcode_encode2_##kernel, attributes, uint16_t, vector, \
+                      transcode_from2_##kernel, step2, most2, transcode_is_zero_##kernel) \
+    TRANSCODE_ENCODER(transcode_encode4_##kernel, attributes, uint32_t, vector, \
+                      transcode_from4_##kernel, step4, most4, transcode_is_zero_##kernel)
 
 #ifdef UTF8_X86_DISPATCH
 #include "transcode_avx2.h"

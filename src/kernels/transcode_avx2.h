@@ -174,9 +174,7 @@ static inline uint32_t *transcode_block4_avx2(const unsigned char *text, uint32_
     }
 }
 
-TRANSCODE_DECODER(transcode_decode1_avx2, TRANSCODE_AVX2, uint8_t, transcode_block1_avx2, 32)
-TRANSCODE_DECODER(transcode_decode2_avx2, TRANSCODE_AVX2, uint16_t, transcode_block2_avx2, 32)
-TRANSCODE_DECODER(transcode_decode4_avx2, TRANSCODE_AVX2, uint32_t, transcode_block4_avx2, 32)
+TRANSCODE_DECODERS(avx2, TRANSCODE_AVX2, 32)
 
 TRANSCODE_AVX2
 static inline size_t transcode_size1_avx2(const uint8_t *text, size_t length) {
@@ -188,42 +186,36 @@ static inline size_t transcode_size1_avx2(const uint8_t *text, size_t length) {
 }
 
 TRANSCODE_AVX2
-static inline size_t transcode_size2_avx2(const uint16_t *text, size_t length) {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i surrogate = zero;
-    size_t i = 0, less = 0, rest;
-    for (; i + 16 <= length; i += 16) {
-        const __m256i points = _mm256_loadu_si256((const __m256i *)(text + i));
-        const __m256i one = _mm256_cmpeq_epi16(_mm256_and_si256(points, _mm256_set1_epi16((short)0xFF80)), zero);
-        const __m256i top = _mm256_and_si256(points, _mm256_set1_epi16((short)0xF800));
-        const __m256i two = _mm256_cmpeq_epi16(top, zero);
-        surrogate = _mm256_or_si256(surrogate, _mm256_cmpeq_epi16(top, _mm256_set1_epi16((short)0xD800)));
-        less += (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_epi8(_mm256_packs_epi16(one, two)));
-    }
-    rest = transcode_size2_portable(text + i, length - i);
-    return !_mm256_testz_si256(surrogate, surrogate) || rest == TRANSCODE_SURROGATE ? TRANSCODE_SURROGATE
-                                                                                    : 3 * i - less + rest;
+static inline int transcode_is_zero_avx2(__m256i vector) {
+    return _mm256_testz_si256(vector, vector);
 }
 
 TRANSCODE_AVX2
-static inline size_t transcode_size4_avx2(const uint32_t *text, size_t length) {
+static inline size_t transcode_count2_avx2(const uint16_t *text, size_t count, __m256i *surrogates) {
     const __m256i zero = _mm256_setzero_si256();
-    __m256i surrogate = zero;
-    size_t i = 0, less = 0, rest;
-    for (; i + 8 <= length; i += 8) {
-        const __m256i points = _mm256_loadu_si256((const __m256i *)(text + i));
-        const __m256i top = _mm256_srli_epi32(points, 11);
-        const __m256i one = _mm256_cmpeq_epi32(_mm256_srli_epi32(points, 7), zero);
-        const __m256i two = _mm256_cmpeq_epi32(top, zero);
-        const __m256i three = _mm256_cmpeq_epi32(_mm256_srli_epi32(points, 16), zero);
-        surrogate = _mm256_or_si256(surrogate, _mm256_cmpeq_epi32(top, _mm256_set1_epi32(0xD800 >> 11)));
-        less += (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_epi8(
-            _mm256_packs_epi16(_mm256_packs_epi32(one, two), _mm256_packs_epi32(three, zero))));
-    }
-    rest = transcode_size4_portable(text + i, length - i);
-    return !_mm256_testz_si256(surrogate, surrogate) || rest == TRANSCODE_SURROGATE ? TRANSCODE_SURROGATE
-                                                                                    : 4 * i - less + rest;
+    const __m256i points = _mm256_loadu_si256((const __m256i *)text);
+    const __m256i one = _mm256_cmpeq_epi16(_mm256_and_si256(points, _mm256_set1_epi16((short)0xFF80)), zero);
+    const __m256i top = _mm256_and_si256(points, _mm256_set1_epi16((short)0xF800));
+    const __m256i two = _mm256_cmpeq_epi16(top, zero);
+    *surrogates = _mm256_or_si256(*surrogates, _mm256_cmpeq_epi16(top, _mm256_set1_epi16((short)0xD800)));
+    return count - (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_epi8(_mm256_packs_epi16(one, two)));
 }
+
+TRANSCODE_AVX2
+static inline size_t transcode_count4_avx2(const uint32_t *text, size_t count, __m256i *surrogates) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i points = _mm256_loadu_si256((const __m256i *)text);
+    const __m256i top = _mm256_srli_epi32(points, 11);
+    const __m256i one = _mm256_cmpeq_epi32(_mm256_srli_epi32(points, 7), zero);
+    const __m256i two = _mm256_cmpeq_epi32(top, zero);
+    const __m256i three = _mm256_cmpeq_epi32(_mm256_srli_epi32(points, 16), zero);
+    *surrogates = _mm256_or_si256(*surrogates, _mm256_cmpeq_epi32(top, _mm256_set1_epi32(0xD800 >> 11)));
+    return count - (size_t)_mm_popcnt_u32((unsigned)_mm256_movemask_epi8(
+        _mm256_packs_epi16(_mm256_packs_epi32(one, two), _mm256_packs_epi32(three, zero))));
+}
+
+TRANSCODE_SIZE(2, avx2, TRANSCODE_AVX2, __m256i, size_t, 16, 3, (size_t))
+TRANSCODE_SIZE(4, avx2, TRANSCODE_AVX2, __m256i, size_t, 8, 4, (size_t))
 
 TRANSCODE_AVX2
 static inline unsigned char *transcode_drop16_avx2(unsigned char *out, __m128i spread, unsigned many) {
@@ -361,16 +353,6 @@ static inline unsigned char *transcode_from4_avx2(const uint32_t *text, unsigned
     return transcode_write4_avx2(above, transcode_write4_avx2(below, out));
 }
 
-TRANSCODE_AVX2
-static inline int transcode_is_zero_avx2(__m256i vector) {
-    return _mm256_testz_si256(vector, vector);
-}
-
-TRANSCODE_ENCODER(transcode_encode1_avx2, TRANSCODE_AVX2, uint8_t, __m256i, transcode_from1_avx2, 16, 32,
-                  transcode_is_zero_avx2)
-TRANSCODE_ENCODER(transcode_encode2_avx2, TRANSCODE_AVX2, uint16_t, __m256i, transcode_from2_avx2, 16, 64,
-                  transcode_is_zero_avx2)
-TRANSCODE_ENCODER(transcode_encode4_avx2, TRANSCODE_AVX2, uint32_t, __m256i, transcode_from4_avx2, 16, 64,
-                  transcode_is_zero_avx2)
+TRANSCODE_ENCODERS(avx2, TRANSCODE_AVX2, __m256i, 16, 32, 16, 64, 16, 64)
 
 #endif

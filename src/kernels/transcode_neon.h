@@ -114,9 +114,7 @@ static inline uint32_t *transcode_block4_neon(const unsigned char *text, uint32_
     return transcode_keep4_neon(out, vzip2q_u16(odd, odd_high), above >> 4);
 }
 
-TRANSCODE_DECODER(transcode_decode1_neon, , uint8_t, transcode_block1_neon, 16)
-TRANSCODE_DECODER(transcode_decode2_neon, , uint16_t, transcode_block2_neon, 16)
-TRANSCODE_DECODER(transcode_decode4_neon, , uint32_t, transcode_block4_neon, 16)
+TRANSCODE_DECODERS(neon, , 16)
 
 static inline size_t transcode_size1_neon(const uint8_t *text, size_t length) {
     uint64x2_t more = vdupq_n_u64(0);
@@ -126,38 +124,30 @@ static inline size_t transcode_size1_neon(const uint8_t *text, size_t length) {
     return i + transcode_sum_neon(more) + transcode_size1_portable(text + i, length - i);
 }
 
-static inline size_t transcode_size2_neon(const uint16_t *text, size_t length) {
-    uint64x2_t more = vdupq_n_u64(0);
-    uint16x8_t surrogates = vdupq_n_u16(0);
-    size_t i = 0, rest;
-    for (; i + 8 <= length; i += 8) {
-        const uint16x8_t points = vld1q_u16(text + i);
-        const uint16x8_t many = vcgeq_u16(points, vdupq_n_u16(0x80)), three = vcgeq_u16(points, vdupq_n_u16(0x800));
-        const uint8x16_t bytes = vcombine_u8(vshrn_n_u16(many, 8), vshrn_n_u16(three, 8));
-        more = transcode_add_neon(more, vshrq_n_u8(bytes, 7));
-        surrogates = vorrq_u16(surrogates, vceqq_u16(vshrq_n_u16(points, 11), vdupq_n_u16(0xD800 >> 11)));
-    }
-    rest = transcode_size2_portable(text + i, length - i);
-    return rest == TRANSCODE_SURROGATE || vmaxvq_u16(surrogates) ? TRANSCODE_SURROGATE
-                                                                 : i + transcode_sum_neon(more) + rest;
+static inline int transcode_is_zero_neon(uint32x4_t vector) {
+    return vmaxvq_u32(vector) == 0;
 }
 
-static inline size_t transcode_size4_neon(const uint32_t *text, size_t length) {
-    uint64x2_t more = vdupq_n_u64(0);
-    uint32x4_t surrogates = vdupq_n_u32(0);
-    size_t i = 0, rest;
-    for (; i + 4 <= length; i += 4) {
-        const uint32x4_t points = vld1q_u32(text + i);
-        const uint32x4_t many = vcgeq_u32(points, vdupq_n_u32(0x80)), three = vcgeq_u32(points, vdupq_n_u32(0x800));
-        const uint32x4_t four = vcgeq_u32(points, vdupq_n_u32(0x10000));
-        more = vpadalq_u32(more, vaddq_u32(vaddq_u32(vshrq_n_u32(many, 31), vshrq_n_u32(three, 31)),
-                                           vshrq_n_u32(four, 31)));
-        surrogates = vorrq_u32(surrogates, vceqq_u32(vshrq_n_u32(points, 11), vdupq_n_u32(0xD800 >> 11)));
-    }
-    rest = transcode_size4_portable(text + i, length - i);
-    return rest == TRANSCODE_SURROGATE || vmaxvq_u32(surrogates) ? TRANSCODE_SURROGATE
-                                                                 : i + transcode_sum_neon(more) + rest;
+static inline uint64x2_t transcode_count2_neon(const uint16_t *text, uint64x2_t count, uint32x4_t *surrogates) {
+    const uint16x8_t points = vld1q_u16(text);
+    const uint16x8_t many = vcgeq_u16(points, vdupq_n_u16(0x80)), three = vcgeq_u16(points, vdupq_n_u16(0x800));
+    const uint8x16_t bytes = vcombine_u8(vshrn_n_u16(many, 8), vshrn_n_u16(three, 8));
+    *surrogates = vorrq_u32(*surrogates, vreinterpretq_u32_u16(vceqq_u16(vshrq_n_u16(points, 11),
+                                                                         vdupq_n_u16(0xD800 >> 11))));
+    return transcode_add_neon(count, vshrq_n_u8(bytes, 7));
 }
+
+static inline uint64x2_t transcode_count4_neon(const uint32_t *text, uint64x2_t count, uint32x4_t *surrogates) {
+    const uint32x4_t points = vld1q_u32(text);
+    const uint32x4_t many = vcgeq_u32(points, vdupq_n_u32(0x80)), three = vcgeq_u32(points, vdupq_n_u32(0x800));
+    const uint32x4_t four = vcgeq_u32(points, vdupq_n_u32(0x10000));
+    *surrogates = vorrq_u32(*surrogates, vceqq_u32(vshrq_n_u32(points, 11), vdupq_n_u32(0xD800 >> 11)));
+    return vpadalq_u32(count, vaddq_u32(vaddq_u32(vshrq_n_u32(many, 31), vshrq_n_u32(three, 31)),
+                                        vshrq_n_u32(four, 31)));
+}
+
+TRANSCODE_SIZE(2, neon, , uint32x4_t, uint64x2_t, 8, 1, transcode_sum_neon)
+TRANSCODE_SIZE(4, neon, , uint32x4_t, uint64x2_t, 4, 1, transcode_sum_neon)
 
 static inline unsigned char *transcode_drop16_neon(unsigned char *out, uint16x8_t points) {
     const uint16x8_t many = vcgeq_u16(points, vdupq_n_u16(0x80));
@@ -219,12 +209,6 @@ static inline unsigned char *transcode_from4_neon(const uint32_t *text, unsigned
     return transcode_drop32_neon(out, points);
 }
 
-static inline int transcode_is_zero_neon(uint32x4_t vector) {
-    return vmaxvq_u32(vector) == 0;
-}
-
-TRANSCODE_ENCODER(transcode_encode1_neon, , uint8_t, uint32x4_t, transcode_from1_neon, 16, 32, transcode_is_zero_neon)
-TRANSCODE_ENCODER(transcode_encode2_neon, , uint16_t, uint32x4_t, transcode_from2_neon, 8, 32, transcode_is_zero_neon)
-TRANSCODE_ENCODER(transcode_encode4_neon, , uint32_t, uint32x4_t, transcode_from4_neon, 4, 16, transcode_is_zero_neon)
+TRANSCODE_ENCODERS(neon, , uint32x4_t, 16, 32, 8, 32, 4, 16)
 
 #endif

@@ -141,9 +141,7 @@ static inline uint32_t *transcode_block4_ssse3(const unsigned char *text, uint32
     return transcode_keep4_ssse3(out, _mm_unpackhi_epi16(odd, odd_high), first >> 12);
 }
 
-TRANSCODE_DECODER(transcode_decode1_ssse3, TRANSCODE_SSSE3, uint8_t, transcode_block1_ssse3, 16)
-TRANSCODE_DECODER(transcode_decode2_ssse3, TRANSCODE_SSSE3, uint16_t, transcode_block2_ssse3, 16)
-TRANSCODE_DECODER(transcode_decode4_ssse3, TRANSCODE_SSSE3, uint32_t, transcode_block4_ssse3, 16)
+TRANSCODE_DECODERS(ssse3, TRANSCODE_SSSE3, 16)
 
 TRANSCODE_SSSE3
 static inline size_t transcode_size1_ssse3(const uint8_t *text, size_t length) {
@@ -157,43 +155,29 @@ static inline size_t transcode_size1_ssse3(const uint8_t *text, size_t length) {
 }
 
 TRANSCODE_SSSE3
-static inline size_t transcode_size2_ssse3(const uint16_t *text, size_t length) {
+static inline __m128i transcode_count2_ssse3(const uint16_t *text, __m128i count, __m128i *surrogates) {
     const __m128i zero = _mm_setzero_si128();
-    __m128i surrogates = zero, less = zero;
-    size_t i = 0, rest;
-    for (; i + 8 <= length; i += 8) {
-        const __m128i points = _mm_loadu_si128((const __m128i *)(text + i));
-        const __m128i top = _mm_and_si128(points, _mm_set1_epi16((short)0xF800));
-        const __m128i ascii = _mm_cmpeq_epi16(_mm_and_si128(points, _mm_set1_epi16((short)0xFF80)), zero);
-        less = _mm_add_epi64(less, transcode_count_ssse3(_mm_packs_epi16(ascii, _mm_cmpeq_epi16(top, zero))));
-        surrogates = _mm_or_si128(surrogates, _mm_cmpeq_epi16(top, _mm_set1_epi16((short)0xD800)));
-    }
-    rest = transcode_size2_portable(text + i, length - i);
-    return rest == TRANSCODE_SURROGATE || !transcode_is_zero_ssse3(surrogates)
-               ? TRANSCODE_SURROGATE
-               : 3 * i - transcode_sum_ssse3(less) + rest;
+    const __m128i points = _mm_loadu_si128((const __m128i *)text);
+    const __m128i top = _mm_and_si128(points, _mm_set1_epi16((short)0xF800));
+    const __m128i ascii = _mm_cmpeq_epi16(_mm_and_si128(points, _mm_set1_epi16((short)0xFF80)), zero);
+    *surrogates = _mm_or_si128(*surrogates, _mm_cmpeq_epi16(top, _mm_set1_epi16((short)0xD800)));
+    return _mm_sub_epi64(count, transcode_count_ssse3(_mm_packs_epi16(ascii, _mm_cmpeq_epi16(top, zero))));
 }
 
 TRANSCODE_SSSE3
-static inline size_t transcode_size4_ssse3(const uint32_t *text, size_t length) {
-    const __m128i zero = _mm_setzero_si128();
-    __m128i surrogates = zero, more = zero;
-    size_t i = 0, rest;
-    for (; i + 4 <= length; i += 4) {
-        const __m128i points = _mm_loadu_si128((const __m128i *)(text + i));
-        const __m128i many = _mm_cmpgt_epi32(points, _mm_set1_epi32(0x7F));
-        const __m128i three = _mm_cmpgt_epi32(points, _mm_set1_epi32(0x7FF));
-        const __m128i four = _mm_cmpgt_epi32(points, _mm_set1_epi32(0xFFFF));
-        more = _mm_add_epi64(more, transcode_count_ssse3(
-            _mm_packs_epi16(_mm_packs_epi32(many, three), _mm_packs_epi32(four, zero))));
-        surrogates = _mm_or_si128(
-            surrogates, _mm_cmpeq_epi32(_mm_srli_epi32(points, 11), _mm_set1_epi32(0xD800 >> 11)));
-    }
-    rest = transcode_size4_portable(text + i, length - i);
-    return rest == TRANSCODE_SURROGATE || !transcode_is_zero_ssse3(surrogates)
-               ? TRANSCODE_SURROGATE
-               : i + transcode_sum_ssse3(more) + rest;
+static inline __m128i transcode_count4_ssse3(const uint32_t *text, __m128i count, __m128i *surrogates) {
+    const __m128i points = _mm_loadu_si128((const __m128i *)text);
+    const __m128i many = _mm_cmpgt_epi32(points, _mm_set1_epi32(0x7F));
+    const __m128i three = _mm_cmpgt_epi32(points, _mm_set1_epi32(0x7FF));
+    const __m128i four = _mm_cmpgt_epi32(points, _mm_set1_epi32(0xFFFF));
+    *surrogates = _mm_or_si128(
+        *surrogates, _mm_cmpeq_epi32(_mm_srli_epi32(points, 11), _mm_set1_epi32(0xD800 >> 11)));
+    return _mm_add_epi64(count, transcode_count_ssse3(_mm_packs_epi16(
+        _mm_packs_epi32(many, three), _mm_packs_epi32(four, _mm_setzero_si128()))));
 }
+
+TRANSCODE_SIZE(2, ssse3, TRANSCODE_SSSE3, __m128i, __m128i, 8, 3, transcode_sum_ssse3)
+TRANSCODE_SIZE(4, ssse3, TRANSCODE_SSSE3, __m128i, __m128i, 4, 1, transcode_sum_ssse3)
 
 TRANSCODE_SSSE3
 static inline unsigned char *transcode_drop16_ssse3(unsigned char *out, __m128i points) {
@@ -264,11 +248,6 @@ static inline unsigned char *transcode_from4_ssse3(const uint32_t *text, unsigne
     return transcode_drop32_ssse3(out, points);
 }
 
-TRANSCODE_ENCODER(transcode_encode1_ssse3, TRANSCODE_SSSE3, uint8_t, __m128i, transcode_from1_ssse3, 16, 32,
-                  transcode_is_zero_ssse3)
-TRANSCODE_ENCODER(transcode_encode2_ssse3, TRANSCODE_SSSE3, uint16_t, __m128i, transcode_from2_ssse3, 8, 32,
-                  transcode_is_zero_ssse3)
-TRANSCODE_ENCODER(transcode_encode4_ssse3, TRANSCODE_SSSE3, uint32_t, __m128i, transcode_from4_ssse3, 4, 16,
-                  transcode_is_zero_ssse3)
+TRANSCODE_ENCODERS(ssse3, TRANSCODE_SSSE3, __m128i, 16, 32, 8, 32, 4, 16)
 
 #endif

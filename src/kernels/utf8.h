@@ -162,13 +162,34 @@ enum {
  * A character cut by the end of the text shows as an error in the zeros that pad the last block. If the text fills
  * that block, there are no zeros, and its last bytes are checked instead. */
 
+/* Build a kernel from a function that checks one block, given the end of the previous one. */
+#define UTF8_KERNEL(name, attributes, vector, zero, check) \
+    attributes \
+    static inline int name(const unsigned char *text, size_t length) { \
+        unsigned char last[UTF8_BLOCK]; \
+        vector before = zero; \
+        int was_ascii = 1; \
+        size_t i = 0; \
+        for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK) \
+            if (!check(text + i, &before, &was_ascii)) \
+                return 0; \
+        if (i == length) \
+            return was_ascii || utf8_ends_whole(text, length); \
+        memset(last, 0, UTF8_BLOCK); \
+        memcpy(last, text + i, length - i); \
+        return check(last, &before, &was_ascii); \
+    }
+
 #ifdef UTF8_X86_DISPATCH
+
+#define UTF8_SSSE3 __attribute__((target("ssse3")))
+#define UTF8_AVX2 __attribute__((target("avx2")))
 
 static const unsigned char utf8_first_high[16] __attribute__((unused)) = {UTF8_FIRST_HIGH};
 static const unsigned char utf8_first_low[16] __attribute__((unused)) = {UTF8_FIRST_LOW};
 static const unsigned char utf8_second_high[16] __attribute__((unused)) = {UTF8_SECOND_HIGH};
 
-__attribute__((target("ssse3")))
+UTF8_SSSE3
 static inline __m128i utf8_errors_ssse3(__m128i now, __m128i before) {
     const __m128i nibble = _mm_set1_epi8(0x0F);
     const __m128i back1 = _mm_alignr_epi8(now, before, 15);
@@ -188,7 +209,7 @@ static inline __m128i utf8_errors_ssse3(__m128i now, __m128i before) {
 }
 
 /* Check one block; before is the end of the previous block, unless both are ASCII. */
-__attribute__((target("ssse3")))
+UTF8_SSSE3
 static inline int utf8_check_ssse3(const unsigned char *block, __m128i *before, int *was_ascii) {
     const __m128i a = _mm_loadu_si128((const __m128i *)block);
     const __m128i b = _mm_loadu_si128((const __m128i *)(block + 16));
@@ -207,23 +228,9 @@ static inline int utf8_check_ssse3(const unsigned char *block, __m128i *before, 
     return 1;
 }
 
-__attribute__((target("ssse3")))
-static inline int utf8_ssse3(const unsigned char *text, size_t length) {
-    unsigned char last[UTF8_BLOCK];
-    __m128i before = _mm_setzero_si128();
-    int was_ascii = 1;
-    size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
-        if (!utf8_check_ssse3(text + i, &before, &was_ascii))
-            return 0;
-    if (i == length)
-        return was_ascii || utf8_ends_whole(text, length);
-    memset(last, 0, UTF8_BLOCK);
-    memcpy(last, text + i, length - i);
-    return utf8_check_ssse3(last, &before, &was_ascii);
-}
+UTF8_KERNEL(utf8_ssse3, UTF8_SSSE3, __m128i, _mm_setzero_si128(), utf8_check_ssse3)
 
-__attribute__((target("avx2")))
+UTF8_AVX2
 static inline __m256i utf8_errors_avx2(__m256i now, __m256i before) {
     const __m256i nibble = _mm256_set1_epi8(0x0F);
     /* alignr works within 128-bit lanes, so it needs the upper lane of one and the lower lane of the other. */
@@ -246,7 +253,7 @@ static inline __m256i utf8_errors_avx2(__m256i now, __m256i before) {
 }
 
 /* Check one block; before is the end of the previous block, unless both are ASCII. */
-__attribute__((target("avx2")))
+UTF8_AVX2
 static inline int utf8_check_avx2(const unsigned char *block, __m256i *before, int *was_ascii) {
     const __m256i a = _mm256_loadu_si256((const __m256i *)block);
     const __m256i b = _mm256_loadu_si256((const __m256i *)(block + 32));
@@ -261,21 +268,7 @@ static inline int utf8_check_avx2(const unsigned char *block, __m256i *before, i
     return 1;
 }
 
-__attribute__((target("avx2")))
-static inline int utf8_avx2(const unsigned char *text, size_t length) {
-    unsigned char last[UTF8_BLOCK];
-    __m256i before = _mm256_setzero_si256();
-    int was_ascii = 1;
-    size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
-        if (!utf8_check_avx2(text + i, &before, &was_ascii))
-            return 0;
-    if (i == length)
-        return was_ascii || utf8_ends_whole(text, length);
-    memset(last, 0, UTF8_BLOCK);
-    memcpy(last, text + i, length - i);
-    return utf8_check_avx2(last, &before, &was_ascii);
-}
+UTF8_KERNEL(utf8_avx2, UTF8_AVX2, __m256i, _mm256_setzero_si256(), utf8_check_avx2)
 
 #ifdef UTF8_AVX512
 
@@ -386,20 +379,7 @@ static inline int utf8_check_neon(const unsigned char *block, uint8x16_t *before
     return 1;
 }
 
-static inline int utf8_neon(const unsigned char *text, size_t length) {
-    unsigned char last[UTF8_BLOCK];
-    uint8x16_t before = vdupq_n_u8(0);
-    int was_ascii = 1;
-    size_t i = 0;
-    for (; i + UTF8_BLOCK <= length; i += UTF8_BLOCK)
-        if (!utf8_check_neon(text + i, &before, &was_ascii))
-            return 0;
-    if (i == length)
-        return was_ascii || utf8_ends_whole(text, length);
-    memset(last, 0, UTF8_BLOCK);
-    memcpy(last, text + i, length - i);
-    return utf8_check_neon(last, &before, &was_ascii);
-}
+UTF8_KERNEL(utf8_neon, , uint8x16_t, vdupq_n_u8(0), utf8_check_neon)
 
 #endif
 

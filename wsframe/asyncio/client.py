@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
-import logging
 import ssl
-import traceback
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
+from wsframe import limits as defaults
 from wsframe._checks import (
     check_callable,
     check_keywords,
-    check_logger,
     check_max_queue,
     check_path,
     check_port,
@@ -27,48 +25,24 @@ from wsframe._checks import (
     check_tls,
     check_write_limit,
 )
-from wsframe._escape import escape
 from wsframe._options import describe_client_options
 from wsframe.asyncio.connection import Connection
 from wsframe.asyncio.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.asyncio.timeouts import tls_timeouts, within
-from wsframe.constants import Role, State
+from wsframe.constants import State
 from wsframe.exceptions import InvalidHandshake, InvalidStatus, SecurityError
 from wsframe.extensions.base import AnyExtensionFactory
 from wsframe.extensions.deflate import PerMessageDeflateFactory
-from wsframe.extensions.permessage_deflate import extension_factories
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_QUEUE,
-    MAX_SIZE,
-    OPEN_TIMEOUT_S,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    WRITE_LIMIT,
-    Limits,
-)
+from wsframe.limits import Limits
 from wsframe.messages.connection import SansIOConnection
-from wsframe.opening.attempts import (
-    MAX_REDIRECTS,
-    REFUSAL_BODY_S,
-    RENAMED,
-    backoff,
-    check_headers,
-    check_proxy,
-    is_same_origin,
-    log_request,
-    log_response,
-    process_exception,
-    redirect_target,
-    without_credentials,
-)
-from wsframe.opening.custom_fields import add_custom_headers, check_custom_headers
+from wsframe.opening.attempts import MAX_REDIRECTS, REFUSAL_BODY_S, RENAMED, backoff, process_exception
+from wsframe.opening.connecting import Connecting
+from wsframe.opening.custom_fields import add_request_headers
 from wsframe.opening.fields import HeadersLike
-from wsframe.opening.grammar import check_subprotocols, check_value
 from wsframe.opening.handshake import ClientHandshake
-from wsframe.opening.http import USER_AGENT
+from wsframe.opening.http import USER_AGENT, log_request, log_response
 from wsframe.opening.proxy import Proxy, get_proxy, parse_proxy
-from wsframe.opening.uri import WebSocketURI, parse_uri
+from wsframe.opening.uri import WebSocketURI
 from wsframe.typing import LoggerLike
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
@@ -109,9 +83,7 @@ class ClientConnection(Connection):
         handshake = self.opening
         assert handshake is not None
         self.request = handshake.build_request()
-        add_custom_headers(self.request.headers, additional_headers)
-        if user_agent_header is not None and "User-Agent" not in self.request.headers:
-            self.request.headers["User-Agent"] = user_agent_header
+        add_request_headers(self.request.headers, additional_headers, user_agent_header)
         if self.state is State.CLOSED:
             handshake.receive_eof()
         log_request(self.logger, self.request)
@@ -172,7 +144,7 @@ class ClientConnection(Connection):
 
 
 @describe_client_options
-class connect:  # noqa: N801 - used like a function
+class connect(Connecting):  # noqa: N801 - used like a function
     """Connect to a WebSocket server.
 
     Use it as an asynchronous context manager, which closes the connection on exit, or await it::
@@ -233,22 +205,21 @@ class connect:  # noqa: N801 - used like a function
         user_agent_header: str | None = USER_AGENT,
         proxy: str | Literal[True] | None = True,
         process_exception: Callable[[Exception], Exception | None] = process_exception,
-        open_timeout: float | None = OPEN_TIMEOUT_S,
-        ping_interval: float | None = PING_INTERVAL_S,
-        ping_timeout: float | None = PING_TIMEOUT_S,
-        close_timeout: float | None = CLOSE_TIMEOUT_S,
+        open_timeout: float | None = defaults.OPEN_TIMEOUT_S,
+        ping_interval: float | None = defaults.PING_INTERVAL_S,
+        ping_timeout: float | None = defaults.PING_TIMEOUT_S,
+        close_timeout: float | None = defaults.CLOSE_TIMEOUT_S,
         reconnect_delays: Callable[[], Iterator[float]] = backoff,
-        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        max_size: int | tuple[int | None, int | None] | None = defaults.MAX_SIZE,
         limits: Limits | None = None,
-        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
-        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        max_queue: int | tuple[int | None, int | None] | None = defaults.MAX_QUEUE,
+        write_limit: int | tuple[int, int | None] = defaults.WRITE_LIMIT,
         logger: LoggerLike | None = None,
         create_connection: Callable[..., ClientConnection] | None = None,
         **kwargs: Any,
     ) -> None:
         check_keywords("connect", kwargs, _LOOP_OPTIONS | {f"proxy_{name}" for name in _LOOP_OPTIONS}, RENAMED)
-        self.uri = uri
-        self.ws_uri: WebSocketURI = parse_uri(uri)
+        super().__init__(uri, additional_headers, user_agent_header, proxy, process_exception, reconnect_delays, logger)
         check_tls("ssl", kwargs.get("ssl"), True, False)
         check_tls("proxy_ssl", kwargs.get("proxy_ssl"), True, False)
         check_port("port", kwargs.get("port"))
@@ -256,50 +227,28 @@ class connect:  # noqa: N801 - used like a function
         if not self.ws_uri.secure and kwargs.get("ssl") is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
         _check_tls(self.ws_uri, kwargs.get("ssl", True))
-        check_value("origin", "Origin", origin)
-        subprotocols = check_subprotocols(subprotocols)
-        factories = extension_factories(extensions, compression)
-        check_value("user_agent_header", "User-Agent", user_agent_header)
-        check_proxy(proxy)
-        check_callable("process_exception", process_exception, "exc", optional=False, never_async=True)
+        self._set_handshake(origin, subprotocols, extensions, compression, Limits.for_max_size(max_size, limits))
         check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
-        check_callable("reconnect_delays", reconnect_delays, optional=False, never_async=True)
-        bounds = Limits.for_max_size(max_size, limits)
         check_max_queue(max_queue)
         check_write_limit(write_limit)
-        check_logger(logger)
         check_callable("create_connection", create_connection, "protocol", keywords=_OPTIONS, never_async=True)
-        self.additional_headers = check_headers(additional_headers)
-        check_custom_headers(self.additional_headers or ())
-        self.user_agent_header = user_agent_header
-        self.proxy = proxy
-        self.process_exception = process_exception
         self.open_timeout = open_timeout
-        self.reconnect_delays = reconnect_delays
-        self.logger = logger or logging.getLogger("wsframe.client")
         self.create_connection_kwargs = kwargs
         self.connection: ClientConnection | None = None
         self._close_timeout = close_timeout
-        # The URI before redirects, and the connection of the current attempt.
-        self._before_redirects: tuple[str, WebSocketURI] | None = None
+        # The connection of the current attempt.
         self._attempt: ClientConnection | None = None
 
         def factory(uri: WebSocketURI) -> ClientConnection:
-            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=bounds)
-            protocol.uri = uri
             connection = (create_connection or ClientConnection)(
-                protocol,
+                self._new_protocol(uri),
                 ping_interval=ping_interval,
                 ping_timeout=ping_timeout,
                 close_timeout=close_timeout,
                 max_queue=max_queue,
                 write_limit=write_limit,
             )
-            # Not an argument, because constructors written for ``websockets`` do not accept one.
-            connection.log_to(self.logger)
-            connection.opening = ClientHandshake(
-                uri, origin=origin, subprotocols=subprotocols, extensions=factories, limits=bounds
-            )
+            self._prepare(connection, uri)
             return connection
 
         self.factory = factory
@@ -378,24 +327,14 @@ class connect:  # noqa: N801 - used like a function
     def _tls_timeouts(self, options: dict[str, Any]) -> dict[str, float | None]:
         return tls_timeouts(options, self.open_timeout, self._close_timeout) if options.get("ssl") else {}
 
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return the URI to connect to instead after a failed attempt.
-
-        Override this to follow no redirects, or other ones.
-
-        Args:
-            exc: Why the attempt failed.
-
-        Returns:
-            The new URI, or the exception to raise: ``exc`` if it is not a redirect.
-        """
+    def _ties(self) -> tuple[bool, str | None]:
         options = self.create_connection_kwargs
         tied_to = None
         if options.get("unix"):
             tied_to = "a Unix socket"
         elif options.get("host") is not None or options.get("port") is not None:
             tied_to = "an explicit host or port"
-        return redirect_target(exc, self.uri, sock=options.get("sock") is not None, tied_to=tied_to)
+        return options.get("sock") is not None, tied_to
 
     async def connect(self) -> ClientConnection:
         """Connect, follow redirects, and perform the opening handshake.
@@ -417,11 +356,7 @@ class connect:  # noqa: N801 - used like a function
         return TimeoutError("timed out during opening handshake")
 
     async def _connect(self) -> ClientConnection:
-        # RFC 9110 §15.4: a redirect applies to one attempt. Keeping a permanent redirect is optional; we do not, since
-        # its target may disappear first.
-        if self._before_redirects is not None:
-            self.uri, self.ws_uri = self._before_redirects
-            self._before_redirects = None
+        self._undo_redirects()
         headers = self.additional_headers
         for _ in range(MAX_REDIRECTS):
             self._attempt = None
@@ -430,17 +365,9 @@ class connect:  # noqa: N801 - used like a function
                 await connection.handshake(headers, self.user_agent_header)
             except BaseException as exc:
                 connection.transport.abort()
-                target = self.process_redirect(exc) if isinstance(exc, Exception) else exc
-                if target is exc:
+                if not isinstance(exc, Exception):
                     raise
-                if isinstance(target, BaseException):
-                    raise target from exc
-                if self._before_redirects is None:
-                    self._before_redirects = self.uri, self.ws_uri
-                new = parse_uri(target)
-                if not is_same_origin(self.ws_uri, new):
-                    headers = without_credentials(headers or ())
-                self.uri, self.ws_uri = target, new
+                headers = self._follow(exc, headers)
             else:
                 self._attempt = None
                 return connection
@@ -470,25 +397,10 @@ class connect:  # noqa: N801 - used like a function
                 async with self as connection:
                     yield connection
             except Exception as exc:  # noqa: PERF203 - it is the exception
-                self._give_up_unless_transient(exc)
-                if delays is None:
-                    delays = iter(self.reconnect_delays())
-                delay = next(delays)
-                reason = traceback.format_exception_only(exc)[0].strip()
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, escape(reason))
+                delay, delays = self._next_delay(exc, delays)
                 await asyncio.sleep(delay)
             else:
                 delays = None
-
-    def _give_up_unless_transient(self, exc: Exception) -> None:
-        try:
-            error = self.process_exception(exc)
-        except Exception as raised:
-            error = raised
-        if error is exc:
-            raise exc
-        if error is not None:
-            raise error from exc
 
 
 _OPTIONS = "ping_interval", "ping_timeout", "close_timeout", "max_queue", "write_limit"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from wsframe import limits as defaults
 from wsframe._checks import (
     check_close,
     check_logger,
@@ -26,21 +26,14 @@ from wsframe.asyncio.datapath.lifecycle import SLOTS, BaseProtocol
 from wsframe.asyncio.datapath.queue import QueueStream
 from wsframe.constants import CloseCode, State
 from wsframe.exceptions import ConcurrencyError
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_QUEUE,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    SENDS_IN_A_ROW,
-    WRITE_LIMIT,
-)
+from wsframe.limits import SENDS_IN_A_ROW
 from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.facade import ClosedFacade
+from wsframe.messages.pings import control_payload
 from wsframe.messages.prepared import PreparedMessage
 from wsframe.messages.streaming import FragmentReader
 from wsframe.opening.handshake import ClientHandshake, ServerHandshake
 from wsframe.opening.http import Request, Response
-from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -81,11 +74,11 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         protocol: SansIOConnection,
         *,
         open_timeout: float | None = None,
-        ping_interval: float | None = PING_INTERVAL_S,
-        ping_timeout: float | None = PING_TIMEOUT_S,
-        close_timeout: float | None = CLOSE_TIMEOUT_S,
-        max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
-        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        ping_interval: float | None = defaults.PING_INTERVAL_S,
+        ping_timeout: float | None = defaults.PING_TIMEOUT_S,
+        close_timeout: float | None = defaults.CLOSE_TIMEOUT_S,
+        max_queue: int | tuple[int | None, int | None] | None = defaults.MAX_QUEUE,
+        write_limit: int | tuple[int, int | None] = defaults.WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
         check_type("protocol", protocol, SansIOConnection, "a wsframe.Connection")
@@ -121,10 +114,6 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
-
-    def log_to(self, logger: LoggerLike) -> None:
-        """Log to another logger; records carry the connection as ``websocket``."""
-        self.logger = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
     def take_over(
         self,
@@ -231,7 +220,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             return
         if isinstance(message, (str, bytes, bytearray, memoryview)):
             await self._check_open()
-            self._send_fragment(message, text, True, compress)
+            self._put_fragment(message, text, True, compress)
             self._flush_joined(len(message))
             await self._drain()
         elif isinstance(message, PreparedMessage):
@@ -245,12 +234,6 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             await self._send_fragments(message, text, compress)
         else:
             raise TypeError("data must be str, bytes, iterable, or async iterable")
-
-    def _send_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
-        if text if text is not None else isinstance(data, str):
-            self.protocol.send_text(data, fin, compress)
-        else:
-            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin, compress)
 
     async def _send_fragments(
         self,
@@ -279,7 +262,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
                     self._fragments_sent = self.loop.create_future()
                     begun = True
                     is_text = isinstance(fragment, str)
-                    self._send_fragment(fragment, text, False, compress)
+                    self._put_fragment(fragment, text, False, compress)
                 self._flush()
                 await self._drain()
             if begun:
@@ -331,7 +314,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             self.protocol.send_prepared(message)
             self._flush_joined(len(message.payload))
         else:
-            self._send_fragment(message, text, True, compress)
+            self._put_fragment(message, text, True, compress)
             self._flush_joined(len(message))
         return True
 
@@ -352,7 +335,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             ProtocolError: If ``data`` is longer than that.
         """
         self._check_thread()
-        payload = self._pings.new_payload() if data is None else _control_payload(data)
+        payload = self._pings.new_payload() if data is None else control_payload(data)
         await self._check_open()
         if payload in self._pings:
             raise ConcurrencyError("already waiting for a pong with the same data")
@@ -372,7 +355,7 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
             ProtocolError: If ``data`` is longer than that.
         """
         self._check_thread()
-        payload = _control_payload(data)
+        payload = control_payload(data)
         await self._check_open()
         self.protocol.send_pong(payload)
         self._flush()
@@ -505,11 +488,3 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
 async def _iterate(fragments: Iterable[Any]) -> AsyncIterable[Any]:
     for fragment in fragments:
         yield fragment
-
-
-def _control_payload(data: str | Buffer) -> bytes:
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError("data must be str or bytes-like")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wsframe import limits as defaults
 from wsframe._checks import check_close, check_logger, check_timeouts, check_write_limit, describe
 from wsframe._escape import escape
 from wsframe._options import describe_options
@@ -15,19 +16,11 @@ from wsframe.asyncio.datapath.stream import CallbackStream
 from wsframe.constants import CloseCode, Role, State
 from wsframe.exceptions import InvalidHandshake, InvalidMessage
 from wsframe.extensions.deflate import PerMessageDeflateFactory, compression_factories
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_SIZE,
-    OPEN_TIMEOUT_S,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    WRITE_LIMIT,
-    Limits,
-)
+from wsframe.limits import Limits
 from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.prepared import PreparedMessage
 from wsframe.opening.attempts import check_headers
-from wsframe.opening.custom_fields import add_custom_headers
+from wsframe.opening.custom_fields import add_custom_headers, add_request_headers
 from wsframe.opening.fields import HeadersLike
 from wsframe.opening.grammar import check_value
 from wsframe.opening.handshake import ClientHandshake, ServerHandshake
@@ -96,13 +89,13 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
         additional_headers: HeadersLike | None = None,
         user_agent_header: str | None = USER_AGENT,
         server_header: str | None = SERVER,
-        open_timeout: float | None = OPEN_TIMEOUT_S,
-        ping_interval: float | None = PING_INTERVAL_S,
-        ping_timeout: float | None = PING_TIMEOUT_S,
-        close_timeout: float | None = CLOSE_TIMEOUT_S,
-        max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+        open_timeout: float | None = defaults.OPEN_TIMEOUT_S,
+        ping_interval: float | None = defaults.PING_INTERVAL_S,
+        ping_timeout: float | None = defaults.PING_TIMEOUT_S,
+        close_timeout: float | None = defaults.CLOSE_TIMEOUT_S,
+        max_size: int | tuple[int | None, int | None] | None = defaults.MAX_SIZE,
         limits: Limits | None = None,
-        write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+        write_limit: int | tuple[int, int | None] = defaults.WRITE_LIMIT,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
         check_value("user_agent_header", "User-Agent", user_agent_header)
@@ -140,9 +133,7 @@ class WebSocketProtocol(CallbackStream, BaseProtocol):
                 parse_uri(uri), origin=origin, subprotocols=subprotocols, extensions=extensions, limits=limits
             )
             self.request = self._handshake.build_request()
-            add_custom_headers(self.request.headers, additional_headers)
-            if user_agent_header is not None and "User-Agent" not in self.request.headers:
-                self.request.headers["User-Agent"] = user_agent_header
+            add_request_headers(self.request.headers, additional_headers, user_agent_header)
 
     # Hooks
 

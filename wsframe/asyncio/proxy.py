@@ -9,9 +9,9 @@ import asyncio
 import socket
 from typing import Any, cast
 
-from wsframe.exceptions import InvalidHandshake, InvalidProxyMessage, ProxyError
+from wsframe.exceptions import InvalidHandshake, InvalidProxyMessage
 from wsframe.opening.http import USER_AGENT
-from wsframe.opening.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
+from wsframe.opening.proxy import Proxy, ProxyHandshake, socks_arguments, socks_errors
 from wsframe.opening.uri import WebSocketURI
 
 __all__ = ["Tunnel", "connect_http_proxy", "connect_socks_proxy"]
@@ -114,16 +114,10 @@ async def connect_socks_proxy(proxy: Proxy, uri: WebSocketURI, **kwargs: Any) ->
         OSError: If the proxy cannot be reached.
         ProxyError: If it refuses; the cause is the exception of ``python_socks``.
     """
-    try:
+    with socks_errors():
         from python_socks import ProxyType  # noqa: PLC0415
         from python_socks.async_.asyncio import Proxy as SocksProxy  # noqa: PLC0415
-    except ImportError as exc:
-        raise ImportError(NO_SOCKS) from exc
-    version, *_ = arguments = socks_arguments(proxy)
-    try:
+
+        version, *_ = arguments = socks_arguments(proxy)
         sock: socket.socket = await SocksProxy(ProxyType[version], *arguments[1:]).connect(uri.host, uri.port, **kwargs)
-    except OSError:
-        raise
-    except Exception as exc:
-        raise ProxyError("failed to connect to SOCKS proxy") from exc
     return sock

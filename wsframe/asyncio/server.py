@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from wsframe import limits as defaults
 from wsframe._checks import (
     check_callable,
     check_close,
@@ -41,16 +42,7 @@ from wsframe.exceptions import ConnectionClosed, InvalidHandshake
 from wsframe.extensions.base import AnyExtensionFactory
 from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.extensions.permessage_deflate import extension_factories
-from wsframe.limits import (
-    CLOSE_TIMEOUT_S,
-    MAX_QUEUE,
-    MAX_SIZE,
-    OPEN_TIMEOUT_S,
-    PING_INTERVAL_S,
-    PING_TIMEOUT_S,
-    WRITE_LIMIT,
-    Limits,
-)
+from wsframe.limits import Limits
 from wsframe.messages.connection import SansIOConnection, check_can_close
 from wsframe.messages.stats import Stats
 from wsframe.opening.fields import Headers
@@ -316,21 +308,21 @@ class Server:
         logger: LoggerLike,
     ) -> None:
         self.handler = _one_argument(handler)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.process_request = process_request
         self.process_response = process_response
         self.server_header = server_header
         self.open_timeout = open_timeout
         self.logger = logger
+        self.server: asyncio.Server | None = None
         self._listen = listen
+        self._close_task: asyncio.Task[None] | None = None
         self._new_connection = new_connection
         self._new_handshake = new_handshake
         self._attached: set[ServerConnection] = set()
         # Statistics of closed connections.
         self._ended = Stats()
         self._opened = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._close_task: asyncio.Task[None] | None = None
-        self.server: asyncio.Server | None = None
 
     def new_connection(self) -> ServerConnection:
         """Create the WebSocket connection for a TCP connection."""
@@ -488,14 +480,14 @@ def serve(  # noqa: D417 - the decorator adds them
     process_request: ProcessRequest | None = None,
     process_response: ProcessResponse | None = None,
     server_header: str | None = SERVER,
-    open_timeout: float | None = OPEN_TIMEOUT_S,
-    ping_interval: float | None = PING_INTERVAL_S,
-    ping_timeout: float | None = PING_TIMEOUT_S,
-    close_timeout: float | None = CLOSE_TIMEOUT_S,
-    max_size: int | tuple[int | None, int | None] | None = MAX_SIZE,
+    open_timeout: float | None = defaults.OPEN_TIMEOUT_S,
+    ping_interval: float | None = defaults.PING_INTERVAL_S,
+    ping_timeout: float | None = defaults.PING_TIMEOUT_S,
+    close_timeout: float | None = defaults.CLOSE_TIMEOUT_S,
+    max_size: int | tuple[int | None, int | None] | None = defaults.MAX_SIZE,
     limits: Limits | None = None,
-    max_queue: int | tuple[int | None, int | None] | None = MAX_QUEUE,
-    write_limit: int | tuple[int, int | None] = WRITE_LIMIT,
+    max_queue: int | tuple[int | None, int | None] | None = defaults.MAX_QUEUE,
+    write_limit: int | tuple[int, int | None] = defaults.WRITE_LIMIT,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ServerConnection] | None = None,
     **kwargs: Any,

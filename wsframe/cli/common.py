@@ -30,6 +30,7 @@ __all__ = [
     "load_certificate",
     "log_to_stderr",
     "on_stop_signal",
+    "parse_positive",
     "parse_seconds",
     "parse_wait",
     "run_loop",
@@ -77,19 +78,28 @@ def _compression(text: str) -> str | None:
     return None if text == "none" else text
 
 
+def parse_positive(text: str, kind: Callable[[str], float] = float, expected: str = "a number above 0") -> float:
+    """Parse an option that is a number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none.
+    """
+    try:
+        number = kind(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected {expected}, not {text!r}")
+    return number
+
+
 def parse_seconds(text: str) -> float:
     """Parse an option that is a number of seconds above 0.
 
     Raises:
         argparse.ArgumentTypeError: If it is none.
     """
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
-    return seconds
+    return parse_positive(text, expected="a number of seconds")
 
 
 def parse_wait(text: str) -> float:

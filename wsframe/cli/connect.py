@@ -18,23 +18,7 @@ import wsframe.asyncio.client
 from wsframe._escape import escape
 from wsframe.asyncio.client import ClientConnection
 from wsframe.asyncio.timeouts import within
-from wsframe.cli.common import (
-    CommandError,
-    add_compression_option,
-    add_header_option,
-    add_loop_option,
-    add_max_size_option,
-    describe_end,
-    describe_os_error,
-    load_authorities,
-    load_certificate,
-    log_to_stderr,
-    on_stop_signal,
-    parse_seconds,
-    parse_wait,
-    run_loop,
-    supports_ansi,
-)
+from wsframe.cli import common
 from wsframe.constants import State
 from wsframe.exceptions import (
     ConnectionClosed,
@@ -65,9 +49,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("uri", metavar="URI", help="ws://host:port/path or wss://...")
     parser.add_argument("--origin", help="value of the Origin header")
-    add_header_option(parser, "header to add to the request; may be repeated")
+    common.add_header_option(parser, "header to add to the request; may be repeated")
     parser.add_argument("--subprotocol", action="append", metavar="NAME", help="subprotocol to offer; may be repeated")
-    add_compression_option(parser)
+    common.add_compression_option(parser)
     parser.add_argument("--proxy", metavar="ADDRESS", help="proxy, or 'none' (default: from the environment)")
 
     messages = parser.add_argument_group("messages")
@@ -85,18 +69,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     messages.add_argument("--json", action="store_true", help="indent messages that are JSON")
     messages.add_argument(
         "--ping",
-        type=parse_seconds,
+        type=common.parse_seconds,
         metavar="SECONDS",
         help="send a ping at this interval, and print its round-trip time",
     )
     messages.add_argument(
         "--wait",
-        type=parse_wait,
+        type=common.parse_wait,
         default=1.0,
         metavar="SECONDS",
         help="in a pipe: how long to wait for the next message (default: %(default)s)",
     )
-    add_max_size_option(messages)
+    common.add_max_size_option(messages)
 
     tls = parser.add_argument_group("TLS, for wss://")
     tls.add_argument("--insecure", action="store_true", help="do not verify the server's certificate")
@@ -105,7 +89,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tls.add_argument("--tls-key", metavar="FILE", help="private key, if it is not in the certificate file")
     tls.add_argument("--server-name", metavar="NAME", help="name that the server's certificate must match")
 
-    add_loop_option(parser)
+    common.add_loop_option(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="show the opening handshake")
     parser.set_defaults(run=run, kind="text")
 
@@ -131,7 +115,7 @@ class Console:
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
         self._to_terminal = sys.stdout.isatty()
         # Whether the line that is being typed can be kept from being mixed up with what is printed.
-        self._keep_line = self.interactive and supports_ansi(sys.stdout)
+        self._keep_line = self.interactive and common.supports_ansi(sys.stdout)
         self._prompting = False
 
     def show_message(self, data: str | bytes) -> None:
@@ -289,7 +273,7 @@ class Session:
             stream: Where lines come from, without a buffer; None for none.
 
         Raises:
-            CommandError: If the connection did not end well.
+            common.CommandError: If the connection did not end well.
         """
         self._console.prompt()
         stop = asyncio.Event()
@@ -298,7 +282,7 @@ class Session:
         ]
         pings = asyncio.create_task(self._send_pings(self._ping)) if self._ping is not None else None
         try:
-            with on_stop_signal(stop.set):
+            with common.on_stop_signal(stop.set):
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
@@ -314,9 +298,9 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._console.end_prompt()
         exc = self._websocket.close_exc
-        end = describe_end(exc, "server")
+        end = common.describe_end(exc, "server")
         if not ours and not isinstance(exc, ConnectionClosedOK):
-            raise CommandError(end)
+            raise common.CommandError(end)
         self._console.show_status(end)
 
     async def _receive(self) -> None:
@@ -347,7 +331,7 @@ class Session:
             return text if self._kind == "text" else bytes.fromhex(text)
         except ValueError as exc:
             wanted = "hex" if self._kind == "hex" else "UTF-8"
-            raise CommandError(f"line {self._sent + 1} of the input is not valid {wanted}: {exc}") from exc
+            raise common.CommandError(f"line {self._sent + 1} of the input is not valid {wanted}: {exc}") from exc
 
     async def _send_pings(self, interval: float) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -368,8 +352,8 @@ async def _wait(event: asyncio.Event) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    with log_to_stderr(True) if options.verbose else contextlib.nullcontext():
-        return run_loop(lambda: _talk(options), options.loop)
+    with common.log_to_stderr(True) if options.verbose else contextlib.nullcontext():
+        return common.run_loop(lambda: _talk(options), options.loop)
 
 
 async def _talk(options: argparse.Namespace) -> int:
@@ -405,22 +389,22 @@ async def _open(options: argparse.Namespace, console: Console) -> ClientConnecti
             **kwargs,
         )
     except (InvalidURI, InvalidProxy, ImportError) as exc:
-        raise CommandError(str(exc)) from exc
+        raise common.CommandError(str(exc)) from exc
     except InvalidStatus as exc:
         response = exc.response
         why = bytes(response.body).decode("utf-8", "replace").partition("\n")[0]
         status = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
-        raise CommandError(f"the server refused the connection: {status}{why and f' ({why:.200})'}") from exc
+        raise common.CommandError(f"the server refused the connection: {status}{why and f' ({why:.200})'}") from exc
     except InvalidHandshake as exc:
         why = f" ({exc.__cause__})" if exc.__cause__ is not None else ""
-        raise CommandError(f"the opening handshake failed: {exc}{why}") from exc
+        raise common.CommandError(f"the opening handshake failed: {exc}{why}") from exc
     except ssl.SSLCertVerificationError as exc:
         why = f"the certificate is not valid: {exc.verify_message} (--insecure skips the check)"
-        raise CommandError(f"cannot connect to {options.uri}: {why}") from exc
+        raise common.CommandError(f"cannot connect to {options.uri}: {why}") from exc
     except OSError as exc:
-        raise CommandError(f"cannot connect to {options.uri}: {describe_os_error(exc)}") from exc
+        raise common.CommandError(f"cannot connect to {options.uri}: {common.describe_os_error(exc)}") from exc
     except ValueError as exc:
-        raise CommandError(str(exc)) from exc
+        raise common.CommandError(str(exc)) from exc
 
 
 def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
@@ -428,8 +412,8 @@ def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
         context = ssl.create_default_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        load_authorities(context, options.tls_ca)
-    load_certificate(context, options.tls_cert, options.tls_key)
+        common.load_authorities(context, options.tls_ca)
+    common.load_certificate(context, options.tls_cert, options.tls_key)
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

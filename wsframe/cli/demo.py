@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import platform
 import sys
@@ -16,7 +17,7 @@ from wsframe._version import VERSION
 from wsframe.asyncio.client import ClientConnection, connect
 from wsframe.asyncio.protocol import WebSocketProtocol
 from wsframe.asyncio.server import ServerConnection, serve
-from wsframe.cli.common import CommandError, add_loop_option, run_loop, supports_ansi
+from wsframe.cli.common import CommandError, add_loop_option, parse_positive, run_loop, supports_ansi
 from wsframe.cli.wire import Relay, WireFrame
 from wsframe.constants import CloseCode, Opcode, Role
 
@@ -57,27 +58,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "and measure a short burst of messages.",
     )
     parser.add_argument(
-        "--seconds", type=_positive(float), default=1.0, help="total measuring time (default: %(default)s)"
+        "--seconds", type=parse_positive, default=1.0, help="total measuring time (default: %(default)s)"
     )
     parser.add_argument(
-        "--messages", type=_positive(int), metavar="N", help="number of messages per measurement, instead of --seconds"
+        "--messages",
+        type=functools.partial(parse_positive, kind=int),
+        metavar="N",
+        help="number of messages per measurement, instead of --seconds",
     )
     parser.add_argument("--no-color", action="store_true", help="disable colors, even on a terminal")
     add_loop_option(parser)
     parser.set_defaults(run=run)
-
-
-def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = 0
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
-        return number
-
-    return convert
 
 
 class Screen:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from wsframe.exceptions import ConnectionClosed
 from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.pings import Pings
+from wsframe.typing import LoggerLike
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["ClosedFacade", "Facade"]
 
@@ -47,10 +53,23 @@ class Facade:
 class ClosedFacade(Facade):
     """The same, for connections that raise ``ConnectionClosed``."""
 
-    __slots__ = ()
+    # Empty; with a literal, type checkers would look for the attributes.
+    __slots__: frozenset[str] = frozenset()
 
+    logger: LoggerLike
     # Why TCP ended.
     _lost_exc: BaseException | None
+
+    def log_to(self, logger: LoggerLike) -> None:
+        """Log to another logger; records carry the connection as ``websocket``."""
+        self.logger = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
+
+    def _put_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
+        """Send a message or its first fragment."""
+        if text if text is not None else isinstance(data, str):
+            self.protocol.send_text(data, fin, compress)
+        else:
+            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin, compress)
 
     @property
     def close_exc(self) -> ConnectionClosed:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-__all__ = ["KeepaliveSchedule", "Pings"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["KeepaliveSchedule", "Pings", "control_payload"]
 
 W = TypeVar("W")
 
@@ -138,3 +141,12 @@ class KeepaliveSchedule:
         assert self._pinged_at is not None
         self.due = self._pinged_at + self._interval
         self._pinged_at = None
+
+
+def control_payload(data: str | Buffer) -> bytes:
+    """Return the payload of a Ping or a Pong."""
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError("data must be str or bytes-like")

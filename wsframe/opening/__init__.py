@@ -12,4 +12,5 @@ the request. It does not connect, wait or retry: ``wsframe.asyncio`` and ``wsfra
 ``handshake``      ``ServerHandshake`` and ``ClientHandshake``
 ``proxy``          tunnels through proxies
 ``attempts``       how a client handles redirects and failures
+``connecting``     what ``connect`` keeps from one attempt to the next
 """

@@ -5,7 +5,6 @@ This module only decides; ``asyncio.client`` and ``sync.client`` connect and wai
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import urllib.parse
@@ -16,10 +15,8 @@ from wsframe._checks import check_type, listed
 from wsframe._escape import escape
 from wsframe.exceptions import InvalidMessage, InvalidStatus, InvalidURI, SecurityError
 from wsframe.opening.fields import Headers, HeadersLike
-from wsframe.opening.http import Request, Response
 from wsframe.opening.proxy import parse_proxy
 from wsframe.opening.uri import WebSocketURI, parse_uri
-from wsframe.typing import LoggerLike
 
 __all__ = [
     "MAX_REDIRECTS",
@@ -29,8 +26,6 @@ __all__ = [
     "check_headers",
     "check_proxy",
     "is_same_origin",
-    "log_request",
-    "log_response",
     "process_exception",
     "redirect_target",
     "without_credentials",
@@ -217,21 +212,3 @@ def is_same_origin(one: WebSocketURI, other: WebSocketURI) -> bool:
 def without_credentials(headers: HeadersLike) -> Headers:
     """Return the headers without those meant for only one origin."""
     return Headers((name, value) for name, value in Headers(headers).raw_items() if name.lower() not in _OF_ONE_ORIGIN)
-
-
-def log_request(logger: LoggerLike, request: Request) -> None:
-    """Log a handshake request, if debug logging is enabled."""
-    if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("> %s %s %s", request.method, request.path, request.protocol)
-        for name, value in request.headers.raw_items():
-            logger.debug("> %s: %s", name, escape(value))
-
-
-def log_response(logger: LoggerLike, response: Response) -> None:
-    """Log a handshake response, if debug logging is enabled."""
-    if logger.isEnabledFor(logging.DEBUG):
-        logger.debug("< HTTP/1.1 %d %s", response.status_code, escape(response.reason_phrase))
-        for name, value in response.headers.raw_items():
-            logger.debug("< %s: %s", name, escape(value))
-        if response.body:
-            logger.debug("< [body] (%d bytes)", len(response.body))

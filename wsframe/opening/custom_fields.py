@@ -11,7 +11,7 @@ import http
 from wsframe.opening.fields import Headers, HeadersLike
 from wsframe.opening.http import Response
 
-__all__ = ["add_custom_headers", "check_custom_headers", "set_header", "settle_framing"]
+__all__ = ["add_custom_headers", "add_request_headers", "check_custom_headers", "set_header", "settle_framing"]
 
 _RESERVED = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 _RESERVED_PREFIX = "sec-websocket-"
@@ -62,6 +62,17 @@ def add_custom_headers(headers: Headers, custom: HeadersLike | None) -> None:
     lines += [(name, value) for name, value in added.raw_items() if name not in headers]
     headers.clear()
     headers.update(lines)
+
+
+def add_request_headers(headers: Headers, custom: HeadersLike | None, user_agent: str | None) -> None:
+    """Add an application's headers to those of a request, then User-Agent unless it is there or None.
+
+    Raises:
+        ValueError: See ``check_custom_headers``.
+    """
+    add_custom_headers(headers, custom)
+    if user_agent is not None and "User-Agent" not in headers:
+        headers["User-Agent"] = user_agent
 
 
 def settle_framing(response: Response, is_to_head: bool) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 
+from wsframe._escape import escape
 from wsframe._version import VERSION
 from wsframe.opening.fields import Headers
 from wsframe.opening.grammar import is_valid_value
+from wsframe.typing import LoggerLike
 
-__all__ = ["SERVER", "USER_AGENT", "Request", "Response"]
+__all__ = ["SERVER", "USER_AGENT", "Request", "Response", "log_request", "log_response"]
 
 USER_AGENT = SERVER = f"Python/{sys.version_info.major}.{sys.version_info.minor} wsframe/{VERSION}"
 """Default value of the User-Agent and Server headers."""
@@ -69,3 +72,21 @@ class Response:
             raise ValueError(f"invalid reason phrase: {self.reason_phrase!r}")
         head = f"HTTP/1.1 {self.status_code:d} {self.reason_phrase}\r\n".encode("iso-8859-1")
         return b"".join((head, self.headers.serialize(), self.body))
+
+
+def log_request(logger: LoggerLike, request: Request) -> None:
+    """Log a handshake request, if debug logging is enabled."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("> %s %s %s", request.method, request.path, request.protocol)
+        for name, value in request.headers.raw_items():
+            logger.debug("> %s: %s", name, escape(value))
+
+
+def log_response(logger: LoggerLike, response: Response) -> None:
+    """Log a handshake response, if debug logging is enabled."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("< HTTP/1.1 %d %s", response.status_code, escape(response.reason_phrase))
+        for name, value in response.headers.raw_items():
+            logger.debug("< %s: %s", name, escape(value))
+        if response.body:
+            logger.debug("< [body] (%d bytes)", len(response.body))

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import urllib.parse
+from collections.abc import Iterator
 
 import h11
 
 from wsframe._checks import check_type
-from wsframe.exceptions import InvalidHandshake, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus
+from wsframe.exceptions import InvalidHandshake, InvalidProxy, InvalidProxyMessage, InvalidProxyStatus, ProxyError
 from wsframe.limits import Limits
 from wsframe.opening.fields import Headers
 from wsframe.opening.grammar import bracket_host, build_basic_authorization, build_host
 from wsframe.opening.head_reader import ResponseReader
 from wsframe.opening.http import USER_AGENT, Request
-from wsframe.opening.uri import WebSocketURI
+from wsframe.opening.uri import Credentials, WebSocketURI
 
 __all__ = [
-    "NO_SOCKS",
     "Proxy",
     "ProxyHandshake",
     "get_proxy",
     "parse_proxy",
     "prepare_connect_request",
     "socks_arguments",
+    "socks_errors",
 ]
 
-NO_SOCKS = "connecting through a SOCKS proxy requires python-socks: pip install 'wsframe[proxy]'"
-"""Message of the ImportError if ``python-socks`` is not installed."""
+_NO_SOCKS = "connecting through a SOCKS proxy requires python-socks: pip install 'wsframe[proxy]'"
 
 _SOCKS = {
     "socks5h": ("SOCKS5", True),
@@ -41,7 +42,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, **dict.fromkeys(_SOCKS, 1080)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Proxy:
+class Proxy(Credentials):
     """The address of a proxy.
 
     Attributes:
@@ -62,13 +63,6 @@ class Proxy:
     def is_socks(self) -> bool:
         """Whether this is a SOCKS proxy, not an HTTP proxy."""
         return self.scheme in _SOCKS
-
-    @property
-    def user_info(self) -> tuple[str, str] | None:
-        """User name and password, or None."""
-        if self.username is None or self.password is None:
-            return None
-        return self.username, self.password
 
 
 def parse_proxy(proxy: str) -> Proxy:
@@ -140,6 +134,25 @@ def socks_arguments(proxy: Proxy) -> tuple[str, str, int, str | None, str | None
     """Return the arguments of ``python_socks``: version, host, port, user name, password, remote DNS."""
     version, remote_dns = _SOCKS[proxy.scheme]
     return version, proxy.host, proxy.port, proxy.username, proxy.password, remote_dns
+
+
+@contextlib.contextmanager
+def socks_errors() -> Iterator[None]:
+    """Convert the exceptions of importing and using ``python_socks``.
+
+    Raises:
+        ImportError: If ``python-socks`` is not installed.
+        OSError: As it is.
+        ProxyError: For all others.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except ImportError as exc:
+        raise ImportError(_NO_SOCKS) from exc
+    except Exception as exc:
+        raise ProxyError("failed to connect to SOCKS proxy") from exc
 
 
 class ProxyHandshake:

@@ -10,11 +10,25 @@ from wsframe._checks import check_type
 from wsframe.exceptions import InvalidURI
 from wsframe.opening.grammar import is_host
 
-__all__ = ["WebSocketURI", "parse_uri", "split_target"]
+__all__ = ["Credentials", "WebSocketURI", "parse_uri", "split_target"]
+
+
+class Credentials:
+    """The user name and password of an address, decoded, or None."""
+
+    username: str | None
+    password: str | None
+
+    @property
+    def user_info(self) -> tuple[str, str] | None:
+        """User name and password, or None."""
+        if self.username is None or self.password is None:
+            return None
+        return self.username, self.password
 
 
 @dataclasses.dataclass(frozen=True)
-class WebSocketURI:
+class WebSocketURI(Credentials):
     """A parsed WebSocket URI.
 
     Attributes:
@@ -39,13 +53,6 @@ class WebSocketURI:
     def resource_name(self) -> str:
         """Path and query, as in the request line (RFC 6455 §3)."""
         return (self.path or "/") + (f"?{self.query}" if self.query else "")
-
-    @property
-    def user_info(self) -> tuple[str, str] | None:
-        """User name and password, or None."""
-        if self.username is None or self.password is None:
-            return None
-        return self.username, self.password
 
 
 def parse_uri(uri: str) -> WebSocketURI:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
 import os
 import socket
 import ssl as ssl_module
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -21,7 +19,6 @@ from typing import Any, Literal, overload
 from wsframe._checks import (
     check_callable,
     check_keywords,
-    check_logger,
     check_max_queue,
     check_optional_str,
     check_path,
@@ -29,36 +26,19 @@ from wsframe._checks import (
     check_tls,
     describe,
 )
-from wsframe._escape import escape
 from wsframe._options import describe_client_options
-from wsframe.constants import Role, State
 from wsframe.exceptions import SecurityError
 from wsframe.extensions.base import AnyExtensionFactory
 from wsframe.extensions.deflate import PerMessageDeflateFactory
-from wsframe.extensions.permessage_deflate import extension_factories
 from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, MAX_SIZE, OPEN_TIMEOUT_S, PING_INTERVAL_S, PING_TIMEOUT_S, Limits
 from wsframe.messages.connection import SansIOConnection
-from wsframe.opening.attempts import (
-    MAX_REDIRECTS,
-    REFUSAL_BODY_S,
-    RENAMED,
-    backoff,
-    check_headers,
-    check_proxy,
-    is_same_origin,
-    log_request,
-    log_response,
-    process_exception,
-    redirect_target,
-    without_credentials,
-)
-from wsframe.opening.custom_fields import add_custom_headers, check_custom_headers
+from wsframe.opening.attempts import MAX_REDIRECTS, REFUSAL_BODY_S, RENAMED, backoff, process_exception
+from wsframe.opening.connecting import Connecting
+from wsframe.opening.custom_fields import add_request_headers
 from wsframe.opening.fields import HeadersLike
-from wsframe.opening.grammar import check_subprotocols, check_value
 from wsframe.opening.handshake import ClientHandshake
-from wsframe.opening.http import USER_AGENT
+from wsframe.opening.http import USER_AGENT, log_request, log_response
 from wsframe.opening.proxy import get_proxy, parse_proxy
-from wsframe.opening.uri import WebSocketURI, parse_uri
 from wsframe.sync.connection import Connection
 from wsframe.sync.proxy import connect_http_proxy, connect_socks_proxy
 from wsframe.sync.threads import Deadline, connect_tcp
@@ -104,9 +84,7 @@ class ClientConnection(Connection):
         opening = self.opening
         assert opening is not None
         self.request = opening.build_request()
-        add_custom_headers(self.request.headers, additional_headers)
-        if user_agent_header is not None and "User-Agent" not in self.request.headers:
-            self.request.headers["User-Agent"] = user_agent_header
+        add_request_headers(self.request.headers, additional_headers, user_agent_header)
         log_request(self.logger, self.request)
         deadline = Deadline(timeout)
         refused = False
@@ -139,7 +117,7 @@ class ClientConnection(Connection):
         self._end(None)
 
 
-class reconnect:  # noqa: N801 - used like a function
+class reconnect(Connecting):  # noqa: N801 - used like a function
     """Connect to a WebSocket server, and reconnect when that fails or the connection ends.
 
     Use it as an endless iterator. It reconnects, after a delay, when an attempt fails for a reason that may be
@@ -225,52 +203,29 @@ class reconnect:  # noqa: N801 - used like a function
             warnings.warn("ssl_context was renamed to ssl", DeprecationWarning, stacklevel=3)
             ssl = kwargs.pop("ssl_context")
         check_keywords("connect", kwargs, _SOCKET_OPTIONS, _RENAMED)
-        self.uri = uri
-        self.ws_uri: WebSocketURI = parse_uri(uri)
+        super().__init__(uri, additional_headers, user_agent_header, proxy, process_exception, reconnect_delays, logger)
         check_tls("ssl", ssl)
         if not self.ws_uri.secure and ssl is not None:
             raise ValueError("ssl argument is incompatible with a ws:// URI")
+        self.ssl = ssl
         if sock is not None and not hasattr(sock, "recv"):
             raise TypeError(f"sock must be a socket.socket or None, not {describe(sock)}")
-        check_path(kwargs.get("path"))
-        check_optional_str("server_hostname", server_hostname)
-        check_value("origin", "Origin", origin)
-        subprotocols = check_subprotocols(subprotocols)
-        check_value("user_agent_header", "User-Agent", user_agent_header)
-        check_proxy(proxy)
-        check_tls("proxy_ssl", proxy_ssl)
-        check_optional_str("proxy_server_hostname", proxy_server_hostname)
-        check_callable("process_exception", process_exception, "exc", optional=False, never_async=True)
-        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
-        check_callable("reconnect_delays", reconnect_delays, optional=False, never_async=True)
-        check_max_queue(max_queue)
-        check_logger(logger)
-        check_callable("create_connection", create_connection, "sock", "protocol", keywords=_OPTIONS, never_async=True)
         self.sock = sock
-        self.ssl = ssl
-        self.server_hostname = server_hostname
-        self.additional_headers = check_headers(additional_headers)
-        check_custom_headers(self.additional_headers or ())
-        self.user_agent_header = user_agent_header
-        self.proxy = proxy
-        self.proxy_ssl = proxy_ssl
-        self.proxy_server_hostname = proxy_server_hostname
-        self.process_exception = process_exception
-        self.open_timeout = open_timeout
-        self.reconnect_delays = reconnect_delays
-        self.logger = logger or logging.getLogger("wsframe.client")
-        self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
+        check_path(kwargs.get("path"))
         self.open_socket_kwargs = kwargs
+        check_optional_str("server_hostname", server_hostname)
+        self.server_hostname = server_hostname
+        self._set_handshake(origin, subprotocols, extensions, compression, Limits.for_max_size(max_size, limits))
+        check_tls("proxy_ssl", proxy_ssl)
+        self.proxy_ssl = proxy_ssl
+        check_optional_str("proxy_server_hostname", proxy_server_hostname)
+        self.proxy_server_hostname = proxy_server_hostname
+        check_timeouts(open_timeout, ping_interval, ping_timeout, close_timeout)
+        self.open_timeout = open_timeout
+        check_max_queue(max_queue)
+        check_callable("create_connection", create_connection, "sock", "protocol", keywords=_OPTIONS, never_async=True)
+        self.create_connection: Callable[..., ClientConnection] = create_connection or ClientConnection
         self.connection: ClientConnection | None = None
-        # The URI before redirects.
-        self._before_redirects: tuple[str, WebSocketURI] | None = None
-        self._limits = Limits.for_max_size(max_size, limits)
-        self._handshake_options: dict[str, Any] = {
-            "origin": origin,
-            "subprotocols": subprotocols,
-            "extensions": extension_factories(extensions, compression),
-            "limits": self._limits,
-        }
         self._connection_options: dict[str, Any] = {
             "ping_interval": ping_interval,
             "ping_timeout": ping_timeout,
@@ -328,14 +283,11 @@ class reconnect:  # noqa: N801 - used like a function
             if self.ws_uri.secure:
                 context = self.ssl or ssl_module.create_default_context()
                 wire.start_tls(context, self.server_hostname or self.ws_uri.host.partition("%")[0], deadline)
-            protocol = SansIOConnection(Role.CLIENT, state=State.CONNECTING, limits=self._limits)
-            protocol.uri = self.ws_uri
-            connection = self.create_connection(wire, protocol, **self._connection_options)
+            connection = self.create_connection(wire, self._new_protocol(self.ws_uri), **self._connection_options)
         except BaseException:
             wire.close()
             raise
-        connection.log_to(self.logger)
-        connection.opening = ClientHandshake(self.ws_uri, **self._handshake_options)
+        self._prepare(connection, self.ws_uri)
         try:
             connection.handshake(additional_headers, self.user_agent_header, deadline.timeout())
         except BaseException:
@@ -343,23 +295,13 @@ class reconnect:  # noqa: N801 - used like a function
             raise
         return connection
 
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return the URI to connect to instead after a failed attempt.
-
-        Override this to follow no redirects, or other ones.
-
-        Args:
-            exc: Why the attempt failed.
-
-        Returns:
-            The new URI, or the exception to raise: ``exc`` if it is not a redirect.
-        """
+    def _ties(self) -> tuple[bool, str | None]:
         tied_to = None
         if self.open_socket_kwargs.get("unix"):
             tied_to = "a Unix socket"
         elif self.open_socket_kwargs.get("address") is not None:
             tied_to = "an explicit host and port"
-        return redirect_target(exc, self.uri, sock=self.sock is not None, tied_to=tied_to)
+        return self.sock is not None, tied_to
 
     def connect(self) -> ClientConnection:
         """Connect, follow redirects, and perform the opening handshake.
@@ -368,27 +310,13 @@ class reconnect:  # noqa: N801 - used like a function
             OSError: As for the function ``connect``, like all other exceptions.
         """
         deadline = Deadline(self.open_timeout)
-        # RFC 9110 §15.4: a redirect applies to one attempt. Keeping a permanent redirect is optional; we do not, since
-        # its target may disappear first.
-        if self._before_redirects is not None:
-            self.uri, self.ws_uri = self._before_redirects
-            self._before_redirects = None
+        self._undo_redirects()
         headers = self.additional_headers
         for _ in range(MAX_REDIRECTS):
             try:
                 return self.open_connection(deadline, headers)
             except Exception as exc:  # noqa: PERF203 - it is the exception
-                target = self.process_redirect(exc)
-                if target is exc:
-                    raise
-                if isinstance(target, Exception):
-                    raise target from exc
-                if self._before_redirects is None:
-                    self._before_redirects = self.uri, self.ws_uri
-                new = parse_uri(target)
-                if not is_same_origin(self.ws_uri, new):
-                    headers = without_credentials(headers or ())
-                self.uri, self.ws_uri = target, new
+                headers = self._follow(exc, headers)
         raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
 
     def __enter__(self) -> ClientConnection:
@@ -412,25 +340,10 @@ class reconnect:  # noqa: N801 - used like a function
                 with self as connection:
                     yield connection
             except Exception as exc:  # noqa: PERF203 - it is the exception
-                self._give_up_unless_transient(exc)
-                if delays is None:
-                    delays = iter(self.reconnect_delays())
-                delay = next(delays)
-                reason = traceback.format_exception_only(exc)[0].strip()
-                self.logger.info("connect failed; reconnecting in %.1f seconds: %s", delay, escape(reason))
+                delay, delays = self._next_delay(exc, delays)
                 time.sleep(delay)
             else:
                 delays = None
-
-    def _give_up_unless_transient(self, exc: Exception) -> None:
-        try:
-            error = self.process_exception(exc)
-        except Exception as raised:
-            error = raised
-        if error is exc:
-            raise exc
-        if error is not None:
-            raise error from exc
 
 
 @overload

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -34,14 +33,13 @@ from wsframe.limits import CLOSE_TIMEOUT_S, MAX_QUEUE, PING_INTERVAL_S, PING_TIM
 from wsframe.messages.connection import SansIOConnection
 from wsframe.messages.events import Event, Failed, Message, PongReceived
 from wsframe.messages.facade import ClosedFacade
-from wsframe.messages.pings import KeepaliveSchedule, Pings
+from wsframe.messages.pings import KeepaliveSchedule, Pings, control_payload
 from wsframe.messages.prepared import PreparedMessage
 from wsframe.messages.streaming import FragmentReader, give_back
 from wsframe.opening.http import Request, Response
-from wsframe.sync.threads import Deadline, control_payload, holding, is_held, leave_at_fork
+from wsframe.sync.threads import Deadline, holding, is_held, leave_at_fork
 from wsframe.sync.tls import TLSSocket
 from wsframe.sync.wire import Wire
-from wsframe.typing import LoggerLike
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
@@ -149,10 +147,6 @@ class Connection(ClosedFacade):
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close(CloseCode.NORMAL_CLOSURE if exc_type is None else CloseCode.INTERNAL_ERROR)
-
-    def log_to(self, logger: LoggerLike) -> None:
-        """Log to another logger; records carry the connection as ``websocket``."""
-        self.logger: LoggerLike = logging.LoggerAdapter(logger, {"websocket": weakref.proxy(self)})
 
     # Inspecting a connection
 
@@ -354,12 +348,6 @@ class Connection(ClosedFacade):
             self._send_fragments(message, text, compress)
         else:
             raise TypeError("data must be str, bytes, or iterable")
-
-    def _put_fragment(self, data: str | Buffer, text: bool | None, fin: bool, compress: bool | None) -> None:
-        if text if text is not None else isinstance(data, str):
-            self.protocol.send_text(data, fin, compress)
-        else:
-            self.protocol.send_binary(data.encode() if isinstance(data, str) else data, fin, compress)
 
     def _send_message(self, put: Callable[[], None]) -> None:
         """Send a message, or the first fragment of one."""

@@ -9,9 +9,8 @@ import socket
 import ssl
 from typing import Any
 
-from wsframe.exceptions import ProxyError
 from wsframe.opening.http import USER_AGENT
-from wsframe.opening.proxy import NO_SOCKS, Proxy, ProxyHandshake, socks_arguments
+from wsframe.opening.proxy import Proxy, ProxyHandshake, socks_arguments, socks_errors
 from wsframe.opening.uri import WebSocketURI
 from wsframe.sync.threads import Deadline, connect_tcp
 from wsframe.sync.wire import Wire
@@ -112,17 +111,11 @@ def connect_socks_proxy(
         OSError: If the proxy cannot be reached; a TimeoutError if connecting takes too long.
         ProxyError: If it refuses; the cause is the exception of ``python_socks``.
     """
-    try:
+    with socks_errors():
         from python_socks import ProxyType  # noqa: PLC0415
         from python_socks.sync import Proxy as SocksProxy  # noqa: PLC0415
-    except ImportError as exc:
-        raise ImportError(NO_SOCKS) from exc
-    version, *_ = arguments = socks_arguments(proxy)
-    try:
+
+        version, *_ = arguments = socks_arguments(proxy)
         dialer: Any = _Dialer(deadline, local_addr)
         sock: socket.socket = SocksProxy(ProxyType[version], *arguments[1:], forward=dialer).connect(uri.host, uri.port)
-    except OSError:
-        raise
-    except Exception as exc:
-        raise ProxyError("failed to connect to SOCKS proxy") from exc
     return socket.socket(fileno=sock.detach())

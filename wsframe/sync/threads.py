@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    pass
 
-__all__ = ["Deadline", "connect_tcp", "control_payload", "holding", "is_held", "leave_at_fork"]
+__all__ = ["Deadline", "connect_tcp", "holding", "is_held", "leave_at_fork"]
 
 
 class Deadline:
@@ -106,15 +106,6 @@ def connect_tcp(address: tuple[str, int], deadline: Deadline, **kwargs: Any) -> 
     finally:
         # The exception refers to this frame.
         del error
-
-
-def control_payload(data: str | Buffer) -> bytes:
-    """Return the payload of a Ping or a Pong."""
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError("data must be str or bytes-like")
 
 
 class Left(Protocol):

@@ -4,19 +4,8 @@ Twin of ``wsframe/codec/_framing_py.py``; the contract is in ``wsframe.codec``.
 """
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_FULL_RO,
-    PyBUF_SIMPLE,
-    PyBuffer_IsContiguous,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-from cpython.bytes cimport (
-    PyBytes_AS_STRING,
-    PyBytes_Check,
-    PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
-)
+from cpython.buffer cimport PyBUF_FULL_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_CLEAR

@@ -5,18 +5,8 @@ Twin of ``wsframe/codec/_masking_py.py``; the contract is in ``wsframe.codec``.
 
 import os
 
-from cpython.buffer cimport (
-    PyBUF_FULL_RO,
-    PyBuffer_IsContiguous,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-from cpython.bytearray cimport (
-    PyByteArray_AS_STRING,
-    PyByteArray_Check,
-    PyByteArray_CheckExact,
-    PyByteArray_GET_SIZE,
-)
+from cpython.buffer cimport PyBUF_FULL_RO, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Check, PyByteArray_CheckExact, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cpython.memoryview cimport PyMemoryView_Check
@@ -81,13 +71,8 @@ def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) ->
     load_mask(mask, &key)
     if PyBytes_Check(data):
         result = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(data))
-        mask_copy(
-            <unsigned char *>PyBytes_AS_STRING(result),
-            <const unsigned char *>PyBytes_AS_STRING(data),
-            <size_t>PyBytes_GET_SIZE(data),
-            key,
-            kernel,
-        )
+        target = <unsigned char *>PyBytes_AS_STRING(result)
+        mask_copy(target, <const unsigned char *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data), key, kernel)
         return result
     PyObject_GetBuffer(data, &view, PyBUF_FULL_RO)
     try:
@@ -117,6 +102,7 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
     """
     cdef uint32_t key
     cdef Py_buffer view
+    cdef unsigned char *target
     cdef int overflow = 0
     cdef long shift
     load_mask(mask, &key)
@@ -127,13 +113,8 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
         key = mask_turn_key(key, <size_t>shift)
     if HAS_GIL and PyByteArray_CheckExact(buffer):
         # No code that could resize it runs meanwhile.
-        mask_copy(
-            <unsigned char *>PyByteArray_AS_STRING(buffer),
-            <const unsigned char *>PyByteArray_AS_STRING(buffer),
-            <size_t>PyByteArray_GET_SIZE(buffer),
-            key,
-            kernel,
-        )
+        target = <unsigned char *>PyByteArray_AS_STRING(buffer)
+        mask_copy(target, target, <size_t>PyByteArray_GET_SIZE(buffer), key, kernel)
         return
     PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO)
     try:
@@ -141,13 +122,7 @@ def apply_mask_inplace(buffer: Buffer, mask: bytes | bytearray, phase: int = 0) 
             raise TypeError("buffer must be writable")
         if not PyBuffer_IsContiguous(&view, b"C"):
             raise ValueError("buffer must be contiguous")
-        mask_copy(
-            <unsigned char *>view.buf,
-            <const unsigned char *>view.buf,
-            <size_t>view.len,
-            key,
-            kernel,
-        )
+        mask_copy(<unsigned char *>view.buf, <const unsigned char *>view.buf, <size_t>view.len, key, kernel)
     finally:
         PyBuffer_Release(&view)
 

@@ -4,13 +4,7 @@ Twin of ``wsframe/messages/_messenger_py.py``; the contract is in ``messenger``.
 """
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_FULL_RO,
-    PyBUF_SIMPLE,
-    PyBuffer_IsContiguous,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_FULL_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
     PyBytes_Check,

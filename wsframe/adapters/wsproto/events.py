@@ -152,17 +152,20 @@ class BytesMessage(Message[bytearray | bytes]):
 
 
 @dataclass(frozen=True, init=False)
-class Ping(Event):
+class _Control(Event):
+    payload: bytes = b""
+
+    def __init__(self, payload: bytes = b"") -> None:
+        self.__dict__["payload"] = payload
+
+
+@dataclass(frozen=True, init=False)
+class Ping(_Control):
     """A Ping (RFC 6455 §5.5.2); the receiver must answer.
 
     Attributes:
         payload: At most 125 bytes.
     """
-
-    payload: bytes = b""
-
-    def __init__(self, payload: bytes = b"") -> None:
-        self.__dict__["payload"] = payload
 
     def response(self) -> Pong:
         """Return the answer to send."""
@@ -170,14 +173,9 @@ class Ping(Event):
 
 
 @dataclass(frozen=True, init=False)
-class Pong(Event):
+class Pong(_Control):
     """A Pong (RFC 6455 §5.5.3).
 
     Attributes:
         payload: At most 125 bytes.
     """
-
-    payload: bytes = b""
-
-    def __init__(self, payload: bytes = b"") -> None:
-        self.__dict__["payload"] = payload

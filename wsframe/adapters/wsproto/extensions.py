@@ -65,6 +65,18 @@ class Extension(ABC):
         return rsv, data
 
 
+def _window_bits(side: str) -> Any:
+    name = f"{side}_max_window_bits"
+
+    def get(extension: PerMessageDeflate) -> int:
+        return extension._window_bits[name]
+
+    def set_(extension: PerMessageDeflate, value: int) -> None:
+        extension._set_window_bits(name, value)
+
+    return property(get, set_, doc=f"Size of the {side}'s window, as a power of 2.")
+
+
 class PerMessageDeflate(Extension):
     """permessage-deflate: the parameters to offer or accept, and then the negotiated ones (RFC 7692 §7.1).
 
@@ -107,23 +119,8 @@ class PerMessageDeflate(Extension):
         self._inbound_is_compressible: bool | None = None
         self._inbound_compressed: bool | None = None
 
-    @property
-    def client_max_window_bits(self) -> int:
-        """Size of the client's window, as a power of 2."""
-        return self._window_bits["client_max_window_bits"]
-
-    @client_max_window_bits.setter
-    def client_max_window_bits(self, value: int) -> None:
-        self._set_window_bits("client_max_window_bits", value)
-
-    @property
-    def server_max_window_bits(self) -> int:
-        """Size of the server's window, as a power of 2."""
-        return self._window_bits["server_max_window_bits"]
-
-    @server_max_window_bits.setter
-    def server_max_window_bits(self, value: int) -> None:
-        self._set_window_bits("server_max_window_bits", value)
+    client_max_window_bits = _window_bits("client")
+    server_max_window_bits = _window_bits("server")
 
     def _set_window_bits(self, name: str, value: int) -> None:
         # zlib cannot compress with a window of 2**8 bytes.

@@ -35,10 +35,9 @@ def replacements() -> list[tuple[object, str, object]]:
     scope["close_reason"] = _move(frame_protocol.close_reason, vars(frame_protocol) | theirs)
     receiving = scope | {"BytesMessage": _bytes_message(wsproto.events.BytesMessage)}
     fast = {
-        events.Message: (wsproto.events.Message, wsproto.events.TextMessage, wsproto.events.BytesMessage),
-        events.CloseConnection: (wsproto.events.CloseConnection,),
-        events.Ping: (wsproto.events.Ping,),
-        events.Pong: (wsproto.events.Pong,),
+        events.Message.__init__: (wsproto.events.Message, wsproto.events.TextMessage, wsproto.events.BytesMessage),
+        events.CloseConnection.__init__: (wsproto.events.CloseConnection,),
+        events.Ping.__init__: (wsproto.events.Ping, wsproto.events.Pong),
     }
     return [
         (wsproto.frame_protocol, "FrameProtocol", patched),
@@ -50,7 +49,7 @@ def replacements() -> list[tuple[object, str, object]]:
             (wsproto.connection.Connection, name, _move(getattr(connection.Connection, name), names))
             for name, names in (("send", scope), ("receive_data", scope), ("events", receiving))
         ),
-        *((kind, "__init__", vars(ours)["__init__"]) for ours, kinds in fast.items() for kind in kinds),
+        *((kind, "__init__", init) for init, kinds in fast.items() for kind in kinds),
     ]
 
 
