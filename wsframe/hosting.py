@@ -2,6 +2,14 @@
 
 Our own adapters use nothing else. The names here are loaded on first use.
 
+Connections
+    A server that handles HTTP itself performs the opening handshake with ``wsframe.ServerHandshake``, and passes the
+    transport to a ``wsframe.asyncio.connection.Connection``: see ``Connection.take_over``. The parts below are for
+    servers and clients with connections of their own.
+
+Writing
+    ``Cork`` combines the frames that are sent within a read into one write.
+
 Waiting and waking
     ``Waiter``: one task waits for data, and resumes within the read that brings it.
 
@@ -33,6 +41,7 @@ from wsframe._lazy import load_on_use
 if TYPE_CHECKING:
     from wsframe._checks import describe
     from wsframe._escape import escape
+    from wsframe.asyncio.datapath.cork import Cork
     from wsframe.asyncio.datapath.ending import Ended, end_writing
     from wsframe.asyncio.datapath.keepalive import Clock, Keepalive, Pinged, Timer
     from wsframe.asyncio.datapath.memory import read_moderately
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Clock": "wsframe.asyncio.datapath.keepalive",
+    "Cork": "wsframe.asyncio.datapath.cork",
     "Ended": "wsframe.asyncio.datapath.ending",
     "Keepalive": "wsframe.asyncio.datapath.keepalive",
     "Pinged": "wsframe.asyncio.datapath.keepalive",
@@ -57,6 +67,7 @@ _HOMES = {
 
 __all__ = [
     "Clock",
+    "Cork",
     "Ended",
     "Keepalive",
     "Pinged",

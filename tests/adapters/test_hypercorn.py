@@ -18,7 +18,9 @@ from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, TextMessage
 
 import wsframe
-from wsframe.adapters.hypercorn import CORK_LIMIT, MessageBuffer, Output, Reading
+from wsframe.adapters.hypercorn import MessageBuffer, Output, Reading
+from wsframe.hosting import Cork
+from wsframe.limits import JOINED_BYTES
 
 PATCHES = [("hypercorn", "wsproto"), ("hypercorn",)]
 
@@ -105,13 +107,13 @@ async def test_echoes(patched, written):
 
 async def test_messages_of_one_read_are_answered_in_order(patched, written, monkeypatch):
     sent = []
-    flush = Output.flush
+    flush = Cork.flush
 
     def spy(self):
         sent.append(len(self._frames))
         flush(self)
 
-    monkeypatch.setattr(Output, "flush", spy)
+    monkeypatch.setattr(Cork, "flush", spy)
     async with running(echo) as port, dialed(port) as peer:
         payloads = [b"%d" % i for i in range(40)]
         await peer.send(b"".join(peer.frame(TEXT, payload) for payload in payloads))
@@ -458,9 +460,9 @@ async def test_frames_leave_at_the_end_of_the_turn():
 async def test_frames_are_not_kept_without_a_limit():
     output, _, _, _ = make_output(messages=1)
     output.write(b"a")
-    output.write(bytes(CORK_LIMIT))
-    assert output._transport.writes == [b"a" + bytes(CORK_LIMIT)]
-    output.write(bytes(CORK_LIMIT + 1))
+    output.write(bytes(JOINED_BYTES))
+    assert output._transport.writes == [b"a" + bytes(JOINED_BYTES)]
+    output.write(bytes(JOINED_BYTES + 1))
     assert len(output._transport.writes) == 2
 
 

@@ -18,12 +18,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from wsframe.hosting import read_moderately
+from wsframe.hosting import Cork, read_moderately
 
 __all__ = ["replacements"]
-
-CORK_LIMIT = 2**16
-"""Bytes that may wait for the end of the iteration: as many as one write to a socket accepts."""
 
 
 def replacements() -> list[tuple[object, str, object]]:
@@ -184,8 +181,7 @@ class Output:
         # Messages waiting for the application.
         self._queue: asyncio.Queue[Any] = stream.app_put.__self__
         self._loop = asyncio.get_running_loop()
-        self._frames: list[bytes] = []
-        self._size = 0
+        self._cork = Cork(self._write)
         self._send = stream.send
         stream.send = self._send_in_order
 
@@ -193,29 +189,21 @@ class Output:
         """Write a frame, or keep it until the end of the iteration; return False if hypercorn must write it."""
         if self._transport.get_write_buffer_size() or self._transport.is_closing():
             return False
-        frames = self._frames
-        if self._queue.empty() or self._size + len(data) > CORK_LIMIT:
-            if frames:
-                frames.append(data)
-                self.flush()
-            else:
-                self._transport.write(data)
-        else:
-            if not frames:
-                self._loop.call_soon(self.flush)
-            frames.append(data)
-            self._size += len(data)
+        last = self._queue.empty()
+        if not last:
+            self._cork.hold_for_turn(self._loop)
+        self._cork.write(data)
+        if last:
+            self._cork.flush()
         return True
 
     def flush(self) -> None:
         """Write the kept frames."""
-        frames = self._frames
-        if frames:
-            data = b"".join(frames)
-            frames.clear()
-            self._size = 0
-            if not self._transport.is_closing():
-                self._transport.write(data)
+        self._cork.flush()
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     async def _send_in_order(self, event: Any) -> None:
         self.flush()

@@ -22,15 +22,12 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
 from wsframe import CloseCode, Frame, FrameParser, Opcode, Role, new_masking_key, serialize_frame
-from wsframe.hosting import Waiter
+from wsframe.hosting import Cork, Waiter
 
 __all__ = ["Protocol", "replacements"]
 
 READ_SIZE = 64 * 1024
 """Bytes to read at once: as many as tornado requests from the system."""
-
-CORKED_BYTES = 64 * 1024
-"""Bytes above which copying messages into one write costs more than it saves."""
 
 TURN_BYTES = 256 * 1024
 """Bytes to handle before yielding to the event loop, when many frames arrive at once; as in tornado."""
@@ -49,9 +46,8 @@ class Protocol(WebSocketProtocol13):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Data sent while a read is being handled; None otherwise.
-        self._cork: list[bytes] | None = None
-        self._corked_bytes = 0
+        # Holds what is sent while a read is being handled.
+        self._cork = Cork(self._write_to_stream)
         # The last write, for which callers wait if the peer does not read, and a completed future for other cases.
         self._write: Any = None
         self._written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -74,7 +70,7 @@ class Protocol(WebSocketProtocol13):
         except StreamClosedError:
             self._abort()
         finally:
-            self._uncork()
+            self._cork.release()
             self.handler.on_ws_connection_close(self.close_code, self.close_reason)
 
     async def _receive(self, parser: FrameParser) -> None:
@@ -89,18 +85,17 @@ class Protocol(WebSocketProtocol13):
             for frame in parser.feed(data):
                 if self.client_terminated:
                     return
-                if self._cork is None:
-                    self._cork = []
+                self._cork.hold()
                 handled = self._receive_whole(frame)
                 if handled is not None:
-                    self._uncork()
+                    self._cork.release()
                     await handled
                 work += FRAME_BYTES
                 if work >= TURN_BYTES:
                     work = 0
-                    self._uncork()
+                    self._cork.release()
                     await asyncio.sleep(0)
-            self._uncork()
+            self._cork.release()
             if parser.fault is not None:
                 if parser.fault.close_code == CloseCode.MESSAGE_TOO_BIG:
                     self.close(1009, "message too big")
@@ -177,41 +172,31 @@ class Protocol(WebSocketProtocol13):
         mask = new_masking_key() if self.mask_outgoing else None
         frame = serialize_frame(opcode, data, fin=fin, rsv1=bool(flags & self.RSV1), mask=mask)
         self._wire_bytes_out += len(frame)
-        if self._cork is None or self.stream.closed():
-            return self._write_to_stream(frame)
-        self._cork.append(frame)
-        self._corked_bytes += len(frame)
+        if self.stream.closed():
+            raise StreamClosedError
+        self._cork.write(frame)
         # tornado closes the stream after a Close frame.
-        if self._corked_bytes > CORKED_BYTES or opcode == Opcode.CLOSE:
-            self._flush()
+        if opcode == Opcode.CLOSE:
+            self._cork.flush()
         return self._written if self._write is None or self._write.done() else self._write
 
-    def _flush(self) -> None:
-        if self._cork and not self.stream.closed():
-            data = self._cork[0] if len(self._cork) == 1 else b"".join(self._cork)
-            self._cork.clear()
-            self._write = self._write_to_stream(data)
-        self._corked_bytes = 0
-
-    def _write_to_stream(self, data: bytes) -> Any:
+    def _write_to_stream(self, data: bytes) -> None:
         stream = self.stream
-        if type(stream) is IOStream and not stream.closed() and not stream.writing():
+        if stream.closed():
+            return
+        if type(stream) is IOStream and not stream.writing():
             try:
                 sent = stream.write_to_fd(memoryview(data))
             except OSError:
                 # Writing will fail again, and tornado will handle that.
                 sent = 0
             if sent == len(data):
-                return self._written
+                return
             data = data[sent:]
-        return stream.write(data)
-
-    def _uncork(self) -> None:
-        self._flush()
-        self._cork = None
+        self._write = stream.write(data)
 
     def _abort(self) -> None:
-        self._uncork()
+        self._cork.release()
         super()._abort()
 
 

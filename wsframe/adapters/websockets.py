@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 from collections.abc import Generator
 from typing import Any
 
@@ -23,12 +24,9 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 import wsframe
 from wsframe import Fault, FrameParser, PerMessageDeflateFactory, Role, new_masking_key, serialize_frame
-from wsframe.hosting import Waiter, escape, read_moderately
+from wsframe.hosting import Cork, Waiter, escape, read_moderately
 
 __all__ = ["DeflateFactory", "replacements"]
-
-CORKED_BYTES = 64 * 1024
-"""Bytes above which copying messages into one write costs more than it saves."""
 
 OPCODES = [Opcode(value) if value in iter(Opcode) else None for value in range(16)]
 """The members of websockets' enumeration by value; None where RFC 6455 §5.2 reserves the opcode."""
@@ -45,8 +43,7 @@ def replacements() -> list[tuple[object, str, object]]:
         (Protocol, "send_binary", send_binary),
         (websockets.asyncio.messages, "SimpleQueue", Queue),
         (Assembler, "get", get),
-        # Bytes sent while a read is being handled; None at other times.
-        (Connection, "corked_bytes", None),
+        (Connection, "cork", cork),
         (Connection, "connection_made", connection_made),
         (Connection, "data_received", data_received),
         (Connection, "send_data", send_data),
@@ -337,6 +334,20 @@ async def get(self: Any, decode: bool | None = None) -> str | bytes:
     return message
 
 
+def make_cork(self: Any) -> Cork:
+    """Return what holds the frames that are sent within a read."""
+
+    def write(data: bytes) -> None:
+        self.transport.write(data)
+
+    return Cork(write)
+
+
+# Made when it is first used: some connections are older than the patch.
+cork: Any = functools.cached_property(make_cork)
+cork.__set_name__(Connection, "cork")
+
+
 def connection_made(self: Any, transport: Any) -> None:
     """Stand in for ``Connection.connection_made``."""
     read_moderately(transport)
@@ -348,7 +359,7 @@ def data_received(self: Any, data: bytes) -> None:
     protocol = self.protocol
     protocol.receive_data(data)
     queue = self.recv_messages.frames
-    self.corked_bytes = 0
+    self.cork.hold()
     queue.held = True
     try:
         for event in protocol.events_received():
@@ -358,10 +369,12 @@ def data_received(self: Any, data: bytes) -> None:
             queue.get_waiter.wake()
     finally:
         queue.held = False
-        self.corked_bytes = None
         # Also if the application is interrupted.
         try:
-            self.send_data()
+            try:
+                self.send_data()
+            finally:
+                self.cork.release()
         except Exception as exc:
             _set_connection_exc(self, exc)
     if protocol.close_expected() and self.close_deadline is None and self.close_timeout is not None:
@@ -376,8 +389,9 @@ def send_data(self: Any) -> None:
     # An empty last piece stands for the end of the stream.
     if writes[-1]:
         self.protocol.writes = []
-        self.transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
+        self.cork.write(writes[0] if len(writes) == 1 else b"".join(writes))
     else:
+        self.cork.flush()
         self.protocol.writes = [*filter(None, [b"".join(writes)]), b""]
         _send_data(self)
 
@@ -394,15 +408,10 @@ async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
         self.protocol.send_text(data)
     else:
         self.protocol.send_binary(data)
-    if self.corked_bytes is not None and not self.paused:
-        # Add the minimum header size of 2 bytes, so that an empty message counts too.
-        self.corked_bytes += 2 + len(data)
-        if self.corked_bytes <= CORKED_BYTES:
-            return
-        self.corked_bytes = 0
     try:
         self.send_data()
-        await self.drain()
+        if self.paused or not self.cork.held:
+            await self.drain()
         return
     except Exception as exc:
         _set_connection_exc(self, exc)
