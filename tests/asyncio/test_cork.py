@@ -116,3 +116,15 @@ async def test_frames_after_a_failed_write_are_written():
         cork.release()
     cork.write(b"b")
     assert writes == ["failed", b"b"]
+
+
+async def test_frames_kept_by_the_caller_are_counted(cork, writes):
+    assert not cork.keeps(1)
+    cork.hold()
+    assert cork.keeps(JOINED_BYTES)
+    assert not cork.keeps(1)
+    assert cork.keeps(JOINED_BYTES)
+    cork.release()
+    cork.hold()
+    assert cork.keeps(JOINED_BYTES)
+    assert writes == []

@@ -8,6 +8,7 @@ accepted, a ``Connection`` of ``wsframe.asyncio`` takes over the transport.
 from __future__ import annotations
 
 import asyncio
+import collections
 import enum
 import logging
 import re
@@ -159,8 +160,9 @@ class WebSocketProtocol(asyncio.Protocol):
         self._early = b""
         # Set when the application has accepted or denied the handshake, or cannot any more.
         self._answered = asyncio.Event()
-        # For tasks that wait for an event; usually, there is only one.
-        self._receiving = asyncio.Lock()
+        # Whether a task is receiving, and futures of others that want to; usually, there is only one.
+        self._receiving = False
+        self._turns: collections.deque[asyncio.Future[None]] = collections.deque()
         self._connect_event: dict[str, Any] | None = {"type": "websocket.connect"}
         self._disconnected: dict[str, Any] | None = None
         if self.loop not in _logged:
@@ -344,21 +346,41 @@ class WebSocketProtocol(asyncio.Protocol):
 
     async def receive(self) -> dict[str, Any]:
         """Wait for the next ASGI event and return it."""
-        event, self._connect_event = self._connect_event, None
-        if event is not None:
+        if self._connect_event is not None:
+            event, self._connect_event = self._connect_event, None
             return event
-        if not self._answered.is_set():
+        if self._phase is not _OPEN and not self._answered.is_set():
             await self._answered.wait()
-        if self.websocket.was_open:
+        while self._receiving:
+            turn = self.loop.create_future()
+            self._turns.append(turn)
             try:
-                async with self._receiving:
-                    data = await self.websocket.recv()
-                return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
-            except ConnectionClosed:
-                if self._phase is _OPEN:
-                    self._phase = _Phase.GONE
-        assert self._disconnected is not None
-        return self._disconnected
+                await turn
+            except BaseException:
+                if turn.done() and not turn.cancelled():
+                    self._pass_turn()
+                raise
+        self._receiving = True
+        try:
+            data = await self.websocket.recv()
+        except ConnectionClosed:
+            if self._phase is _OPEN:
+                self._phase = _Phase.GONE
+            assert self._disconnected is not None
+            return self._disconnected
+        finally:
+            self._receiving = False
+            if self._turns:
+                self._pass_turn()
+        return {"type": "websocket.receive", "text" if type(data) is str else "bytes": data}
+
+    def _pass_turn(self) -> None:
+        """Let the next task receive that has not been cancelled in the meantime."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send an ASGI event from the application; wait while the client does not read.

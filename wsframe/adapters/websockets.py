@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import functools
 from collections.abc import Generator
 from typing import Any
 
@@ -43,7 +42,8 @@ def replacements() -> list[tuple[object, str, object]]:
         (Protocol, "send_binary", send_binary),
         (websockets.asyncio.messages, "SimpleQueue", Queue),
         (Assembler, "get", get),
-        (Connection, "cork", cork),
+        # Counts what is sent while a read is being handled; None before the first read.
+        (Connection, "cork", None),
         (Connection, "connection_made", connection_made),
         (Connection, "data_received", data_received),
         (Connection, "send_data", send_data),
@@ -334,20 +334,6 @@ async def get(self: Any, decode: bool | None = None) -> str | bytes:
     return message
 
 
-def make_cork(self: Any) -> Cork:
-    """Return what holds the frames that are sent within a read."""
-
-    def write(data: bytes) -> None:
-        self.transport.write(data)
-
-    return Cork(write)
-
-
-# Made when it is first used: some connections are older than the patch.
-cork: Any = functools.cached_property(make_cork)
-cork.__set_name__(Connection, "cork")
-
-
 def connection_made(self: Any, transport: Any) -> None:
     """Stand in for ``Connection.connection_made``."""
     read_moderately(transport)
@@ -359,7 +345,10 @@ def data_received(self: Any, data: bytes) -> None:
     protocol = self.protocol
     protocol.receive_data(data)
     queue = self.recv_messages.frames
-    self.cork.hold()
+    cork = self.cork
+    if cork is None:
+        cork = self.cork = Cork(self.transport.write)
+    cork.hold()
     queue.held = True
     try:
         for event in protocol.events_received():
@@ -369,12 +358,10 @@ def data_received(self: Any, data: bytes) -> None:
             queue.get_waiter.wake()
     finally:
         queue.held = False
+        cork.release()
         # Also if the application is interrupted.
         try:
-            try:
-                self.send_data()
-            finally:
-                self.cork.release()
+            self.send_data()
         except Exception as exc:
             _set_connection_exc(self, exc)
     if protocol.close_expected() and self.close_deadline is None and self.close_timeout is not None:
@@ -389,9 +376,8 @@ def send_data(self: Any) -> None:
     # An empty last piece stands for the end of the stream.
     if writes[-1]:
         self.protocol.writes = []
-        self.cork.write(writes[0] if len(writes) == 1 else b"".join(writes))
+        self.transport.write(writes[0] if len(writes) == 1 else b"".join(writes))
     else:
-        self.cork.flush()
         self.protocol.writes = [*filter(None, [b"".join(writes)]), b""]
         _send_data(self)
 
@@ -408,10 +394,12 @@ async def send(self: Any, message: Any, *, text: bool | None = None) -> None:
         self.protocol.send_text(data)
     else:
         self.protocol.send_binary(data)
+    # Add the minimum header size of 2 bytes, so that an empty message counts too.
+    if self.cork is not None and not self.paused and self.cork.keeps(2 + len(data)):
+        return
     try:
         self.send_data()
-        if self.paused or not self.cork.held:
-            await self.drain()
+        await self.drain()
         return
     except Exception as exc:
         _set_connection_exc(self, exc)

@@ -51,13 +51,23 @@ class Cork:
         if self._size > JOINED_BYTES:
             self.flush()
 
+    def keeps(self, size: int) -> bool:
+        """Count a frame that the caller keeps; return False if it must write everything kept now."""
+        if not self.held:
+            return False
+        self._size += size
+        if self._size <= JOINED_BYTES:
+            return True
+        self._size = 0
+        return False
+
     def flush(self) -> None:
         """Write the frames that are held."""
         frames = self._frames
+        self._size = 0
         if frames:
             # Empty before writing, which may call the application.
             self._frames = []
-            self._size = 0
             self._write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def release(self) -> None:
