@@ -165,12 +165,10 @@ class Connection(ClosedFacade, QueueStream, BaseProtocol):
         leaves the connection usable only for ``close()``.
 
         Args:
-            decode: True for str and False for bytes, regardless of the message type; by default, str for text
-                messages and bytes for binary ones.
+            decode: As in ``recv``, for each fragment.
 
         Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or when it
-                fails because ``decode`` is True and a binary message is not UTF-8.
+            ConnectionClosed: As in ``recv``.
             ConcurrencyError: If another task is receiving.
             RuntimeError: If called from a thread other than the event loop's.
         """

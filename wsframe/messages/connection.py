@@ -248,11 +248,7 @@ class SansIOConnection(Messenger):
         """Send an unsolicited Pong (RFC 6455 §5.5.3); Pings are answered automatically.
 
         Args:
-            data: At most 125 bytes.
-
-        Raises:
-            InvalidState: If the connection is not open.
-            ProtocolError: If ``data`` is longer.
+            data: As in ``send_ping``, which also raises the same exceptions.
         """
         self._send_control(Opcode.PONG, data)
 

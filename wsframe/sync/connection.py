@@ -246,12 +246,10 @@ class Connection(ClosedFacade):
         ``close()``.
 
         Args:
-            decode: True for str and False for bytes, regardless of the message type; by default, str for text
-                messages and bytes for binary ones.
+            decode: As in ``recv``, for each fragment.
 
         Raises:
-            ConnectionClosed: When the connection is closed and all its messages have been received, or when it
-                fails because ``decode`` is True and a binary message is not UTF-8.
+            ConnectionClosed: As in ``recv``.
             ConcurrencyError: If another thread is receiving.
         """
         self._check_reader()
