@@ -19,6 +19,7 @@ from wsproto.events import BytesMessage, TextMessage
 
 import wsframe
 from wsframe.adapters.hypercorn import CORK_LIMIT, MessageBuffer, Output, Reading
+from wsframe.testing.clock import settle
 
 PATCHES = [("hypercorn", "wsproto"), ("hypercorn",)]
 
@@ -175,10 +176,7 @@ async def test_client_that_does_not_read_stops_the_application(patched):
 
     async with running(app) as port, dialed(port) as peer:
         await until(lambda: len(sent) > 10)
-        last = -1
-        while len(sent) != last:
-            last = len(sent)
-            await asyncio.sleep(0.2)
+        last = await steady(lambda: len(sent), 0.2)
         assert last < 1000
         for _ in range(last):
             await peer.expect(BINARY, bytes(2**16))
@@ -192,6 +190,7 @@ async def test_slow_application_gets_all_that_came_before_the_end(patched, endin
 
     async def app(receive, send):
         await send({"type": "websocket.accept"})
+        received.append((await receive())["text"])
         await wanted.wait()
         while (event := await receive())["type"] == "websocket.receive":
             received.append(event["text"])
@@ -199,17 +198,17 @@ async def test_slow_application_gets_all_that_came_before_the_end(patched, endin
 
     async with running(app) as port, dialed(port) as peer:
         # As many as are read at once, and some more while they wait for the application.
-        for _ in range(3):
-            await peer.send(b"".join(peer.frame(TEXT, b"%d" % i) for i in range(40)))
-            await asyncio.sleep(0.05)
+        await peer.send(*[b"".join(peer.frame(TEXT, b"%d" % i) for i in range(40))] * 3)
+        await until(lambda: received)
         if ending == "close":
             await peer.send_close(1000)
         elif ending == "eof":
             peer.writer.write_eof()
         else:
-            # Data that is still on its way is lost then.
+            # Data in transit is lost then.
             peer.abort()
-            await asyncio.sleep(0.05)
+        # Loopback delivers the end at once.
+        await settle()
         wanted.set()
         await until(lambda: received and isinstance(received[-1], int))
     expected = [str(i) for _ in range(3) for i in range(40)]

@@ -9,7 +9,7 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, soon, until, uri_of
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, soon, steady, until, uri_of
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
@@ -185,10 +185,7 @@ async def test_write_waits_while_the_peer_does_not_read():
         handler = await handler_of(server)
         await peer.send_frame(TEXT, b"go")
         await until(lambda: handler.ws_connection.stream.writing())
-        await asyncio.sleep(0.1)
-        before = handler.written
-        await asyncio.sleep(0.1)
-        assert handler.written == before < 500
+        assert await steady(lambda: handler.written) < 500
         for _ in range(500):
             await peer.expect(BINARY, bytes(50_000))
 
@@ -248,7 +245,7 @@ async def test_wrong_control_frames_are_refused():
 async def test_violation_aborts_the_connection(opcode, payload):
     async with running() as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"before") + peer.frame(opcode, payload) + peer.frame(TEXT, b"behind"))
-        assert await peer.read_short() == [(TEXT, b"before")]
+        assert await peer.read_pairs() == [(TEXT, b"before")]
     assert server.handlers[0].events == ["before", ("close", None, None)]
 
 
@@ -263,7 +260,7 @@ async def test_message_over_the_limit_is_1009():
 async def test_frames_behind_a_close_frame_are_ignored():
     async with running() as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"one") + peer.frame(CLOSE, b"") + peer.frame(TEXT, b"two"))
-        assert await peer.read_short() == [(TEXT, b"one"), (CLOSE, b"")]
+        assert await peer.read_pairs() == [(TEXT, b"one"), (CLOSE, b"")]
     assert server.handlers[0].events == ["one", ("close", None, None)]
 
 
@@ -291,7 +288,7 @@ async def test_handler_that_fails_aborts_behind_what_it_has_sent(suspends, caplo
     with caplog.at_level(logging.ERROR):
         async with running(Failing) as server, dial_open(server) as peer:
             await peer.send_frame(TEXT, b"one")
-            assert await peer.read_short() == [(TEXT, b"sent")]
+            assert await peer.read_pairs() == [(TEXT, b"sent")]
     assert "broken" in caplog.text
 
 
@@ -336,7 +333,7 @@ async def test_abort_while_reading():
 
 
 async def test_bytes_that_came_with_the_request():
-    async with running() as server, dial_open(server, behind=bytes.fromhex("818537fa213d7f9f4d5158")) as peer:
+    async with running() as server, dial_open(server, trailing=bytes.fromhex("818537fa213d7f9f4d5158")) as peer:
         await peer.expect(TEXT, b"Hello")
 
 

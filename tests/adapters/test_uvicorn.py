@@ -18,6 +18,7 @@ from support import (
     dial_open,
     request,
     soon,
+    steady,
     until,
     uri_of,
     wire_frame,
@@ -27,6 +28,7 @@ from uvicorn import Config, Server
 import wsframe
 from wsframe import PerMessageDeflateFactory, connect
 from wsframe.adapters.uvicorn import WebSocketProtocol
+from wsframe.testing.clock import settle
 
 CONNECT = {"type": "websocket.connect"}
 
@@ -152,14 +154,17 @@ async def test_application_that_only_sends_lets_others_have_their_turn():
 
 
 async def test_one_message_outside_of_a_read_leaves_at_once():
+    received = asyncio.Event()
+
     async def answer(send, event):
-        await asyncio.sleep(0.01)
+        await settle()
         await send({"type": "websocket.send", "text": "one"})
-        await asyncio.sleep(0.01)
+        await received.wait()
 
     async with running(App(answer)) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"go")
         await peer.expect(TEXT, b"one")
+        received.set()
 
 
 async def test_message_without_data_sends_nothing():
@@ -238,7 +243,7 @@ async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificat
     async with running(App(echo), **options) as server:
         options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
         async with dial_open(server, **options) as peer:
-            await peer.send_what_is_refused(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
+            await peer.send_refused_data(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
 
 
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])
@@ -294,10 +299,9 @@ async def test_send_waits_while_the_client_does_not_read():
         await peer.send_frame(TEXT, b"go")
         # Pings meanwhile are answered once, with the last one's payload.
         await until(lambda: server.protocols[0].websocket.buffered_bytes > 0)
-        await asyncio.sleep(0.1)
-        before = sent
+        before = await steady(lambda: sent)
         await peer.send(*(peer.frame(PING, b"%d" % number) for number in range(5)))
-        await asyncio.sleep(0.1)
+        await until(lambda: server.protocols[0].stats.frames_received == 6)
         assert sent == before
         pongs = []
         for _ in range(before + 20):
@@ -334,7 +338,7 @@ async def test_no_keepalive():
 async def test_keepalive_timeout():
     app = App()
     async with running(app, ws_ping_interval=0.01, ws_ping_timeout=0.01) as server, dial_open(server) as peer:
-        (ping, _), close = await peer.read_short()
+        (ping, _), close = await peer.read_pairs()
         assert (ping, close) == (PING, (CLOSE, close_payload(1011, "keepalive ping timeout")))
     assert app.events[-1] == disconnect(1011, "keepalive ping timeout")
 

@@ -120,7 +120,7 @@ async def test_bytes_behind_the_request_are_not_lost(http):
     # RFC 6455 §4.1 has clients wait; some proxies put what they have into one segment.
     async with running(App(echo), http=http) as server:
         behind = bytes.fromhex("818537fa213d7f9f4d5158")
-        async with dial_open(server, behind=behind) as peer:
+        async with dial_open(server, trailing=behind) as peer:
             await peer.expect(TEXT, b"Hello")
 
 

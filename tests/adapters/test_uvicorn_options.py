@@ -13,6 +13,7 @@ from test_uvicorn import App, echo, faked, running
 import wsframe
 from wsframe import Limits
 from wsframe.adapters.uvicorn import WebSocketProtocol
+from wsframe.testing.clock import settle
 
 HELLO = bytes.fromhex("818537fa213d7f9f4d5158")
 """A masked text message."""
@@ -190,7 +191,7 @@ async def test_policy_for_a_client_that_does_not_read(policy, caplog):
         protocol.websocket.pause_writing()
         proceed.set()
         if policy == "wait":
-            await asyncio.sleep(0.05)
+            await settle()
             assert outcome == []
             protocol.websocket.resume_writing()
         await until(lambda: outcome)
@@ -217,7 +218,7 @@ async def test_policy_is_for_more_than_the_limit():
         transport.get_write_buffer_size = lambda: 100
         protocol.websocket.pause_writing()
         transport.deliver(HELLO)
-        await asyncio.sleep(0.05)
+        await settle()
         protocol.websocket.resume_writing()
         await until(lambda: transport.written.endswith(b"\x81\x01x"))
 
@@ -261,7 +262,7 @@ async def test_ws_max_queue_of_none_never_pauses():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async with faked(app, ws_max_queue=None) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
@@ -291,7 +292,9 @@ async def test_stats():
         ping = await peer.read_frame()
         assert ping.opcode == PING
         # The clock of an event loop may stand still within a millisecond.
-        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        await until(lambda: loop.time() > now)
         await peer.send_frame(PONG, ping.payload)
         await until(lambda: protocol.stats.pongs_received)
         # One that nobody asked for.

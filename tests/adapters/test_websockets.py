@@ -12,7 +12,21 @@ import zlib
 import pytest
 import websockets.sync.client
 import websockets.sync.server
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, port_of, soon, until, uri_of
+from support import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    connection_of,
+    dial_open,
+    port_of,
+    soon,
+    steady,
+    until,
+    uri_of,
+)
 from websockets import broadcast
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
@@ -33,6 +47,7 @@ from websockets.protocol import CLIENT, SERVER, Protocol, State
 import wsframe
 from wsframe import serialize_frame
 from wsframe.adapters.websockets import DeflateFactory
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 KEY = b"\x11\x22\x33\x44"
@@ -223,12 +238,6 @@ def spy_on_writes(connection):
     return writes
 
 
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
-
-
 async def test_echo_with_its_own_client():
     async with running(compression="deflate") as server, connect(uri_of(server)) as websocket:
         for message in ("text", b"binary", "x" * 100_000):
@@ -284,9 +293,7 @@ async def test_send_waits_while_the_peer_does_not_read():
         await peer.send_frame(TEXT, b"go")
         connection = await connection_of(server)
         await until(lambda: connection.paused)
-        before = sent
-        await asyncio.sleep(0.05)
-        assert sent == before < 500
+        assert await steady(lambda: sent) < 500
         for _ in range(500):
             await peer.expect(BINARY, bytes(100_000))
 
@@ -304,7 +311,7 @@ async def test_send_within_a_read_waits_while_the_peer_does_not_read():
         connection.pause_writing()
         await peer.send(peer.frame(TEXT, b"one") + peer.frame(TEXT, b"two"))
         await until(lambda: got)
-        await asyncio.sleep(0.01)
+        await settle()
         assert got == ["one"]
         connection.resume_writing()
         await peer.expect(BINARY, bytes(1000))
@@ -402,7 +409,7 @@ async def test_message_that_comes_in_pieces():
             pieces.append(piece)
         cancelled = asyncio.ensure_future(websocket.recv())
         await until(lambda: len(websocket.recv_messages.frames) == 0 and started.is_set())
-        await asyncio.sleep(0.01)
+        await settle()
         cancelled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cancelled

@@ -112,6 +112,13 @@ class Victim:
             body = read_all(sock).partition(b"\r\n\r\n")[2]
         return ast.literal_eval(body.decode())
 
+    def wait_for_state(self, *state, timeout=PATIENCE_S):
+        """Wait until that is what the server has logged, and the number of its open files."""
+        end = time.monotonic() + timeout
+        while self.state() != state and time.monotonic() < end:
+            time.sleep(0.05)
+        assert self.state() == state
+
     def is_alive(self):
         """Check that others are still served."""
         with self.open() as sock:
@@ -342,6 +349,7 @@ def test_50_connections_that_trickle(impl):
             for sock in socks:
                 with contextlib.suppress(ConnectionError):
                     sock.send(data[i : i + 1])
+            # Longer than open_timeout together, whatever the server does: its clock cannot be set from here.
             time.sleep(0.1)
         for sock in socks:
             assert read_all(sock) == b""
@@ -368,6 +376,7 @@ def test_50_connections_that_trickle_with_the_default_limit(impl):
                     pass
                 except ConnectionError:
                     open_socks.remove(sock)
+            # The pace of the trickle.
             time.sleep(0.5)
         assert not open_socks
         assert time.monotonic() - began < 10 + SLACK
@@ -384,10 +393,7 @@ def test_200_resets_in_the_middle_of_a_frame(victim):
         with victim.open() as sock:
             sock.sendall(wire_frame(BINARY, bytes(i * 10), mask=MASK, length=10_000))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    end = time.monotonic() + PATIENCE_S
-    while victim.state()[1] > files and time.monotonic() < end:
-        time.sleep(0.05)
-    assert victim.state() == ([], files)
+    victim.wait_for_state([], files)
 
 
 def test_resets_in_the_opening_handshake(victim):
@@ -398,10 +404,7 @@ def test_resets_in_the_opening_handshake(victim):
         with victim.dial() as sock:
             sock.sendall(data[: i * 3])
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    end = time.monotonic() + PATIENCE_S
-    while victim.state()[1] > files and time.monotonic() < end:
-        time.sleep(0.05)
-    assert victim.state() == ([], files)
+    victim.wait_for_state([], files)
 
 
 def test_silent_client_after_a_violation(victim):
@@ -410,10 +413,7 @@ def test_silent_client_after_a_violation(victim):
     with victim.open() as sock:
         sock.sendall(wire_frame(TEXT, b"", rsv=4, mask=MASK))
         expect_close(sock, 1002)
-        end = time.monotonic() + 1 + SLACK
-        while victim.state()[1] > files and time.monotonic() < end:
-            time.sleep(0.05)
-        assert victim.state() == ([], files)
+        victim.wait_for_state([], files, timeout=1 + SLACK)
 
 
 def test_silent_client_after_the_closing_handshake(victim):
@@ -449,7 +449,7 @@ def test_odd_requests_leave_no_traceback(victim):
 
 
 def clients(implementation, script, code):
-    """Run a client in a process of its own against a scripted server; return what it prints."""
+    """Run a client in a process of its own against a scripted server; return its output. Its stdin ends after the script."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(PATIENCE_S)
     program = f"import asyncio, sys, time, wsframe\nURI = 'ws://127.0.0.1:{listener.getsockname()[1]}/'\n" + code
@@ -457,6 +457,7 @@ def clients(implementation, script, code):
         [sys.executable, "-c", program],
         cwd=HERE,
         env=environment(implementation),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -470,6 +471,7 @@ def clients(implementation, script, code):
         listener.close()
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
     return output.decode().strip()
 
@@ -534,9 +536,8 @@ FLOODED = """
 import resource
 async def main():
     async with wsframe.connect(URI) as websocket:
-        await asyncio.sleep(0.2)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        await asyncio.sleep(1.5)
+        await asyncio.to_thread(sys.stdin.read)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         print(grown <= 8 * 1024 or grown)
         websocket.transport.abort()

@@ -6,21 +6,28 @@ import asyncio
 import contextlib
 
 import pytest
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, raw_server, soon, until, uri_of
+from support import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    connection_of,
+    dial_open,
+    idle,
+    raw_server,
+    soon,
+    stays,
+    steady,
+    two_fragments,
+    until,
+    uri_of,
+)
 
 from wsframe import ConnectionClosed, ConnectionClosedError, InvalidState, PreparedMessage, connect, serve
 
 HERE = "127.0.0.1"
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
 
 
 # Towards the peer
@@ -38,10 +45,8 @@ async def test_send_waits_while_the_peer_does_not_read():
     async with serve(handler, HERE, 0, close_timeout=1) as server, dial_open(server, limit=1000) as peer:
         connection = await connection_of(server)
         await until(lambda: connection.buffered_bytes > 0)
-        await asyncio.sleep(0.1)
-        before = sent
-        await asyncio.sleep(0.1)
-        assert before == sent < 1000
+        before = await steady(lambda: sent)
+        assert before < 1000
         # One message above the limit, at most.
         assert connection.buffered_bytes <= 2**15 + 100_010
         # It goes on as the peer reads.
@@ -71,8 +76,7 @@ async def test_end_of_the_connection_wakes_who_waits_to_send():
 
     async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
         connection = await connection_of(server)
-        await until(lambda: connection.buffered_bytes > 0)
-        await asyncio.sleep(0.05)
+        await until(lambda: connection.buffered_bytes > 2**15)
         peer.abort()
         await soon(ended)
 
@@ -160,8 +164,7 @@ async def test_reading_pauses_while_nobody_receives(max_queue):
             await peer.send_frame(TEXT, str(i).encode())
         await until(lambda: connection.reading_paused)
         await peer.send_frame(TEXT, b"later")
-        await asyncio.sleep(0.05)
-        assert connection.queue_depth == high + 1
+        await stays(lambda: connection.queue_depth == high + 1)
         assert [await soon(connection.recv()) for _ in range(high + 2)] == [*map(str, range(high + 1)), "later"]
         assert not connection.reading_paused
 
@@ -249,10 +252,8 @@ async def test_client_that_does_not_receive_makes_the_server_wait():
     async with raw_server(script) as server:
         async with connect(server.uri, close_timeout=0.2) as websocket:
             await until(lambda: websocket.reading_paused)
-            await asyncio.sleep(0.1)
-            before = sent
-            await asyncio.sleep(0.1)
-            assert before == sent < 1000
+            before = await steady(lambda: sent)
+            assert before < 1000
             for _ in range(before + 20):
                 await soon(websocket.recv())
             assert sent > before
@@ -320,17 +321,11 @@ async def test_try_send_does_not_interrupt_a_fragmented_message():
     """RFC 6455 §5.4."""
     async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as client:
         connection = await connection_of(server)
-        goes_on = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await goes_on.wait()
-            yield "b"
-
-        task = asyncio.ensure_future(connection.send(fragments()))
+        proceed = asyncio.Event()
+        task = asyncio.ensure_future(connection.send(two_fragments(proceed)))
         await until(lambda: connection._fragments_sent is not None)
         assert not connection.try_send("c")
-        goes_on.set()
+        proceed.set()
         await soon(task)
         assert connection.try_send("c", compress=False)
         assert [await soon(client.recv()) for _ in range(2)] == ["ab", "c"]
@@ -357,8 +352,7 @@ async def test_reading_may_be_paused_and_resumed():
         connection.pause_reading()
         assert connection.reading_paused
         await peer.send_frame(TEXT, b"a")
-        await asyncio.sleep(0.05)
-        assert connection.queue_depth == 0
+        await stays(lambda: connection.queue_depth == 0)
         connection.resume_reading()
         assert not connection.reading_paused
         assert await soon(connection.recv()) == "a"

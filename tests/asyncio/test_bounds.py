@@ -10,10 +10,11 @@ import logging
 import sys
 
 import pytest
-from support import CLOSE, PING, PONG, TEXT, close_payload, dial_open, echo, port_of, request, soon, until, uri_of
+from support import CLOSE, PING, PONG, TEXT, close_payload, dial_open, echo, idle, port_of, request, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosedError, Limits, PreparedMessage, broadcast, connect, serve
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 MIB = bytes(2**20)
@@ -58,7 +59,7 @@ async def test_flood_of_pings_fails_the_connection(caplog):
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=100)) as server, dial_open(server) as peer:
         with caplog.at_level(logging.INFO):
             await peer.send(peer.frame(PING, b"a") * 250)
-            frames = await peer.read_short()
+            frames = await peer.read_pairs()
     assert frames[-1] == (CLOSE, close_payload(1008, "too many control frames"))
     assert set(frames[:-1]) <= {(PONG, b"a")}
     assert "connection failed: more than 100 control frames in a second" in caplog.messages
@@ -67,7 +68,7 @@ async def test_flood_of_pings_fails_the_connection(caplog):
 async def test_pongs_count_too():
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=100)) as server, dial_open(server) as peer:
         await peer.send(peer.frame(PONG) * 250)
-        assert await peer.read_short() == [(CLOSE, close_payload(1008, "too many control frames"))]
+        assert await peer.read_pairs() == [(CLOSE, close_payload(1008, "too many control frames"))]
 
 
 async def test_as_many_pings_over_a_longer_time_do_no_harm():
@@ -89,10 +90,6 @@ async def test_control_frames_may_be_without_limit():
 
 
 # The write buffer
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
 
 
 async def full_connection(server, size=2):
@@ -129,7 +126,7 @@ async def test_send_waits_before_it_adds_to_a_full_buffer():
         connection = await full_connection(server)
         before = connection.buffered_bytes
         tasks = [asyncio.ensure_future(connection.send(message)) for message in ("a", ["b"], b"c")]
-        await asyncio.sleep(0.05)
+        await settle()
         assert connection.buffered_bytes <= before
         assert not any(task.done() for task in tasks)
         payloads = []
@@ -146,7 +143,7 @@ async def test_send_that_waits_learns_of_the_end():
     async with serve(idle, HERE, 0, **limited("wait")) as server, dial_open(server, limit=1000) as peer:
         connection = await full_connection(server)
         task = asyncio.ensure_future(connection.send("a"))
-        await asyncio.sleep(0.01)
+        await settle()
         peer.abort()
         with pytest.raises(ConnectionClosedError):
             await soon(task)

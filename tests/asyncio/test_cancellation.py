@@ -8,7 +8,7 @@ import random
 import sys
 
 import pytest
-from support import CLOSE, TEXT, dial_open, echo, soon, until, uri_of, wire_frame
+from support import CLOSE, TEXT, connection_of, dial_open, echo, soon, until, uri_of, wire_frame
 
 from wsframe import ConnectionClosedError, connect, serve
 
@@ -124,8 +124,10 @@ async def test_cancelled_send_is_whole():
             await asyncio.wait([task])
         await websocket.send("end")
 
-    async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
-        await asyncio.sleep(0.05)
+    async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
+        connection = await connection_of(server)
+        # By now, sends have to wait.
+        await until(lambda: connection.buffered_bytes > 0)
         while True:
             frame = await peer.read_frame()
             if frame.opcode == TEXT:
@@ -177,8 +179,7 @@ async def test_cancelled_wait_closed_changes_nothing():
 async def test_cancelled_close_goes_on():
     """RFC 6455 §7.1.2: the Close frame is sent; the end comes in its time."""
     async with serve(echo, HERE, 0, close_timeout=0.2) as server, dial_open(server) as peer:
-        await until(lambda: server.connections)
-        (connection,) = server.connections
+        connection = await connection_of(server)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(connection.close(4000), 0.02)
         assert (await peer.read_frame()).opcode == CLOSE

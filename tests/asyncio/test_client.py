@@ -12,6 +12,7 @@ from support import CLOSE, TEXT, close_payload, echo, free_port, port_of, raw_se
 
 import wsframe
 from wsframe import ClientConnection, InvalidMessage, connect, serve
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -164,7 +165,7 @@ async def test_cancelled_connect_leaves_no_connection():
 
 async def test_no_open_timeout():
     async def script(peer):
-        await asyncio.sleep(0.05)
+        await settle()
         await peer.accept()
         await serve_forever(peer)
 

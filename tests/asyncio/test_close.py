@@ -6,21 +6,26 @@ import asyncio
 import contextlib
 
 import pytest
-from support import CLOSE, TEXT, close_payload, dial_open, echo, raw_server, soon, until, uri_of
+from support import (
+    CLOSE,
+    TEXT,
+    clocked,
+    close_payload,
+    connection_of,
+    dial_open,
+    echo,
+    idle,
+    raw_server,
+    soon,
+    until,
+    uri_of,
+)
 
 from wsframe import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, State, connect, serve
+from wsframe.testing import Clock
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
 
 
 async def test_x6_server_cuts_a_client_that_does_not_answer_close():
@@ -34,11 +39,13 @@ async def test_x6_server_cuts_a_client_that_does_not_answer_close():
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-async def test_no_close_timeout(end):
-    async with serve(idle, HERE, 0, close_timeout=None) as server, dial_open(server) as peer:
+async def test_close_timeout_none_waits_for_the_peer(end):
+    clock = Clock()
+    options = {"close_timeout": None, "ping_interval": None, "create_connection": clocked(clock)}
+    async with serve(idle, HERE, 0, **options) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         closing = asyncio.ensure_future(connection.close())
-        await asyncio.sleep(0.1)
+        await clock.advance(1000)
         assert not closing.done()
         if end == "close":
             await peer.send_close(1000)
@@ -95,7 +102,7 @@ async def test_half_close_behind_close_is_answered():
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         peer.writer.write(peer.frame(CLOSE, close_payload(1000)))
         peer.writer.write_eof()
-        assert await peer.read_short() == [(CLOSE, close_payload(1000))]
+        assert await peer.read_pairs() == [(CLOSE, close_payload(1000))]
 
 
 async def test_close_while_sending_sends_everything_first():
@@ -134,20 +141,25 @@ async def test_server_close_does_not_wait_for_ever_for_silent_clients():
         await soon(server.wait_closed(), 15)
 
 
-async def test_server_close_waits_for_a_handler_that_takes_its_time():
-    ended = []
+async def test_server_close_waits_for_a_slow_handler():
+    ended, release = [], asyncio.Event()
 
     async def handler(websocket):
         with contextlib.suppress(ConnectionClosed):
             await websocket.recv()
-        await asyncio.sleep(0.1)
+        await release.wait()
         ended.append(websocket.state)
 
     server = await serve(handler, HERE, 0)
-    async with connect(uri_of(server)):
+    async with connect(uri_of(server)) as websocket:
         await until(lambda: server.connections)
         server.close()
-        await soon(server.wait_closed())
+        closing = asyncio.ensure_future(server.wait_closed())
+        await soon(websocket.wait_closed())
+        await settle()
+        assert not closing.done()
+        release.set()
+        await soon(closing)
     assert ended == [State.CLOSED]
 
 
@@ -177,7 +189,7 @@ async def test_failure_does_not_wait_for_ever_for_answers():
 async def test_failure_does_not_wait_for_answers_when_the_application_closes():
     async def handler(websocket):
         await websocket.recv()
-        await asyncio.sleep(0.05)
+        await until(lambda: websocket.protocol.failure_held)
         await websocket.close(4000)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
@@ -201,16 +213,19 @@ async def test_failure_is_told_after_a_second_at_most(close_timeout):
 
 async def test_end_of_tcp_while_a_failure_is_held():
     """RFC 6455 §7.1.5."""
+    held = asyncio.Event()
     closed = asyncio.get_running_loop().create_future()
 
     async def handler(websocket):
         await websocket.recv()
+        await until(lambda: websocket.protocol.failure_held)
+        held.set()
         await websocket.wait_closed()
         closed.set_result(websocket.close_code)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"a") + b"\xff\xff")
-        await asyncio.sleep(0.02)
+        await soon(held.wait())
         peer.abort()
         assert await soon(closed) == 1006
 

@@ -23,6 +23,7 @@ from support import (
     raw_server,
     request,
     soon,
+    two_fragments,
     until,
     uri_of,
     wire_frame,
@@ -459,26 +460,20 @@ async def test_broadcast_leaves_out_who_is_not_open():
 async def interrupted(room, kind):
     """Let the member of one kind begin a message in fragments, and give it and the task."""
     member = room.members[list(KINDS).index(kind)]
-    goes_on = asyncio.Event()
-
-    async def fragments():
-        yield "a"
-        await goes_on.wait()
-        yield "b"
-
-    task = asyncio.ensure_future(member.send(fragments()))
+    proceed = asyncio.Event()
+    task = asyncio.ensure_future(member.send(two_fragments(proceed)))
     await until(lambda: member._fragments_sent is not None)
-    return member, task, goes_on
+    return member, task, proceed
 
 
 async def test_broadcast_does_not_interrupt_a_fragmented_message(caplog):
     """RFC 6455 §5.4: that connection misses it."""
     async with Room() as room:
-        _, task, goes_on = await interrupted(room, "small window")
+        _, task, proceed = await interrupted(room, "small window")
         with caplog.at_level(logging.WARNING, "wsframe.server"):
             broadcast(room.members, JSON)
         assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
-        goes_on.set()
+        proceed.set()
         await soon(task)
         await room.expect(JSON, absent=("small window",))
         assert await soon(room.clients["small window"].recv()) == "ab"
@@ -489,11 +484,11 @@ async def test_broadcast_does_not_interrupt_a_fragmented_message(caplog):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="needs ExceptionGroup")
 async def test_broadcast_raises_exceptions_at_its_end(caplog):
     async with Room() as room:
-        _, task, goes_on = await interrupted(room, "default")
+        _, task, proceed = await interrupted(room, "default")
         with pytest.raises(ExceptionGroup, match="skipped broadcast") as info:  # noqa: F821 - unknown to 3.10
             broadcast(room.members, JSON, raise_exceptions=True)
         assert [type(exc) for exc in info.value.exceptions] == [wsframe.ConcurrencyError]
-        goes_on.set()
+        proceed.set()
         await soon(task)
         assert await soon(room.clients["default"].recv()) == "ab"
         await room.expect(JSON, absent=("default",))
@@ -605,13 +600,13 @@ async def test_idle_timeout_of_none_keeps_the_contexts():
         assert client.holds_contexts
 
 
-async def test_contexts_are_given_up_while_a_fragmented_message_is_sent():
-    async with idle_pair(0.02) as (_, _, websocket):
+async def test_contexts_are_released_while_a_fragmented_message_is_sent():
+    async with idle_pair(0.02) as (_, client, websocket):
 
         async def fragments():
             for _ in range(4):
                 yield JSON
-                await asyncio.sleep(0.06)
+                await until(lambda: not client.holds_contexts)
 
         for _ in range(2):
             await soon(websocket.send(fragments()))

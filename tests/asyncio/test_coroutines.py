@@ -15,6 +15,7 @@ import websockets.asyncio.server
 from support import soon, until, uri_of
 
 import wsframe
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -247,7 +248,7 @@ async def test_message_waits_for_a_fragmented_one(lib):
         sending = [asyncio.ensure_future(client.send(slowly()))]
         await soon(started.wait())
         sending += [asyncio.ensure_future(client.send(message)) for message in ("c", ["d", "e"], agen(["f", "g"]))]
-        await asyncio.sleep(0.02)
+        await settle()
         assert not any(task.done() for task in sending)
         go_on.set()
         await soon(asyncio.gather(*sending))
@@ -272,9 +273,9 @@ async def test_fragmented_message_whose_first_item_comes_late_waits(lib):
     async with pair(lib) as (client, server):
         first = asyncio.ensure_future(client.send(late(items[0], "late")))
         second = asyncio.ensure_future(client.send(slow()))
-        await asyncio.sleep(0.02)
+        await settle()
         items[0].set()
-        await asyncio.sleep(0.02)
+        await settle()
         assert not first.done()
         items[1].set()
         await soon(asyncio.gather(first, second))
@@ -491,14 +492,14 @@ def connecting(lib, server, **options):
 
 async def test_server_close_tells_1001_and_waits_for_handlers(lib):
     """RFC 6455 §7.4.1: going away."""
-    ended = []
+    ended, release = [], asyncio.Event()
 
     async def handler(connection):
         try:
             async for _ in connection:
                 pass
         finally:
-            await asyncio.sleep(0.01)
+            await release.wait()
             ended.append(connection.close_code)
 
     server = await lib.serve(handler, HERE, 0, **lib.options)
@@ -507,13 +508,17 @@ async def test_server_close_tells_1001_and_waits_for_handlers(lib):
     assert server.is_serving()
     server.close()
     server.close()
-    await soon(server.wait_closed())
     assert not server.is_serving()
-    assert ended == [1001] * 3
     for client in clients:
         with pytest.raises(lib.exceptions.ConnectionClosedOK) as info:
             await soon(client.recv())
         assert info.value.rcvd.code == 1001
+    closing = asyncio.ensure_future(server.wait_closed())
+    await settle()
+    assert not closing.done()
+    release.set()
+    await soon(closing)
+    assert ended == [1001] * 3
 
 
 async def test_server_close_may_leave_connections_open(lib):
@@ -524,7 +529,7 @@ async def test_server_close_may_leave_connections_open(lib):
     client = await connecting(lib, server)
     await until(lambda: server.connections)
     server.close(close_connections=False)
-    await asyncio.sleep(0.02)
+    await settle()
     await client.send("a")
     assert await soon(client.recv()) == "a"
     await soon(server.wait_closed())

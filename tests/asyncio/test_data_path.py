@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 import pytest
-from support import dial_open, port_of, until
+from support import connection_of, dial_open, echo, port_of
 
 import wsframe
 from wsframe.asyncio.datapath.report import describe_data_path, log_data_path
@@ -22,16 +22,6 @@ PURE = "the pure implementation leaves it to the transport"
 
 def loop_kind():
     return type(asyncio.get_running_loop()).__module__.partition(".")[0]
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    return next(iter(server.connections))
-
-
-async def echo(websocket):
-    async for message in websocket:
-        await websocket.send(message)
 
 
 def expected(kind):

@@ -24,6 +24,7 @@ from support import (
     request,
     serve_protocols,
     soon,
+    stays,
     until,
     uri_of,
 )
@@ -31,6 +32,7 @@ from support import (
 import wsframe
 from wsframe import ConnectionClosedError, State, WebSocketProtocol
 from wsframe.limits import READ_SIZE
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -64,13 +66,6 @@ async def serving(factory=Recorder, crowd=0, **options):
 
 in_a_crowd = pytest.mark.parametrize("crowd", [0, 10], ids=["alone", "in a crowd"])
 """The event loop watches the first connections one by one, and the others together."""
-
-
-async def stays(condition):
-    """Check that a condition holds for as long as a reader needs to break it."""
-    for _ in range(20):
-        await asyncio.sleep(0.002)
-        assert condition()
 
 
 # The read buffer that connections share
@@ -249,7 +244,8 @@ async def test_end_of_the_stream_behind_messages_in_one_read(crowd):
             made[0].transport.pause_reading()
             await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"b"))
             peer.writer.write_eof()
-            await asyncio.sleep(0.02)
+            # Loopback delivers at once, as soon as the event loop has called shutdown().
+            await settle()
             made[0].transport.resume_reading()
             await peer.expect(TEXT, b"a")
             await peer.expect(TEXT, b"b")
@@ -272,17 +268,19 @@ async def test_reset_by_the_peer_is_the_cause(crowd):
 
 async def test_reset_by_the_peer_is_the_cause_of_connection_closed():
     raised = asyncio.get_running_loop().create_future()
+    received = asyncio.Event()
 
     async def handler(websocket):
         try:
             await websocket.recv()
+            received.set()
             await websocket.recv()
         except ConnectionClosedError as exc:
             raised.set_result(exc)
 
     async with wsframe.serve(handler, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
-        await asyncio.sleep(0.02)
+        await soon(received.wait())
         peer.abort()
         assert isinstance((await soon(raised)).__cause__, ConnectionResetError)
 

@@ -6,15 +6,17 @@ import array
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import socket
 import threading
 
 import pytest
-from support import BINARY, PING, TEXT, dial_open, echo, serve_protocols, soon, until, uri_of
+from support import BINARY, PING, TEXT, dial_open, echo, idle, serve_protocols, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosed, InvalidState, State, WebSocketProtocol, broadcast
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -161,13 +163,21 @@ async def test_nothing_is_written_behind_the_end_of_the_transport(how):
             end.send(b"3")
 
 
+def is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
 async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
     """Another socket may have got the same number meanwhile."""
     async with opened() as (end, peer):
         number = end.transport.get_extra_info("socket").fileno()
         peer.abort()
         await until(lambda: end.lost)
-        await asyncio.sleep(0.01)
+        await until(lambda: not is_open(number))
         pairs = [socket.socketpair() for _ in range(20)]
         sockets = [sock for pair in pairs for sock in pair]
         try:
@@ -235,15 +245,11 @@ async def connections_of(server, count):
     return list(server.connections)
 
 
-async def wait_closed(websocket):
-    await websocket.wait_closed()
-
-
 async def test_broadcasts_in_one_turn_leave_as_one_write_behind_the_first():
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(5)]
         connections = await connections_of(server, 5)
-        await asyncio.sleep(0.01)
+        await settle()
         notes = []
         for connection in connections:
             notes.append([])
@@ -269,10 +275,10 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
     """At the end of the turn as well; the event loop is told of it."""
     loop = asyncio.get_running_loop()
     told, handler = [], loop.get_exception_handler()
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         connections = await connections_of(server, 3)
-        await asyncio.sleep(0.01)
+        await settle()
         broadcast(connections, "1")
         broadcast(connections, "2")
         transports = [connection.transport for connection in connections]
@@ -295,7 +301,7 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
 
 
 async def test_connections_lost_before_the_end_of_the_turn_are_left_out():
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         connections = await connections_of(server, 3)
         broadcast(connections, "1")
@@ -410,7 +416,7 @@ def drive(coroutine):
 
 
 async def test_connection_refuses_other_threads():
-    async with wsframe.serve(wait_closed, HERE, 0) as server, dial_open(server) as peer:
+    async with wsframe.serve(idle, HERE, 0) as server, dial_open(server) as peer:
         (end,) = await connections_of(server, 1)
         for call in (
             lambda: end.send("a"),

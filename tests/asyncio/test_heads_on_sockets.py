@@ -75,10 +75,8 @@ async def test_interim_responses_may_come_one_by_one():
     async def script(peer):
         _, headers = await peer.read_head()
         key = dict(headers)["Sec-WebSocket-Key"]
-        for _ in range(MAX_INTERIM_RESPONSES):
-            await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")
-            await asyncio.sleep(0.01)
-        await peer.send(response_of({"data": "HTTP/1.1 101 A\r\n{right}"}, key))
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"
+        await peer.send(*[interim] * MAX_INTERIM_RESPONSES, response_of({"data": "HTTP/1.1 101 A\r\n{right}"}, key))
         await soon(peer.reader.read())
 
     async with raw_server(script) as server:
@@ -124,7 +122,7 @@ async def test_refusal_of_one_attempt_says_nothing_of_the_next():
 
 
 async def hang(*args, **options):
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 
 async def test_time_that_runs_out_before_there_is_a_connection():
@@ -134,37 +132,48 @@ async def test_time_that_runs_out_before_there_is_a_connection():
         await connecting
 
 
-async def protocol_refused_by(script, **options):
-    """Connect with callbacks; return what the handshake fails with."""
-    failures = []
+async def protocol_refused_by(script, *, read=None, **options):
+    """Connect with callbacks, setting ``read`` with each read; return the exception that the handshake fails with."""
+    failures, lost = [], asyncio.Event()
 
     class Client(WebSocketProtocol):
+        def buffer_updated(self, nbytes):
+            super().buffer_updated(nbytes)
+            if read is not None:
+                read.set()
+
         def handshake_failed(self, exc):
             failures.append(exc)
+
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            lost.set()
 
     async with raw_server(script) as server:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: Client(server.uri, **options), HERE, server.port)
         await until(lambda: failures)
         transport.abort()
-        await asyncio.sleep(0.01)
+        await soon(lost.wait())
     (failure,) = failures
     return failure
 
 
 @pytest.mark.parametrize("how", ["end", "reset", "silence"])
 async def test_callbacks_get_a_refusal_whose_body_does_not_end(how):
+    read = asyncio.Event()
+
     async def script(peer):
         await peer.read_head()
         await peer.send(REFUSAL["data"].encode())
         if how == "reset":
-            await asyncio.sleep(0.1)
+            await soon(read.wait())
             peer.abort()
         elif how == "silence":
             with contextlib.suppress(ConnectionError):
                 await soon(peer.reader.read())
 
-    failure = await protocol_refused_by(script, open_timeout=0.5 if how == "silence" else None)
+    failure = await protocol_refused_by(script, read=read, open_timeout=0.5 if how == "silence" else None)
     assert isinstance(failure, InvalidStatus)
     assert failure.response.body == b"sorry"
 
@@ -179,13 +188,18 @@ async def test_callbacks_get_an_error_if_there_is_no_response():
 # A client that half-closes
 
 
+async def end_of(connection):
+    """Wait until the client has ended its stream, or reading is paused before that."""
+    await until(lambda: connection._peer_ended or not connection.transport.is_reading())
+
+
 async def answer_later(connection, received):
-    await asyncio.sleep(0.05)
+    await end_of(connection)
     return connection.respond(200, "OK\n") if received.path == "/healthz" else None
 
 
 async def change_later(connection, received, response):
-    await asyncio.sleep(0.05)
+    await end_of(connection)
 
 
 async def answer_to_half_closed(data, **options):
@@ -217,7 +231,7 @@ async def test_half_closed_client_gets_the_whole_handshake(options, behind):
 
 async def test_half_closed_client_does_not_wait_longer_than_the_time_limit():
     async def forever(connection, received):
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     with contextlib.suppress(ConnectionError):
         assert await answer_to_half_closed(request(), process_request=forever, open_timeout=0.3) == b""
@@ -226,10 +240,16 @@ async def test_half_closed_client_does_not_wait_longer_than_the_time_limit():
 async def test_half_closed_tls_is_the_end(server_tls, client_tls, caplog):
     """TLS of asyncio has no half-closed state, and warns of who wants one."""
     caplog.set_level(logging.WARNING)
-    async with serve(echo, HERE, 0, ssl=server_tls, process_request=answer_later) as server:
+    asked = asyncio.Event()
+
+    async def process_request(connection, received):
+        asked.set()
+        await until(connection.transport.is_closing)
+
+    async with serve(echo, HERE, 0, ssl=server_tls, process_request=process_request) as server:
         _, writer = await asyncio.open_connection(HERE, port_of(server), ssl=client_tls, server_hostname="localhost")
         writer.write(request())
-        await asyncio.sleep(0.01)
+        await soon(asked.wait())
         writer.close()
         with contextlib.suppress(ConnectionError):
             await soon(writer.wait_closed())

@@ -18,6 +18,7 @@ import wsframe
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.constants import Opcode, State
 from wsframe.messages.prepared import PreparedMessage
+from wsframe.testing.clock import settle
 
 
 class Interrupt(BaseException):
@@ -383,7 +384,7 @@ async def test_broadcast_from_another_thread_silences_nobody():
         await asyncio.to_thread(broadcast, [connection], "refused")
     for text in ("1", "2"):
         await connection.send(text)
-        await asyncio.sleep(0.01)
+        await settle()
     assert [await asyncio.wait_for(client.recv(), 10) for _ in range(2)] == ["1", "2"]
     await until(lambda: connection.protocol.unsent_bytes == 0)
     await end(stop)

@@ -26,6 +26,7 @@ from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.limits import Limits
 from wsframe.messages.events import Message
 from wsframe.messages.prepared import PreparedMessage
+from wsframe.testing.clock import settle
 
 LOGGER = logging.getLogger("test_reentry")
 LOGGER.disabled = True
@@ -167,7 +168,7 @@ async def test_what_is_sent_within_a_write_comes_behind_it(stack, kind, where, r
     transport.hook, transport.where = hook, where
     send(sent[0])
     send(sent[-1])
-    await asyncio.sleep(0.01)
+    await settle()
     assert messages(stack, transport.written, Role.CLIENT if role is Role.SERVER else Role.SERVER) == sent
     assert connection.protocol.unsent_bytes == 0
 

@@ -281,7 +281,7 @@ async def test_c11_frames_behind_the_response_are_delivered():
     """RFC 6455 §4.1: in the same segment."""
 
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"glued") + peer.frame(PING, b"p") + peer.frame(CLOSE, b"\x03\xe8"))
+        await peer.accept(trailing=peer.frame(TEXT, b"glued") + peer.frame(PING, b"p") + peer.frame(CLOSE, b"\x03\xe8"))
         await peer.expect(PONG, b"p")
         await peer.expect(CLOSE, b"\x03\xe8")
 
@@ -293,7 +293,7 @@ async def test_c11_frames_behind_the_response_are_delivered():
 
 async def test_c11_response_may_come_one_byte_at_a_time():
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"a"), piece_size=1)
+        await peer.accept(trailing=peer.frame(TEXT, b"a"), piece_size=1)
         await serve_forever(peer)
 
     async with raw_server(script) as server, connect(server.uri) as websocket:

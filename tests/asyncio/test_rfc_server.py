@@ -17,11 +17,13 @@ from support import (
     PING,
     PONG,
     TEXT,
+    clocked,
     close_payload,
     dial,
     dial_open,
     echo,
     port_of,
+    recorded_reads,
     request,
     soon,
     until,
@@ -29,6 +31,7 @@ from support import (
 )
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, State, serve
+from wsframe.testing import Clock
 
 HERE = "127.0.0.1"
 
@@ -169,39 +172,41 @@ async def test_h12_endless_head_is_refused(start, status):
 @pytest.mark.parametrize("trickle", [False, True], ids=["silence", "trickle"])
 async def test_h14_handshake_has_a_time_limit(trickle):
     """RFC 6455 §10.4."""
-    async with serve(echo, HERE, 0, open_timeout=0.5) as server, dial(server) as peer:
-
-        async def send_slowly():
-            for i in range(1000):
-                await peer.send(request()[i % 20 : i % 20 + 1])
-                await asyncio.sleep(0.05)
-
-        task = asyncio.ensure_future(send_slowly()) if trickle else None
-        try:
-            assert await soon(peer.reader.read(), 10) == b""
-        except ConnectionError:
-            pass
-        finally:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+    clock = Clock()
+    reads = []
+    options = {"open_timeout": 10, "create_connection": recorded_reads(reads, clocked(clock))}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await until(lambda: server._attached)
+        for i in range(19):
+            if trickle:
+                await peer.send(request()[i : i + 1])
+                await until(lambda: len(reads) == i + 1)
+            await clock.advance(0.5)
+            assert server._attached
+        await clock.advance(0.5)
+        with contextlib.suppress(ConnectionError):
+            assert await soon(peer.reader.read()) == b""
 
 
 async def test_h15_frame_behind_the_request_is_answered():
     """RFC 6455 §4.2.2."""
     data = wire_frame(TEXT, b"glued", mask=b"abcd")
-    async with serve(echo, HERE, 0) as server, dial_open(server, behind=data) as peer:
+    async with serve(echo, HERE, 0) as server, dial_open(server, trailing=data) as peer:
         await peer.expect(TEXT, b"glued")
 
 
 async def test_h15_frame_behind_the_request_waits_for_process_request():
-    """RFC 6455 §4.2.2: also what comes while a coroutine decides."""
+    """RFC 6455 §4.2.2: also one received while a coroutine decides."""
+    frames = [(TEXT, b"a", False), (0, b"b", True), (TEXT, b"c", True)]
+    wire = [wire_frame(opcode, payload, fin=fin, mask=b"abcd") for opcode, payload, fin in frames]
+    reads = []
 
     async def process_request(connection, received):
-        await asyncio.sleep(0.05)
+        await until(lambda: sum(size for _, size in reads) == len(request()) + sum(map(len, wire)))
 
-    async with serve(echo, HERE, 0, process_request=process_request) as server, dial(server) as peer:
-        await peer.send(request() + peer.frame(TEXT, b"a", fin=False), peer.frame(0, b"b"), peer.frame(TEXT, b"c"))
+    options = {"process_request": process_request, "create_connection": recorded_reads(reads)}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await peer.send(request() + wire[0], *wire[1:])
         await peer.read_head()
         await peer.expect(TEXT, b"ab")
         await peer.expect(TEXT, b"c")
@@ -365,7 +370,7 @@ async def test_f13_data_behind_a_close_frame_is_discarded():
     """RFC 6455 §5.5.1, §1.4."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send(peer.frame(CLOSE, close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
-        assert await peer.read_short() == [(CLOSE, close_payload(1000))]
+        assert await peer.read_pairs() == [(CLOSE, close_payload(1000))]
 
 
 async def test_f13_nothing_is_sent_behind_our_close_frame():
@@ -436,7 +441,7 @@ async def test_x3_x4_close_is_echoed_and_tcp_ended(code):
     """RFC 6455 §5.5.1, §7.1.1: by the server, at once, while the client keeps TCP open."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_close(code)
-        frames = await soon(peer.read_short(), 5)
+        frames = await soon(peer.read_pairs(), 5)
         assert [(opcode, payload[:2]) for opcode, payload in frames] == [(CLOSE, close_payload(code))]
 
 
@@ -444,7 +449,7 @@ async def test_x3_empty_close_is_answered_with_an_empty_one():
     """RFC 6455 §5.5.1."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_close()
-        assert await soon(peer.read_short(), 5) == [(CLOSE, b"")]
+        assert await soon(peer.read_pairs(), 5) == [(CLOSE, b"")]
 
 
 async def test_x2_bad_codes_cannot_be_sent():
@@ -491,7 +496,7 @@ async def test_x7_close_frame_is_there_and_tells_why():
     """RFC 6455 §7.1.7."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"", rsv=4)
-        ((opcode, payload),) = await peer.read_short()
+        ((opcode, payload),) = await peer.read_pairs()
         assert opcode == CLOSE
         assert payload[:2] == b"\x03\xea"
         assert b"RSV1" in payload

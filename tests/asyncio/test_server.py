@@ -13,10 +13,12 @@ import sys
 import weakref
 
 import pytest
-from support import TEXT, dial, dial_open, echo, port_of, request, soon, unix_path, until, uri_of
+from support import TEXT, clocked, dial, dial_open, echo, port_of, request, soon, unix_path, until, uri_of
 
 import wsframe
 from wsframe import InvalidStatus, Server, ServerConnection, basic_auth, connect, serve, unix_connect, unix_serve
+from wsframe.testing import Clock
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -184,7 +186,7 @@ async def test_serve_forever_serves_until_it_is_cancelled():
 async def test_serve_forever_ends_with_the_server():
     server = await serve(echo, HERE, 0)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     server.close()
     await soon(task)
     await soon(server.serve_forever())
@@ -219,7 +221,7 @@ async def test_close_drops_connections_without_a_request():
     server = await serve(echo, HERE, 0)
     async with dial(server) as peer:
         await peer.send(b"GET /")
-        await asyncio.sleep(0.02)
+        await until(lambda: server._attached)
         server.close()
         await soon(server.wait_closed())
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
@@ -227,15 +229,16 @@ async def test_close_drops_connections_without_a_request():
 
 
 async def test_close_refuses_requests_that_are_being_decided():
-    decide = asyncio.Event()
+    asked, decide = asyncio.Event(), asyncio.Event()
 
     async def process_request(connection, received):
+        asked.set()
         await decide.wait()
 
     server = await serve(echo, HERE, 0, process_request=process_request)
     async with dial(server) as peer:
         await peer.send(request())
-        await asyncio.sleep(0.05)
+        await soon(asked.wait())
         server.close()
         decide.set()
         start_line, _ = await peer.read_head()
@@ -534,9 +537,12 @@ async def test_open_timeout_holds_while_a_request_is_decided():
         await soon(cancelled.wait())
 
 
-async def test_no_open_timeout():
-    async with serve(echo, HERE, 0, open_timeout=None) as server, dial(server) as peer:
-        await asyncio.sleep(0.05)
+async def test_open_timeout_none_waits_for_the_request():
+    clock = Clock()
+    options = {"open_timeout": None, "create_connection": clocked(clock)}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await until(lambda: server._attached)
+        await clock.advance(1000)
         await peer.send(request())
         start_line, _ = await peer.read_head()
         assert " 101 " in start_line

@@ -52,17 +52,17 @@ async def test_fragments_are_there_before_the_message_is():
 
 
 async def test_fragments_that_came_before_anybody_asked():
-    begun = asyncio.Event()
+    seen = []
 
     async def handler(websocket):
-        await begun.wait()
         await until(lambda: websocket.stats.frames_received == 2)
-        return [fragment async for fragment in websocket.recv_streaming(decode=False)]
+        async for fragment in websocket.recv_streaming(decode=False):
+            seen.append(fragment)
+        return seen
 
     async with handled(handler) as (peer, result):
         await peer.send(peer.frame(TEXT, b"ab", fin=False), peer.frame(CONTINUATION, b"c", fin=False))
-        begun.set()
-        await asyncio.sleep(0.05)
+        await until(lambda: seen == [b"ab", b"c"])
         await peer.send_frame(CONTINUATION, b"d")
         assert await soon(result) == [b"ab", b"c", b"d"]
 

@@ -127,7 +127,7 @@ async def test_frames_behind_the_response_over_tls(server_tls, client_tls):
     """RFC 6455 §4.1: row C11."""
 
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"glued"))
+        await peer.accept(trailing=peer.frame(TEXT, b"glued"))
         await serve_forever(peer)
 
     async with raw_server(script, ssl=server_tls) as server:

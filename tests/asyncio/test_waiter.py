@@ -14,6 +14,7 @@ import wsframe
 from wsframe.codec import serialize_frame
 from wsframe.constants import Opcode, Role, State
 from wsframe.limits import Limits
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -62,7 +63,7 @@ async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write(
     async with wsframe.serve(handler, HERE, 0, create_connection=Recording) as server, dial_open(server) as peer:
         await until(lambda: connections)
         writes = connections[0].writes
-        await asyncio.sleep(0.05)
+        await settle()
         del writes[:]
         frames = [peer.frame(BINARY, bytes([i])) for i in range(50)]
         await peer.send(b"".join(frames))
@@ -82,7 +83,7 @@ async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
     async with wsframe.serve(handler, HERE, 0, create_connection=Recording) as server, dial_open(server) as peer:
         await until(lambda: connections)
         (websocket,) = connections
-        await asyncio.sleep(0.01)
+        await settle()
         del websocket.writes[:]
         for i in range(20):
             await websocket.send(bytes([i]))
@@ -99,7 +100,7 @@ async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
         await peer.expect(BINARY, b"a")
         await peer.expect(BINARY, bytes(100_000))
         websocket.transport.abort()
-        await asyncio.sleep(0.01)
+        await soon(websocket.wait_closed())
 
 
 async def test_joined_sends_keep_their_order_with_control_frames_and_the_end():
