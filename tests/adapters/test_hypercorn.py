@@ -13,7 +13,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WebsocketBuffer, WSStream
-from support import BINARY, CLOSE, PING, PONG, TEXT, Peer, close_payload, request, soon, until
+from support import BINARY, CLOSE, PING, PONG, TEXT, Peer, close_payload, request, soon, steady, until
 from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, TextMessage
 

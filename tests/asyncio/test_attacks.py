@@ -449,7 +449,7 @@ def test_odd_requests_leave_no_traceback(victim):
 
 
 def clients(implementation, script, code):
-    """Run a client in a process of its own against a scripted server; return its output. Its stdin ends after the script."""
+    """Run a client in a process of its own against a scripted server, after which its stdin ends; return its output."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(PATIENCE_S)
     program = f"import asyncio, sys, time, wsframe\nURI = 'ws://127.0.0.1:{listener.getsockname()[1]}/'\n" + code
