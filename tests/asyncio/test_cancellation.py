@@ -22,40 +22,39 @@ async def sender(websocket, count, chooser):
             await asyncio.sleep(chooser.random() * 0.002)
 
 
+async def recv_in_wait_for(websocket, limit, received):
+    received.append(await asyncio.wait_for(websocket.recv(), limit))
+
+
+async def recv_in_timeout(websocket, limit, received):
+    async with asyncio.timeout(limit):
+        received.append(await websocket.recv())
+
+
 @pytest.mark.parametrize("seed", range(3))
-async def test_recv_in_wait_for_loses_nothing(seed):
-    """``wait_for`` with time limits that are often over just as a message comes."""
+@pytest.mark.parametrize(
+    "recv",
+    [
+        recv_in_wait_for,
+        pytest.param(
+            recv_in_timeout, marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="needs asyncio.timeout")
+        ),
+    ],
+)
+async def test_recv_with_a_time_limit_loses_nothing(recv, seed):
+    """The time limits often end just as a message arrives."""
     chooser = random.Random(seed)
     received = []
 
     async def handler(websocket):
         while len(received) < 500:
             with contextlib.suppress(asyncio.TimeoutError):
-                received.append(await asyncio.wait_for(websocket.recv(), chooser.random() * 0.001))
+                await recv(websocket, chooser.random() * 0.001, received)
 
     async with serve(handler, HERE, 0) as server, connect(uri_of(server)) as websocket:
         await sender(websocket, 500, chooser)
         await soon(websocket.wait_closed())
     assert received == [str(i) for i in range(500)]
-
-
-if sys.version_info >= (3, 11):
-
-    @pytest.mark.parametrize("seed", range(3))
-    async def test_recv_in_timeout_loses_nothing(seed):
-        chooser = random.Random(seed)
-        received = []
-
-        async def handler(websocket):
-            while len(received) < 500:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(chooser.random() * 0.001):
-                        received.append(await websocket.recv())
-
-        async with serve(handler, HERE, 0) as server, connect(uri_of(server)) as websocket:
-            await sender(websocket, 500, chooser)
-            await soon(websocket.wait_closed())
-        assert received == [str(i) for i in range(500)]
 
 
 async def test_recv_cancelled_at_random_loses_nothing():
