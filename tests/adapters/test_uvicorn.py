@@ -104,7 +104,7 @@ async def test_echo_of_text_and_binary():
     assert app.events == [CONNECT, *messages, disconnect(1000, "bye")]
 
 
-async def test_what_is_sent_within_a_read_leaves_in_one_write():
+async def test_messages_sent_within_a_read_are_one_write():
     async with faked(App(echo)) as (_, transport):
         await until(lambda: b"101" in transport.written)
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_what_is_sent_within_a_read_leaves_in_one_write():
         assert transport.writes[before:] == [b"".join(wire_frame(TEXT, b"%d" % number) for number in range(20))]
 
 
-async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+async def test_many_bytes_sent_within_a_read_are_written_before_its_end():
     async def answer(send, event):
         for _ in range(10):
             await send({"type": "websocket.send", "bytes": bytes(30_000)})
@@ -127,7 +127,7 @@ async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
             await peer.expect(BINARY, bytes(30_000))
 
 
-async def test_application_that_only_sends_lets_others_have_their_turn():
+async def test_application_that_only_sends_does_not_block_others():
     turns = 0
 
     async def answer(send, event):
@@ -153,7 +153,7 @@ async def test_application_that_only_sends_lets_others_have_their_turn():
     assert app.events[-1] == disconnect(1000)
 
 
-async def test_one_message_outside_of_a_read_leaves_at_once():
+async def test_message_outside_of_a_read_is_written_at_once():
     received = asyncio.Event()
 
     async def answer(send, event):
@@ -177,7 +177,7 @@ async def test_message_without_data_sends_nothing():
         await peer.expect(TEXT, b"")
 
 
-async def test_compression_is_uvicorns_option_and_tunable():
+async def test_compression_follows_uvicorns_option_and_is_tunable():
     class Tuned(WebSocketProtocol):
         compression = PerMessageDeflateFactory(server_no_context_takeover=True)
 
@@ -247,7 +247,7 @@ async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificat
 
 
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])
-def test_patch_puts_it_behind_the_names_that_uvicorn_knows(ws):
+def test_patch_registers_it_under_uvicorns_names(ws):
     async def app(scope, receive, send):
         pass
 
@@ -363,7 +363,7 @@ async def test_application_closes():
     assert app.events == [CONNECT, *messages, disconnect(3000, "enough")]
 
 
-async def test_client_that_does_not_answer_our_close_is_cut_off():
+async def test_client_that_does_not_answer_close_is_dropped():
     class Impatient(WebSocketProtocol):
         close_timeout = 0.01
 
@@ -376,7 +376,7 @@ async def test_client_that_does_not_answer_our_close_is_cut_off():
         await peer.expect_end()
 
 
-async def test_send_and_close_behind_the_clients_close():
+async def test_send_and_close_after_the_clients_close():
     errors = []
 
     async def app(scope, receive, send):
@@ -398,7 +398,7 @@ async def test_send_and_close_behind_the_clients_close():
     assert len(errors) == 2
 
 
-async def test_send_behind_a_disconnect_that_nobody_has_received():
+async def test_send_after_an_unreceived_disconnect():
     async def app(scope, receive, send):
         await send({"type": "websocket.accept"})
         await until(lambda: server.protocols[0].transport.is_closing())
@@ -414,7 +414,7 @@ async def test_send_behind_a_disconnect_that_nobody_has_received():
         await soon(done.wait())
 
 
-async def test_application_that_lets_the_disconnection_through_is_not_to_blame(caplog):
+async def test_unhandled_disconnection_is_not_an_application_error(caplog):
     async def app(scope, receive, send):
         await send({"type": "websocket.accept"})
         await receive()
@@ -428,7 +428,7 @@ async def test_application_that_lets_the_disconnection_through_is_not_to_blame(c
     assert "Exception" not in caplog.text
 
 
-async def test_connection_that_is_lost():
+async def test_lost_connection_is_1006():
     app = App()
     async with running(app) as server:
         async with dial_open(server) as peer:
@@ -568,7 +568,7 @@ async def test_send_and_close_before_the_clients_close_is_noticed():
         await until(lambda: len(errors) == 2)
 
 
-async def test_reads_that_were_on_their_way_when_reading_was_paused():
+async def test_reads_delivered_after_pausing_are_kept():
     app = App(echo)
     async with faked(app, ws_max_queue=0) as (protocol, transport):
         transport.deliver(bytes.fromhex("818537fa213d"))
@@ -608,7 +608,7 @@ async def test_nothing_is_written_to_a_transport_that_closes():
         assert protocol.stats.pings_sent == 2
 
 
-async def test_data_behind_a_refusal_is_ignored():
+async def test_data_after_a_refusal_is_ignored():
     async def app(scope, receive, send):
         await send({"type": "websocket.close"})
 
@@ -618,7 +618,7 @@ async def test_data_behind_a_refusal_is_ignored():
         protocol.shutdown()
 
 
-async def test_write_buffer_that_stays_full_is_cut_off():
+async def test_connection_with_a_full_write_buffer_is_dropped():
     class Impatient(WebSocketProtocol):
         close_timeout = 0.01
 

@@ -125,7 +125,7 @@ def outcome(stream, size, compressed):
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_same_as_without_the_patch(name, patched):
+def test_behaves_the_same_as_without_the_patch(name, patched):
     stream, compressed = STREAMS[name], name.startswith("compressed")
     sizes = (1, 7, 2**20) if len(stream) < 2000 else (997, 2**20)
     ours = [outcome(stream, size, compressed) for size in sizes]
@@ -136,7 +136,7 @@ def test_same_as_without_the_patch(name, patched):
 
 
 @pytest.mark.parametrize("wrong", [frame(1, b"\xff"), frame(8, b"\x03\xe8\xff")], ids=["text", "close reason"])
-def test_what_is_not_utf8_fails_the_connection(wrong):
+def test_invalid_utf8_fails_the_connection(wrong):
     protocol = Protocol(SERVER, state=State.OPEN)
     protocol.receive_data(frame(1, b"before") + wrong)
     assert [event.data for event in protocol.events_received()] == [b"before"]
@@ -164,7 +164,7 @@ def test_fragment_limit():
 
 
 @pytest.mark.parametrize("side", [SERVER, CLIENT])
-def test_what_is_sent(side):
+def test_sent_frames_are_the_same(side):
     protocol = Protocol(side, state=State.OPEN)
     protocol.send_text(b"text")
     protocol.send_binary(memoryview(b"binary"))
@@ -196,7 +196,7 @@ def test_frames_are_logged(caplog):
     assert "> TEXT 'out' [3 bytes]" in caplog.text
 
 
-def test_extensions_of_other_people_get_frames_as_before():
+def test_third_party_extensions_receive_frames_as_before():
     class Upper(Extension):
         name = "upper"
 
@@ -254,7 +254,7 @@ async def test_echo_with_its_own_client():
         await (await websocket.ping())
 
 
-async def test_what_is_sent_within_a_read_leaves_in_one_write():
+async def test_messages_sent_within_a_read_are_one_write():
     async with running() as server, dial_open(server) as peer:
         writes = spy_on_writes(await connection_of(server))
         await peer.send(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(10)) + peer.frame(PING, b"p"))
@@ -267,7 +267,7 @@ async def test_what_is_sent_within_a_read_leaves_in_one_write():
         await peer.expect_end()
 
 
-async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+async def test_many_bytes_sent_within_a_read_are_written_before_its_end():
     async def handler(websocket):
         async for _ in websocket:
             for _ in range(10):
@@ -318,7 +318,7 @@ async def test_send_within_a_read_waits_while_the_peer_does_not_read():
         await peer.expect(BINARY, bytes(1000))
 
 
-async def test_send_that_fails_raises_connection_closed():
+async def test_failing_send_raises_connection_closed():
     async def handler(websocket):
         await websocket.recv()
         await asyncio.sleep(0)
@@ -345,7 +345,7 @@ async def test_send_that_fails_raises_connection_closed():
         await peer.expect_end()
 
 
-async def test_interrupted_application_leaves_what_was_to_be_answered():
+async def test_interrupted_application_leaves_pending_answers():
     async def handler(websocket):
         await websocket.recv()
 
@@ -403,7 +403,7 @@ async def test_receiving_twice_at_once_is_an_error_and_cancelling_loses_nothing(
         assert await soon(websocket.recv()) == "one"
 
 
-async def test_message_that_comes_in_pieces():
+async def test_message_in_pieces():
     async def handler(websocket):
         async for piece in websocket.recv_streaming():
             pieces.append(piece)

@@ -155,7 +155,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 5) | st.integers(0, 2**17), st.integer
     steps=STEPS,
 )
 @settings(deadline=None, max_examples=400)
-def test_receives_what_wsproto_receives(contender, client, deflate, right, wrong, behind, steps):
+def test_receives_the_same_as_wsproto(contender, client, deflate, right, wrong, behind, steps):
     data = build(Stream(not client, deflate), right + wrong + behind)
     pieces = []
     pos = 0
@@ -217,7 +217,7 @@ def send(library, client, deflate, sendables, peer_closes):
 
 @given(client=st.booleans(), sendables=st.lists(SENDABLE, max_size=6), peer_closes=st.booleans())
 @settings(deadline=None)
-def test_sends_what_wsproto_sends(contender, client, sendables, peer_closes):
+def test_sends_the_same_as_wsproto(contender, client, sendables, peer_closes):
     expected = send(PLAIN, client, False, sendables, peer_closes)
     with contender() as library:
         assert send(library, client, False, sendables, peer_closes) == expected
@@ -228,7 +228,7 @@ def test_sends_what_wsproto_sends(contender, client, sendables, peer_closes):
     messages=st.lists(st.lists(TEXTS, min_size=1, max_size=3) | st.lists(PAYLOADS, min_size=1, max_size=3), max_size=4),
 )
 @settings(deadline=None)
-def test_wsproto_receives_what_is_compressed(contender, client, messages):
+def test_wsproto_receives_compressed_messages(contender, client, messages):
     peer = connect(PLAIN, not client, True)
     with contender() as library:
         connection = connect(library, client, True)

@@ -187,7 +187,9 @@ def victim(request, impl):
 # Fragments
 
 
-@pytest.mark.parametrize(("count", "payload", "cpu"), [(200_000, b"x", 0.3), (300_000, b"", 0.5)], ids=["byte", "empty"])
+@pytest.mark.parametrize(
+    ("count", "payload", "cpu"), [(200_000, b"x", 0.3), (300_000, b"", 0.5)], ids=["byte", "empty"]
+)
 def test_many_tiny_fragments_use_one_buffer(victim, count, payload, cpu):
     """RFC 6455 §5.4: whatever their number."""
     data = wire_frame(BINARY, b"", fin=False, mask=MASK) + wire_frame(0, payload, fin=False, mask=MASK) * count
@@ -210,7 +212,7 @@ def test_one_frame_in_tiny_pieces(victim):
 
 
 @pytest.mark.parametrize("length", [MIB + 1, 2**31, 2**32 + 5, 2**62, 2**63 - 1])
-def test_length_is_judged_from_the_header(victim, length):
+def test_oversized_message_is_detected_from_the_header(victim, length):
     """RFC 6455 §7.4.1, §10.4: nothing is allocated and the body not waited for."""
     with victim.open() as sock, victim.bounds(memory=MIB // 10 + MIB // 4):
         began = time.monotonic()
@@ -220,7 +222,7 @@ def test_length_is_judged_from_the_header(victim, length):
 
 
 @pytest.mark.parametrize("length", [2**63 - 50, 2**63, 2**64 - 1, 2**64 - 100])
-def test_length_does_not_overflow_behind_a_fragment(victim, length):
+def test_length_does_not_overflow_after_a_fragment(victim, length):
     """RFC 6455 §5.2, §10.4: class of CVE-2020-27813 and PYSEC-2026-4395."""
     with victim.open() as sock, victim.bounds(memory=MIB // 10 + MIB // 4):
         sock.sendall(wire_frame(BINARY, bytes(100), fin=False, mask=MASK))
@@ -228,7 +230,7 @@ def test_length_does_not_overflow_behind_a_fragment(victim, length):
         expect_close(sock, 1009, 1002)
 
 
-def test_message_grows_with_its_bytes_and_not_with_its_header(victim):
+def test_memory_grows_with_received_bytes_not_with_the_announced_length(victim):
     """RFC 6455 §10.4: 100 connections that announce 1 MiB each hold what they have sent."""
     with contextlib.ExitStack() as stack, victim.bounds(memory=8 * MIB):
         for _ in range(100):
@@ -271,7 +273,7 @@ def test_echoes_while_the_peer_does_not_read(victim):
     flood(victim, wire_frame(BINARY, bytes(60_000), mask=MASK), 128 * MIB, 8 * MIB)
 
 
-def test_messages_that_nobody_receives(victim):
+def test_unreceived_messages_use_bounded_memory(victim):
     """RFC 6455 §10.4: reading pauses."""
     flood(victim, wire_frame(BINARY, bytes(60_000), mask=MASK), 64 * MIB, 8 * MIB, "/deaf")
     flood(victim, wire_frame(BINARY, b"", mask=MASK) * 10_000, 64 * MIB, 8 * MIB, "/deaf")
@@ -293,7 +295,7 @@ def test_callbacks_while_the_peer_does_not_read(impl, loop, frame):
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\nX: 1\r\n"])
-def test_header_line_without_end(victim, start):
+def test_endless_header_line_uses_bounded_memory(victim, start):
     """RFC 6455 §10.4: refused, and at most 64 KiB taken."""
     with victim.dial() as sock, victim.bounds(memory=MIB):
         sock.sendall(start)
@@ -304,7 +306,7 @@ def test_header_line_without_end(victim, start):
         assert read_all(sock)[:12] in (b"HTTP/1.1 431", b"HTTP/1.1 414", b"")
 
 
-def test_refusal_of_an_endless_header_can_be_read(victim):
+def test_refusal_of_an_endless_header_is_received(victim):
     """RFC 6455 §10.4: 33 KiB are enough for 431."""
     with victim.dial() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 33_000)
@@ -331,7 +333,7 @@ def test_long_headers_take_linear_time(victim, name, unit):
         assert read_exactly(sock, 9) == b"HTTP/1.1 "
 
 
-def test_50_connections_that_trickle(impl):
+def test_50_slow_handshakes_time_out(impl):
     """RFC 6455 §10.4: closed when open_timeout is over, each of them."""
     with Victim(impl.name, open_timeout=1.0) as victim, contextlib.ExitStack() as stack:
         began = time.monotonic()
@@ -350,7 +352,7 @@ def test_50_connections_that_trickle(impl):
 
 
 @pytest.mark.long
-def test_50_connections_that_trickle_with_the_default_limit(impl):
+def test_50_slow_handshakes_time_out_with_the_default_limit(impl):
     """RFC 6455 §10.4: 10 s."""
     with Victim(impl.name) as victim, contextlib.ExitStack() as stack:
         socks = [stack.enter_context(victim.dial()) for _ in range(50)]
@@ -480,7 +482,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("timeout", [0.5, pytest.param(10, marks=pytest.mark.long)])
-def test_server_that_never_answers_the_handshake(impl, timeout):
+def test_client_times_out_when_the_server_never_answers(impl, timeout):
     """RFC 6455 §4.1: the client gives up."""
     assert clients(impl.name, lambda sock: read_all(sock), SILENCE.format(timeout=timeout)) == "gave up True"
 
@@ -512,7 +514,7 @@ def accept(sock):
 
 
 @pytest.mark.parametrize("timeout", [0.5, pytest.param(10, marks=pytest.mark.long)])
-def test_server_that_answers_close_and_leaves_tcp_open(impl, timeout):
+def test_client_drops_tcp_when_the_server_does_not(impl, timeout):
     """RFC 6455 §7.1.1: the client ends it."""
 
     def script(sock):
@@ -537,7 +539,7 @@ asyncio.run(main())
 """
 
 
-def test_server_that_floods_a_client_that_does_not_receive(impl):
+def test_client_that_does_not_receive_stops_reading(impl):
     """RFC 6455 §10.4: the client stops reading."""
 
     def script(sock):
@@ -550,7 +552,7 @@ def test_server_that_floods_a_client_that_does_not_receive(impl):
 # Masks
 
 
-def test_none_of_700_masks_can_be_predicted(impl):
+def test_700_masks_are_unpredictable(impl):
     """RFC 6455 §10.3: neither as the output of MT19937 nor as that of glibc's rand()."""
     program = "import wsframe, sys; sys.stdout.write(b''.join(wsframe.new_masking_key() for _ in range(700)).hex())"
     result = subprocess.run(

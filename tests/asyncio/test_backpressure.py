@@ -64,7 +64,7 @@ async def test_write_limit_may_be_a_pair():
             peer.abort()
 
 
-async def test_end_of_the_connection_wakes_who_waits_to_send():
+async def test_end_of_the_connection_wakes_a_waiting_sender():
     ended = asyncio.get_running_loop().create_future()
 
     async def handler(websocket):
@@ -81,7 +81,7 @@ async def test_end_of_the_connection_wakes_who_waits_to_send():
         await soon(ended)
 
 
-async def test_several_tasks_wait_to_send():
+async def test_several_tasks_may_wait_to_send():
     async def handler(websocket):
         await asyncio.gather(*(websocket.send(bytes([i]) * 100_000) for i in range(30)))
 
@@ -108,7 +108,7 @@ async def test_sender_in_a_loop_notices_the_end():
         assert await soon(ended) is ConnectionClosedError
 
 
-async def test_sender_that_was_cancelled_is_not_woken():
+async def test_cancelled_sender_is_not_woken():
     async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
         connection = await connection_of(server)
         connection.pause_writing()
@@ -155,7 +155,7 @@ async def test_f10_one_pong_is_held_while_the_peer_does_not_read():
 
 
 @pytest.mark.parametrize("max_queue", [1, 16, (4, 2)])
-async def test_reading_pauses_while_nobody_receives(max_queue):
+async def test_reading_pauses_while_the_application_does_not_receive(max_queue):
     high = max_queue if isinstance(max_queue, int) else max_queue[0]
     async with serve(idle, HERE, 0, max_queue=max_queue, close_timeout=0.1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
@@ -211,7 +211,7 @@ async def test_slow_receiver_gets_everything():
         assert received == [str(i) for i in range(100)]
 
 
-async def test_close_goes_through_though_reading_was_paused():
+async def test_close_completes_though_reading_was_paused():
     """RFC 6455 §7.1.2: the answer to our Close frame comes behind messages that nobody receives."""
     async with serve(idle, HERE, 0, max_queue=1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
@@ -226,7 +226,7 @@ async def test_close_goes_through_though_reading_was_paused():
         assert await connection.recv() == "a"
 
 
-async def test_close_of_the_peer_waits_behind_its_messages():
+async def test_close_frame_is_handled_after_earlier_messages():
     """Messages that came before the Close frame can be received, though reading was paused."""
     async with serve(idle, HERE, 0, max_queue=1) as server, connect(uri_of(server)) as websocket:
         connection = await connection_of(server)
@@ -260,7 +260,7 @@ async def test_client_that_does_not_receive_makes_the_server_wait():
             websocket.transport.abort()
 
 
-async def test_the_close_frame_is_read_behind_more_messages_than_are_received():
+async def test_close_frame_after_unreceived_messages_is_read():
     async def handler(websocket):
         for _ in range(200):
             await websocket.send(bytes(2000))
@@ -301,7 +301,7 @@ async def test_try_send_never_waits():
             peer.abort()
 
 
-async def test_try_send_sees_what_is_sent_while_a_read_is_handled():
+async def test_try_send_counts_messages_sent_within_a_read():
     """Nothing gets into the write buffer before the end of the read."""
     sent = []
 
@@ -331,7 +331,7 @@ async def test_try_send_does_not_interrupt_a_fragmented_message():
         assert [await soon(client.recv()) for _ in range(2)] == ["ab", "c"]
 
 
-async def test_try_send_refuses_what_cannot_be_sent():
+async def test_try_send_refuses_invalid_messages_and_states():
     async with serve(idle, HERE, 0) as server:
         async with connect(uri_of(server)) as client:
             for message in (["a"], 1, None, {}):

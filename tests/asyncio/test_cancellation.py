@@ -80,7 +80,7 @@ async def test_recv_cancelled_at_random_loses_nothing():
     assert received == [str(i) for i in range(300)]
 
 
-async def test_recv_cancelled_as_its_message_comes_leaves_it_to_the_next_one():
+async def test_recv_cancelled_as_its_message_arrives_leaves_it_to_the_next_recv():
     async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as websocket:
         task = asyncio.ensure_future(websocket.recv())
         await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_recv_cancelled_as_its_message_comes_leaves_it_to_the_next_one():
         assert await soon(websocket.recv()) == "a"
 
 
-async def test_iteration_may_be_cancelled_and_taken_up_again():
+async def test_iteration_may_be_cancelled_and_restarted():
     async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as websocket:
 
         async def iterate():
@@ -109,7 +109,7 @@ async def test_iteration_may_be_cancelled_and_taken_up_again():
         assert received == ["0", "1", "2"]
 
 
-async def test_cancelled_send_is_whole():
+async def test_cancelled_send_is_sent_whole_or_not_at_all():
     """RFC 6455 §5.2: messages of many sizes, sent by tasks that are cancelled, arrive whole or not at all."""
     chooser = random.Random(0)
 
@@ -175,7 +175,7 @@ async def test_cancelled_wait_closed_changes_nothing():
         assert await soon(websocket.recv()) == "a"
 
 
-async def test_cancelled_close_goes_on():
+async def test_cancelled_close_continues():
     """RFC 6455 §7.1.2: the Close frame is sent; the end comes in its time."""
     async with serve(echo, HERE, 0, close_timeout=0.2) as server, dial_open(server) as peer:
         connection = await connection_of(server)

@@ -138,7 +138,7 @@ async def test_connect_through_a_proxy(scheme, server_tls, client_tls):
             assert await cancel_at_each_step(prepare) > 10
 
 
-async def test_connect_that_is_redirected():
+async def test_redirected_connect():
     def process_request(connection, request):
         if request.path == "/":
             response = connection.respond(302, "")
@@ -198,7 +198,7 @@ async def test_endless_iteration_over_connections():
         assert await cancel_at_each_step(prepare) > 6
 
 
-async def test_server_that_starts():
+async def test_starting_server():
     @contextlib.asynccontextmanager
     async def prepare():
         server = serve(echo, HERE, 0)
@@ -217,7 +217,7 @@ async def test_server_that_starts():
     await cancel_at_each_step(prepare)
 
 
-async def test_server_that_starts_while_clients_come():
+async def test_starting_server_with_clients():
     """One that was accepted already is not left to itself."""
     listener = socket.create_server((HERE, 0))
 
@@ -458,7 +458,7 @@ async def test_wait_closed():
     assert await cancel_at_each_step(prepare) > 1
 
 
-async def test_server_that_closes():
+async def test_closing_server():
     async def handler(websocket):
         with contextlib.suppress(ConnectionClosed):
             await websocket.recv()
@@ -485,7 +485,7 @@ async def test_server_that_closes():
     assert await cancel_at_each_step(prepare) > 2
 
 
-async def test_server_as_a_context_manager_and_for_ever():
+async def test_server_as_a_context_manager_and_serve_forever():
     @contextlib.asynccontextmanager
     async def prepare():
         servers = []
@@ -528,7 +528,7 @@ async def test_pair_in_memory():
 # The harness itself
 
 
-async def test_swallowed_cancellation_is_seen():
+async def test_swallowed_cancellation_is_detected():
     @contextlib.asynccontextmanager
     async def prepare():
         async def swallow():
@@ -545,7 +545,7 @@ async def test_swallowed_cancellation_is_seen():
         await cancel_at_each_step(prepare)
 
 
-async def test_peer_sees_whole_frames_only():
+async def test_peer_receives_only_whole_frames():
     """RFC 6455 §5.2: what a raw peer reads, with a send cancelled at each step, can be parsed to its end."""
 
     async def handler(websocket):

@@ -28,7 +28,7 @@ from wsframe.testing.clock import settle
 HERE = "127.0.0.1"
 
 
-async def test_x6_server_cuts_a_client_that_does_not_answer_close():
+async def test_x6_server_drops_a_client_that_does_not_answer_close():
     """RFC 6455 §7.1.1."""
     async with serve(idle, HERE, 0, close_timeout=0.2) as server, dial_open(server) as peer:
         connection = await connection_of(server)
@@ -54,7 +54,7 @@ async def test_close_timeout_none_waits_for_the_peer(end):
         await soon(closing)
 
 
-async def test_close_exc_is_there_only_at_the_end():
+async def test_close_exc_is_available_only_at_the_end():
     async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as websocket:
         with pytest.raises(InvalidState):
             _ = websocket.close_exc
@@ -88,7 +88,7 @@ async def test_end_in_the_middle_of_a_frame_is_1006():
             await connection.recv()
 
 
-async def test_half_closed_client_is_done_with():
+async def test_half_closed_client_is_dropped():
     """RFC 6455 §7.1.1: a client that ends its stream without Close expects nothing more."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
@@ -97,7 +97,7 @@ async def test_half_closed_client_is_done_with():
         assert await peer.read_frames() == []
 
 
-async def test_half_close_behind_close_is_answered():
+async def test_close_frame_before_a_half_close_is_answered():
     """RFC 6455 §5.5.1."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         peer.writer.write(peer.frame(CLOSE, close_payload(1000)))
@@ -132,7 +132,7 @@ async def test_server_close_with_many_clients():
             assert client.close_code == 1001
 
 
-async def test_server_close_does_not_wait_for_ever_for_silent_clients():
+async def test_server_close_drops_silent_clients():
     """RFC 6455 §7.1.1."""
     server = await serve(echo, HERE, 0, close_timeout=0.2)
     async with dial_open(server), dial_open(server):
@@ -174,7 +174,7 @@ async def test_failure_waits_for_the_answers():
         await peer.expect_failure(1002, *messages)
 
 
-async def test_failure_does_not_wait_for_ever_for_answers():
+async def test_failure_waits_for_answers_only_until_close_timeout():
     """RFC 6455 §7.1.7: an application that never comes back."""
 
     async def handler(websocket):
@@ -198,7 +198,7 @@ async def test_failure_does_not_wait_for_answers_when_the_application_closes():
 
 
 @pytest.mark.parametrize("close_timeout", [None, 10])
-async def test_failure_is_told_after_a_second_at_most(close_timeout):
+async def test_failure_is_reported_after_a_second_at_most(close_timeout):
     async def handler(websocket):
         await websocket.recv()
         with contextlib.suppress(ConnectionClosed):
@@ -231,7 +231,7 @@ async def test_end_of_tcp_while_a_failure_is_held():
 
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
-async def test_transport_that_cannot_be_half_closed_any_more_is_aborted(error):
+async def test_transport_that_fails_to_half_close_is_aborted(error):
     """The peer has reset the connection, and asyncio has not told yet; it does so with an exception."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         connection = await connection_of(server)

@@ -160,7 +160,7 @@ async def test_d1_to_d7_server_answers_an_offer(server_of, offer, response):
         ("permessage-deflate", {"compression": PerMessageDeflateFactory(server_max_window_bits=9)}),
     ],
 )
-async def test_d2_client_fails_on_a_bad_response(response, options):
+async def test_d2_client_refuses_a_bad_response(response, options):
     """RFC 7692 §7.1; RFC 6455 §4.1."""
 
     async def script(peer):
@@ -173,7 +173,7 @@ async def test_d2_client_fails_on_a_bad_response(response, options):
 
 
 @pytest.mark.parametrize("bits", [8, 9, 15])
-async def test_d6_client_takes_a_server_of_any_window(bits):
+async def test_d6_client_accepts_any_server_window(bits):
     """RFC 7692 §7.1.2.1."""
 
     async def script(peer):
@@ -212,7 +212,7 @@ async def test_default_is_deflate_at_both_ends(server_of):
 
 @pytest.mark.parametrize("client", [None, "deflate"])
 @pytest.mark.parametrize("server", [None, "deflate"])
-async def test_none_turns_it_off_at_either_end(server_of, client, server):
+async def test_compression_none_disables_it_at_either_end(server_of, client, server):
     async with server_of(compression=server) as listening:
         async with connect(uri_of(listening), compression=client) as websocket:
             assert ("Sec-WebSocket-Extensions" in websocket.request.headers) is (client is not None)
@@ -275,7 +275,7 @@ async def frames_of(server, count):
         return [(frame.opcode, frame.rsv, frame.fin) for frame in frames]
 
 
-async def test_compress_is_for_one_message():
+async def test_compress_option_applies_to_one_message():
     async def handler(websocket):
         await websocket.send(JSON)
         await websocket.send(JSON, compress=False)
@@ -302,7 +302,7 @@ async def test_compress_is_for_one_message():
         ]
 
 
-async def test_compress_is_for_one_message_of_callbacks():
+async def test_compress_option_applies_to_one_message_of_callbacks():
     def script(protocol):
         protocol.send(JSON)
         protocol.send(JSON, compress=False)
@@ -444,7 +444,7 @@ async def test_broadcast_from_clients():
     assert set(received) == {JSON}
 
 
-async def test_broadcast_leaves_out_who_is_not_open():
+async def test_broadcast_skips_connections_that_are_not_open():
     async with Room() as room:
         await room.clients["off"].close()
         await until(lambda: any(member.state is wsframe.State.CLOSED for member in room.members))
@@ -500,7 +500,7 @@ class Unwritable(PreparedMessage):
         raise OSError("BOOM")
 
 
-async def test_broadcast_tells_of_what_cannot_be_written(caplog):
+async def test_broadcast_reports_failed_writes(caplog):
     async with Room() as room:
         with caplog.at_level(logging.WARNING, "wsframe.server"):
             broadcast(room.members, Unwritable("a"))
@@ -553,7 +553,7 @@ async def exchange(client, message=JSON):
 
 
 @pytest.mark.parametrize("ping_interval", [None, 0.01])
-async def test_idle_connection_gives_its_contexts_up(ping_interval):
+async def test_idle_connection_releases_its_contexts(ping_interval):
     """RFC 7692 §7.1.1: and the stream goes on, with references to what was before."""
     async with idle_pair(0.05, ping_interval=ping_interval) as (server, client, websocket):
         for _ in range(3):
@@ -679,7 +679,7 @@ def test_d12_100_mib_of_zeros_in_fragments_of_1000_bytes(victim, bomb):
 
 
 @attacks
-def test_d12_100_mib_of_zeros_behind_a_final_block(victim, bomb):
+def test_d12_100_mib_of_zeros_after_a_final_block(victim, bomb):
     """RFC 6455 §10.4, RFC 7692 §8."""
     with compressed(victim) as sock, victim.bounds(memory=4 * MIB, cpu=0.5 * SLACK):
         sock.sendall(deflated_frame(b"\x03\x00" + bomb))
@@ -713,7 +713,7 @@ def test_d10_two_messages_of_final_blocks(victim):
 
 @attacks
 @pytest.mark.parametrize("payload", [b"\x06", b"\xff" * 1000, bytes.fromhex("f200110000")])
-def test_d11_garbage(victim, payload):
+def test_d11_invalid_deflate_data_fails_the_connection(victim, payload):
     """RFC 7692 §7.2.2: a Close frame, and nothing in the log."""
     with compressed(victim) as sock:
         sock.sendall(deflated_frame(payload))
@@ -723,7 +723,7 @@ def test_d11_garbage(victim, payload):
 
 
 @attacks
-def test_compressed_text_that_is_not_utf_8(victim):
+def test_compressed_invalid_utf8_fails_the_connection(victim):
     """RFC 6455 §8.1, RFC 7692 §6.2."""
     for text in (b"\xff", b"abc\xed\xa0\x80", b"abc\xc3"):
         with compressed(victim) as sock:
@@ -732,7 +732,7 @@ def test_compressed_text_that_is_not_utf_8(victim):
 
 
 @attacks
-def test_compressed_text_that_is_not_utf_8_fails_in_the_fragment_that_shows_it(victim):
+def test_compressed_invalid_utf8_fails_in_its_fragment(victim):
     """RFC 6455 §8.1: nobody waits for the end of the message."""
     deflater = Deflater()
     with compressed(victim) as sock:

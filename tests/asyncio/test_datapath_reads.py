@@ -114,7 +114,7 @@ async def test_reads_of_many_connections_over_tls_never_mix(server_tls, client_t
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_get_buffer_the_read_and_buffer_updated_follow_one_another(tls, server_tls, client_tls):
+async def test_get_buffer_read_and_buffer_updated_are_not_interleaved(tls, server_tls, client_tls):
     """Between them, no other connection is asked for its buffer: they all have the same."""
     calls = []
 
@@ -238,7 +238,7 @@ async def test_end_of_the_stream(crowd):
 
 
 @in_a_crowd
-async def test_end_of_the_stream_behind_messages_in_one_read(crowd):
+async def test_end_of_the_stream_after_messages_in_one_read(crowd):
     async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             made[0].transport.pause_reading()
@@ -322,7 +322,7 @@ async def test_closing_handshake_inside_a_read(crowd):
 
 
 @in_a_crowd
-async def test_replaced_transport_is_used_from_then_on(crowd):
+async def test_replaced_transport_is_used(crowd):
     """A wrapper in between sees each write, and what it refuses to read is not read."""
     written = []
 
@@ -448,7 +448,7 @@ print(len(os.listdir("/proc/self/fd")) - before)
 
 
 @in_a_crowd
-async def test_subclass_that_overrides_the_buffer_is_asked_for_it(crowd):
+async def test_subclass_may_override_get_buffer(crowd):
     class Own(Recorder):
         def __init__(self):
             super().__init__()
@@ -465,7 +465,7 @@ async def test_subclass_that_overrides_the_buffer_is_asked_for_it(crowd):
         assert made[0].own - before == len(peer.frame(TEXT, b"abc"))
 
 
-async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
+async def test_protocol_works_on_a_loop_with_hidden_reads(loop_kind):
     """Event loops of other kinds have no way to take the reads over; the transport keeps reading."""
     if loop_kind == "uvloop":
         pytest.skip("uvloop's own class cannot be taken apart")
@@ -489,7 +489,7 @@ async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
 
 
 @in_a_crowd
-async def test_flooding_peer_does_not_keep_others_from_being_read(crowd):
+async def test_flooding_peer_does_not_starve_others(crowd):
     """Reads in a row are bounded: who sends without end takes turns with the others."""
     received = []
 
@@ -585,7 +585,7 @@ async def test_eager_handlers_of_two_connections_in_one_read(loop_kind):
     assert len(order) == 100
 
 
-async def test_connection_over_a_stream_that_was_dialled_by_hand():
+async def test_connection_over_an_existing_stream():
     """A dialled peer that never opens leaves nothing behind in the shared buffer."""
     async with serving() as (server, made):
         async with dial(server) as silent, dial_open(server) as peer:

@@ -66,7 +66,7 @@ SIZES = [0, 1, 125, 126, 4000, 4095, 4096, 4097, 65_535, 65_536, 100_000, 1_000_
 
 
 @pytest.mark.parametrize("buffer_size", [1, 50_000, None])
-async def test_messages_of_any_size_arrive_whole(buffer_size):
+async def test_messages_of_any_size_arrive_unchanged(buffer_size):
     sizes = [size for size in SIZES if buffer_size is None or size <= 20 * buffer_size or size <= 100_000]
     async with opened(buffer_size=buffer_size) as (end, peer):
         for size in sizes:
@@ -120,7 +120,7 @@ async def test_many_pieces_in_one_write():
             await expect_all(peer, messages)
 
 
-async def test_payload_changed_after_send_arrives_as_it_was():
+async def test_payload_changed_after_send_arrives_unchanged():
     async with opened(buffer_size=1) as (end, peer):
         for kind in (bytearray, lambda data: memoryview(bytearray(data)), lambda data: array.array("B", data)):
             for size in (10, 5000, 500_000):
@@ -149,7 +149,7 @@ async def test_pause_writing_and_resume_writing_are_called():
 
 
 @pytest.mark.parametrize("how", ["abort", "close"])
-async def test_nothing_is_written_behind_the_end_of_the_transport(how):
+async def test_nothing_is_written_after_the_end_of_the_transport(how):
     async with opened() as (end, peer):
         end.send(b"1")
         getattr(end.transport, how)()
@@ -199,7 +199,7 @@ async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
                 sock.close()
 
 
-async def test_peer_that_is_gone_ends_in_connection_closed(caplog):
+async def test_sending_to_a_lost_peer_raises_connection_closed(caplog):
     """The system's EPIPE or ECONNRESET is nobody's business but the exception's."""
     caplog.set_level(logging.INFO)
     ended = asyncio.get_running_loop().create_future()
@@ -245,7 +245,7 @@ async def connections_of(server, count):
     return list(server.connections)
 
 
-async def test_broadcasts_in_one_turn_leave_as_one_write_behind_the_first():
+async def test_broadcasts_in_one_turn_are_joined_after_the_first():
     async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(5)]
         connections = await connections_of(server, 5)
@@ -458,7 +458,7 @@ async def test_run_coroutine_threadsafe_sends_and_receives():
             assert await soon(loop.run_in_executor(None, work)) == "a"
 
 
-async def test_large_messages_of_clients_are_what_was_sent():
+async def test_large_messages_of_clients_arrive_unchanged():
     """Their frames are written in the same memory, one after the other, unless the last one still waits to leave."""
     chooser = random.Random(5)
     sizes = [100_000, 100_000, 1 << 20, 1 << 20, 600_000, 599_999, 70_000, 3 << 20, 1 << 20, 5, 1 << 20]

@@ -188,7 +188,7 @@ async def test_callbacks_forge_no_log(field, caplog):
     hostile.assert_harmless_log(caplog)
 
 
-async def test_exceptions_of_the_application_show_what_came_from_a_peer_harmlessly(caplog):
+async def test_application_exceptions_escape_text_of_the_peer(caplog):
     async def process_request(connection, request):
         raise wsframe.InvalidHeader("X", request.headers["X"])
 
@@ -203,7 +203,7 @@ async def test_exceptions_of_the_application_show_what_came_from_a_peer_harmless
         assert_harmless(record.getMessage())
 
 
-async def test_what_is_listening_is_told(caplog):
+async def test_listening_addresses_are_escaped(caplog):
     async with serve(receive, HERE, 0) as server:
         async with connect(uri_of(server)) as websocket:
             await websocket.close(4000, REASON)

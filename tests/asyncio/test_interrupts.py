@@ -160,7 +160,7 @@ async def test_interrupted_anywhere_at_the_end_of_a_turn(stack, error):
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
 @pytest.mark.parametrize("kind", ["callbacks", "coroutines"])
-async def test_event_loop_that_refuses_once(stack, monkeypatch, kind, error):
+async def test_event_loop_that_fails_once(stack, monkeypatch, kind, error):
     """A call_soon that fails costs nothing but the joining of writes."""
     loop = asyncio.get_running_loop()
     transport = Transport()
@@ -193,7 +193,7 @@ async def test_event_loop_that_refuses_once(stack, monkeypatch, kind, error):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
-async def test_wake_up_that_fails_is_made_up_for(stack, error):
+async def test_failed_wake_up_is_retried(stack, error):
     """A task that waits is not forgotten when the event loop refuses to resume it."""
     waiter = stack.twin.queue.Waiter(Refusing(asyncio.get_running_loop(), error))
     calls = []
@@ -209,7 +209,7 @@ async def test_wake_up_that_fails_is_made_up_for(stack, error):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
-async def test_cancellation_that_fails_is_made_up_for(stack, error):
+async def test_failed_cancellation_is_retried(stack, error):
     waiter = stack.twin.queue.Waiter(Refusing(asyncio.get_running_loop(), error))
     calls = []
     waiter.add_done_callback(calls.append, context=contextvars.copy_context())
@@ -244,7 +244,7 @@ class Refusing:
         return handle
 
 
-async def test_wake_up_that_fails_behind_what_it_did_resumes_once(stack):
+async def test_wake_up_that_fails_after_its_effect_resumes_once(stack):
     """KeyboardInterrupt may come when the callback is scheduled already."""
     loop = asyncio.get_running_loop()
     waiter = stack.twin.queue.Waiter(Refusing(loop, Interrupt, behind=True))
@@ -274,7 +274,7 @@ async def test_thread_of_push_and_broadcast_is_checked(stack):
 
 
 @pytest.mark.parametrize("method", ["pause_reading", "resume_reading"])
-async def test_reading_goes_on_after_an_interrupted_pause_or_resumption(stack, method):
+async def test_reading_continues_after_an_interrupted_pause_or_resumption(stack, method):
     def interrupt():
         raise Interrupt
 
@@ -377,7 +377,7 @@ async def test_interrupted_write_of_a_real_connection(name):
     await end(stop)
 
 
-async def test_broadcast_from_another_thread_silences_nobody():
+async def test_refused_broadcast_from_another_thread_blocks_no_sends():
     stop = []
     connection, client = await real_connection(stop)
     with pytest.raises(RuntimeError, match="another thread"):

@@ -131,7 +131,7 @@ async def test_hooks_of_both_ends_are_called_in_order():
         assert client.latency >= 0
 
 
-async def test_what_is_sent_in_one_read_is_written_in_one_piece():
+async def test_messages_sent_within_a_read_are_written_at_once():
     """DESIGN: read once, run everyone, write once."""
     writes = []
 
@@ -280,7 +280,7 @@ def test_bad_header_of_the_application_is_refused():
             WebSocketProtocol(uri, additional_headers={"X": "a\r\nY: b"})
 
 
-async def test_subprotocol_and_origin_are_judged():
+async def test_subprotocol_and_origin_are_checked():
     async with serving(select_subprotocol=lambda offered: offered[-1], origins=["http://a.example"]) as (server, _):
         uri = uri_of(server)
         async with connected(uri, subprotocols=["a", "b"], origin="http://a.example") as client:
@@ -316,7 +316,7 @@ async def test_bad_response_is_reported(answer, exc):
         assert issubclass(client.calls[0][1], exc)
 
 
-async def test_what_comes_behind_a_bad_response_is_ignored():
+async def test_data_after_a_bad_response_is_ignored():
     async def script(peer):
         await peer.read_head()
         with contextlib.suppress(ConnectionError):
@@ -338,7 +338,7 @@ async def test_reset_in_the_handshake_is_reported():
 
 
 @pytest.mark.parametrize("size", [1, 50])
-async def test_request_may_come_in_pieces(size):
+async def test_request_may_arrive_in_pieces(size):
     """RFC 6455 §4.2.1: row H15."""
     async with serving() as (server, _), dial(server) as peer:
         data = request() + peer.frame(TEXT, b"a")
@@ -347,7 +347,7 @@ async def test_request_may_come_in_pieces(size):
         await peer.expect(TEXT, b"a")
 
 
-async def test_what_comes_behind_a_bad_request_is_ignored():
+async def test_data_after_a_bad_request_is_ignored():
     """RFC 6455 §4.2.2: it is read, so that the client can read the refusal, and that is all."""
     async with serving(close_timeout=1) as (server, made), dial(server) as peer:
         await peer.send(request({"Host": None}), peer.frame(TEXT, b"a"), b"x" * 1000)
@@ -376,7 +376,7 @@ async def test_handshake_has_a_time_limit():
         assert made[0].names == ["failed"]
 
 
-async def test_frames_behind_the_handshake_are_delivered():
+async def test_frames_after_the_handshake_are_delivered():
     """RFC 6455 §4.1, §4.2.2: rows C11 and H15."""
 
     async def script(peer):
@@ -392,7 +392,7 @@ async def test_frames_behind_the_handshake_are_delivered():
         await peer.expect(TEXT, b"glued")
 
 
-async def test_violation_is_told_behind_the_answers():
+async def test_violation_is_reported_after_the_answers():
     """RFC 6455 §7.1.7: answers are sent in the read, so none is waited for."""
     async with serving() as (server, made), dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"", rsv=4) + peer.frame(TEXT, b"b"))
@@ -427,7 +427,7 @@ def test_bad_options_are_refused(option):
         WebSocketProtocol("http://h/")
 
 
-async def test_limits_hold():
+async def test_limits_apply_to_callbacks():
     """RFC 6455 §10.4."""
     async with serving(max_size=10) as (server, _), dial_open(server) as peer:
         await peer.send_frame(BINARY, bytes(10))
@@ -436,7 +436,7 @@ async def test_limits_hold():
         await peer.expect_failure(1009)
 
 
-async def test_logger_may_be_given(caplog):
+async def test_logger_option_replaces_the_default(caplog):
     with caplog.at_level(logging.INFO, "mine"):
         async with serving(logger=logging.getLogger("mine")) as (server, made), dial(server) as peer:
             await peer.send(request({"Host": None}))
@@ -445,7 +445,7 @@ async def test_logger_may_be_given(caplog):
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
-async def test_backpressure_is_told(role):
+async def test_backpressure_calls_pause_and_resume_writing(role):
     """A server stops reading from a peer that does not read; a client leaves that to the application."""
 
     class Flooding(Recorder):
@@ -486,7 +486,7 @@ async def test_backpressure_is_told(role):
             await flood(client, peers[0])
 
 
-async def test_pongs_do_not_pile_up_though_a_subclass_forgets_super():
+async def test_only_the_last_pong_waits_though_a_subclass_omits_super():
     """RFC 6455 §5.5.3: row F10."""
 
     class Forgetful(Recorder):

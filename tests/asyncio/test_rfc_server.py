@@ -88,7 +88,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("data", "expected"), [pytest.param(*row[1:], id=row[0]) for row in REQUESTS])
-async def test_h1_to_h16_request_is_judged(data, expected):
+async def test_h1_to_h16_request_is_checked(data, expected):
     """RFC 6455 §4.2.1, §4.2.2, §4.4."""
     status, headers = await status_of(data)
     assert status in expected
@@ -106,7 +106,7 @@ async def test_h1_to_h16_request_is_judged(data, expected):
     ],
 )
 @pytest.mark.parametrize("way", ["whole", "in pieces"])
-async def test_h13_what_is_not_http_gets_no_answer(data, way, caplog):
+async def test_h13_data_that_is_not_http_gets_no_answer(data, way, caplog):
     async with serve(echo, HERE, 0) as server, dial(server) as peer:
         pieces = [data] if way == "whole" else [data[i : i + 1] for i in range(len(data))]
         with contextlib.suppress(ConnectionError):
@@ -188,14 +188,14 @@ async def test_h14_handshake_has_a_time_limit(trickle):
             assert await soon(peer.reader.read()) == b""
 
 
-async def test_h15_frame_behind_the_request_is_answered():
+async def test_h15_frame_after_the_request_is_answered():
     """RFC 6455 §4.2.2."""
     data = wire_frame(TEXT, b"glued", mask=b"abcd")
     async with serve(echo, HERE, 0) as server, dial_open(server, trailing=data) as peer:
         await peer.expect(TEXT, b"glued")
 
 
-async def test_h15_frame_behind_the_request_waits_for_process_request():
+async def test_h15_frame_after_the_request_waits_for_process_request():
     """RFC 6455 §4.2.2: also one received while a coroutine decides."""
     frames = [(TEXT, b"a", False), (0, b"b", True), (TEXT, b"c", True)]
     wire = [wire_frame(opcode, payload, fin=fin, mask=b"abcd") for opcode, payload, fin in frames]
@@ -214,7 +214,7 @@ async def test_h15_frame_behind_the_request_waits_for_process_request():
         await peer.expect(TEXT, b"c")
 
 
-async def test_h15_request_may_come_one_byte_at_a_time():
+async def test_h15_request_may_arrive_one_byte_at_a_time():
     """RFC 6455 §4.2.1."""
     async with serve(echo, HERE, 0) as server, dial(server) as peer:
         data = request() + peer.frame(TEXT, b"a")
@@ -309,7 +309,7 @@ async def test_f6_top_bit_of_the_length_fails_the_connection(length, fragment):
 
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
-async def test_f7_control_frames_are_short_and_whole(opcode):
+async def test_f7_long_or_fragmented_control_frames_fail_the_connection(opcode):
     """RFC 6455 §5.5: judged from the header."""
     await fails(1002, (opcode, b"", ("length", 126), ("length_size", 2)))
     await fails(1002, (opcode, b"", ("length", 5), ("fin", False)))
@@ -328,7 +328,7 @@ async def test_f8_new_message_inside_a_fragmented_one_fails_the_connection(opcod
     await fails(1002, (TEXT, b"a", ("fin", False)), (opcode, b"b"))
 
 
-async def test_f9_f10_ping_between_fragments_is_answered_ahead():
+async def test_f9_f10_ping_between_fragments_is_answered_before_the_message():
     """RFC 6455 §5.4, §5.5.2, §5.5.3."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a", fin=False)
@@ -338,7 +338,7 @@ async def test_f9_f10_ping_between_fragments_is_answered_ahead():
         await peer.expect(TEXT, b"ab")
 
 
-async def test_f10_pings_are_answered_while_nobody_reads():
+async def test_f10_pings_are_answered_while_the_application_does_not_receive():
     """RFC 6455 §5.5.2."""
 
     async def handler(websocket):
@@ -368,14 +368,14 @@ async def test_f12_fragments_of_any_size_make_a_message(pieces):
         await peer.expect(BINARY, b"".join(pieces))
 
 
-async def test_f13_data_behind_a_close_frame_is_discarded():
+async def test_f13_data_after_a_close_frame_is_discarded():
     """RFC 6455 §5.5.1, §1.4."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send(peer.frame(CLOSE, close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
         assert await peer.read_pairs() == [(CLOSE, close_payload(1000))]
 
 
-async def test_f13_nothing_is_sent_behind_our_close_frame():
+async def test_f13_nothing_is_sent_after_our_close_frame():
     """RFC 6455 §5.5.1: the ping that comes then gets no pong, and messages can still be received."""
     received = []
 
@@ -470,7 +470,7 @@ async def test_x2_bad_codes_cannot_be_sent():
     assert seen == ["ProtocolError"] * 8
 
 
-async def test_x6_nothing_is_processed_behind_a_violation():
+async def test_x6_nothing_is_processed_after_a_violation():
     """RFC 6455 §7.1.7: what came before it is answered, what comes behind it is not."""
     await fails(
         1002,
@@ -482,7 +482,7 @@ async def test_x6_nothing_is_processed_behind_a_violation():
 
 
 @pytest.mark.parametrize("read", [True, False])
-async def test_x6_tcp_ends_though_the_peer_never_answers(read):
+async def test_x6_tcp_ends_without_an_answer_to_close(read):
     """RFC 6455 §7.1.7."""
     async with serve(echo, HERE, 0, close_timeout=0.5) as server, dial_open(server) as peer:
         await until(lambda: server.connections)
@@ -494,7 +494,7 @@ async def test_x6_tcp_ends_though_the_peer_never_answers(read):
         assert connection.close_code == 1006
 
 
-async def test_x7_close_frame_is_there_and_tells_why():
+async def test_x7_close_frame_carries_code_and_reason():
     """RFC 6455 §7.1.7."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"", rsv=4)
@@ -515,7 +515,7 @@ async def test_x7_close_frame_is_there_and_tells_why():
         ("error close", 4000, ConnectionClosedError),
     ],
 )
-async def test_x8_close_code_tells_how_it_ended(end, code, kind):
+async def test_x8_close_code_reports_how_the_connection_ended(end, code, kind):
     """RFC 6455 §7.1.5."""
     ended = asyncio.get_running_loop().create_future()
 
@@ -565,7 +565,7 @@ async def test_x9_unfinished_utf8_fails_the_connection():
 
 
 @pytest.mark.parametrize("length", [2**20 + 1, 2**31, 2**32 + 5, 2**62, 2**63 - 50])
-async def test_x10_too_big_is_told_from_the_header(length):
+async def test_x10_oversized_message_is_detected_from_the_header(length):
     """RFC 6455 §7.4.1, §10.4."""
     await fails(1009, (BINARY, b"", ("length", length)), max_size=2**20)
     await fails(1009, (BINARY, b"a" * 100, ("fin", False)), (0, b"", ("length", length)), max_size=2**20)
@@ -580,7 +580,7 @@ async def test_x10_sum_of_fragments_is_limited():
         await peer.expect_failure(1009)
 
 
-async def test_port_is_free_again_when_the_server_has_closed():
+async def test_closed_server_frees_its_port():
     async with serve(echo, HERE, 0) as server:
         port = port_of(server)
     with pytest.raises(OSError):

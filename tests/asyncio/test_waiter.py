@@ -51,7 +51,7 @@ class Recording(wsframe.ServerConnection):
             self.reading = False
 
 
-async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write():
+async def test_task_runs_within_the_read_and_its_answers_are_one_write():
     connections, reading = [], []
 
     async def handler(websocket):
@@ -73,7 +73,7 @@ async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write(
         assert all(reading)
 
 
-async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
+async def test_sends_in_one_turn_are_joined_after_the_first():
     connections = []
 
     async def handler(websocket):
@@ -138,7 +138,7 @@ async def test_empty_messages_are_joined_too():
         await peer.expect(CLOSE, b"\x03\xe8")
 
 
-async def test_the_connection_ends_while_sends_wait_to_be_joined():
+async def test_connection_may_end_before_sends_are_joined():
     async def handler(websocket):
         await websocket.send("1")
         await websocket.send("2")
@@ -151,7 +151,7 @@ async def test_the_connection_ends_while_sends_wait_to_be_joined():
                 await peer.expect(TEXT, b"1")
 
 
-async def test_the_task_is_the_current_one_and_has_its_own_context():
+async def test_woken_task_is_current_and_has_its_own_context():
     variable = contextvars.ContextVar("variable")
     seen = []
 
@@ -321,7 +321,7 @@ async def call_soon(function):
     return await done
 
 
-async def test_waiter_that_is_woken_before_anybody_waits(impl):
+async def test_waiter_woken_before_it_is_awaited(impl):
     waiter = impl.queue.Waiter(asyncio.get_running_loop())
     waiter.wake()
     assert not waiter.cancel()
@@ -354,7 +354,7 @@ async def test_message_within_the_context_of_the_task_waits_for_its_turn(make_st
     assert order == [task]
 
 
-async def test_message_before_anybody_waits(make_stream):
+async def test_message_before_recv_is_queued(make_stream):
     stream = make_stream()
     stream.arrive()
     stream.arrive()
@@ -385,7 +385,7 @@ async def test_cancel_after_the_message_keeps_it(make_stream):
     assert await soon(stream.recv()) == "x"
 
 
-async def test_what_the_task_lets_out_is_not_taken_for_a_context_entered_twice(make_stream):
+async def test_runtime_error_of_the_task_is_not_taken_for_a_reentered_context(make_stream):
     stream = make_stream()
     failures = []
 
