@@ -106,7 +106,7 @@ def test_status_of_a_normal_exit_is_0(program, kind, clean, monkeypatch):
         (["--patch", "wsprot", "-m", "program"], "cannot patch 'wsprot': known are"),
     ],
 )
-def test_missing_programs_are_reported(arguments, text, capsys):
+def test_programs_that_cannot_run_are_reported(arguments, text, capsys):
     assert main(["run", *arguments]) == 1
     assert text in capsys.readouterr().err
 

@@ -428,7 +428,7 @@ async def test_unhandled_disconnection_is_not_an_application_error(caplog):
     assert "Exception" not in caplog.text
 
 
-async def test_lost_connection_is_1006():
+async def test_lost_connection_is_a_disconnect_event():
     app = App()
     async with running(app) as server:
         async with dial_open(server) as peer:

@@ -98,7 +98,7 @@ async def test_one_line_for_each_event_loop(caplog):
     assert line == f"data path of {type(asyncio.get_running_loop()).__name__}: {expected(loop_kind())}"
 
 
-async def test_streams_without_a_transport_are_reported(caplog):
+async def test_data_path_without_a_transport_is_described(caplog):
     caplog.set_level(logging.DEBUG, "wsframe")
     connection = wsframe.WebSocketProtocol()
     assert "through the transport" in describe_data_path(connection)

@@ -203,7 +203,7 @@ async def test_application_exceptions_escape_text_of_the_peer(caplog):
         assert_harmless(record.getMessage())
 
 
-async def test_listening_addresses_are_escaped(caplog):
+async def test_server_log_and_close_exception_are_escaped(caplog):
     async with serve(receive, HERE, 0) as server:
         async with connect(uri_of(server)) as websocket:
             await websocket.close(4000, REASON)

@@ -288,7 +288,7 @@ async def test_socks_needs_python_socks(monkeypatch):
         await soon(connect("ws://localhost/", proxy="socks5://localhost"))
 
 
-async def test_close_timeout_does_not_limit_the_proxy():
+async def test_closing_handshake_through_a_proxy_completes():
     """The tunnel carries the Close frames too."""
     async with serve(echo, HERE, 0) as server, raw_server(HTTPProxy()) as proxy:
         websocket = await talk(uri_of(server), proxy=address_of(proxy), close_timeout=PATIENCE_S)

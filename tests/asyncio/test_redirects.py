@@ -166,7 +166,7 @@ async def test_redirect_with_the_sock_option_is_refused():
 
 
 @pytest.mark.parametrize("given", [{"host": HERE}, {"port": 1}, {"host": HERE, "port": 1}])
-async def test_redirect_with_the_host_option_stays_at_the_origin(given):
+async def test_redirect_with_host_or_port_option_stays_at_the_origin(given):
     async with serve(echo, HERE, 0, process_request=redirect_to("/end", "ws://other/")) as server:
         port = port_of(server)
         options = {name: port if name == "port" else value for name, value in given.items()}

@@ -120,7 +120,7 @@ async def test_cancellation_wins_over_a_limit_in_the_same_turn(first):
         await soon(task)
 
 
-async def test_repeated_cancellation_is_raised():
+async def test_each_cancellation_is_passed_on():
     """Each one is passed on, as to a task that waits for itself."""
     seen = []
 

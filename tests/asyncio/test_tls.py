@@ -157,7 +157,7 @@ async def test_callbacks_over_tls(server_tls, client_tls):
         await soon(server.wait_closed())
 
 
-def test_open_timeout_covers_the_tls_handshake():
+def test_time_limits_apply_to_tls():
     assert tls_timeouts({}, None, None) == {}
     assert tls_timeouts({}, 1, None) == {"ssl_handshake_timeout": 1}
     assert tls_timeouts({"ssl_handshake_timeout": 5}, 1, None) == {}
