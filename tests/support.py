@@ -138,6 +138,23 @@ def clocked(clock, base=wsframe.ServerConnection):
     return type(base.__name__, (base,), {"clock": clock})
 
 
+class SpyTransport:
+    """A transport that appends the bytes of each write; given an exception instead of a list, it raises that."""
+
+    def __init__(self, transport, writes):
+        self.inner = transport
+        self.writes = writes
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def write(self, data):
+        if isinstance(self.writes, Exception):
+            raise self.writes
+        self.writes.append(bytes(data))
+        self.inner.write(data)
+
+
 def recorded_reads(reads, base=wsframe.ServerConnection):
     """Make a class of connections that append themselves and the number of bytes of each read."""
 

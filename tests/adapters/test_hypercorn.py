@@ -226,7 +226,7 @@ async def test_slow_application_stops_the_client(patched):
         for _ in range(12):
             assert (await receive())["bytes"] == bytes(2**16)
         await send({"type": "websocket.send", "text": "twelve"})
-        # An end now would reset the connection, with the client's bytes still on their way.
+        # An end now would reset the connection, with the client's bytes still in transit.
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
@@ -351,7 +351,7 @@ async def test_bytes_before_accepting_are_an_error(patched):
 
     async def app(receive, send):
         started.set()
-        # hypercorn tells such an application nothing more.
+        # hypercorn sends such an application no more events.
         await refused.wait()
 
     async with running(app) as port:

@@ -1,4 +1,4 @@
-"""``wsframe.patch("tornado")``; tornado's own tests run too, behind the patch (``host_suites.py``)."""
+"""``wsframe.patch("tornado")``; tornado's own tests run too, with the patch (``host_suites.py``)."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def test_write_waits_while_the_peer_does_not_read():
         written = 0
 
         async def on_message(self, message):
-            # Neither the first write, nor the ones behind it, within the read or not.
+            # Neither the first write, nor the following ones, within the read or not.
             for _ in range(500):
                 await self.write_message(bytes(50_000), binary=True)
                 self.written += 1
@@ -244,7 +244,7 @@ async def test_wrong_control_frames_are_refused():
 @pytest.mark.parametrize(("opcode", "payload"), [(3, b""), (TEXT, b"\xff"), (0, b"")])
 async def test_violation_aborts_the_connection(opcode, payload):
     async with running() as server, dial_open(server) as peer:
-        await peer.send(peer.frame(TEXT, b"before") + peer.frame(opcode, payload) + peer.frame(TEXT, b"behind"))
+        await peer.send(peer.frame(TEXT, b"before") + peer.frame(opcode, payload) + peer.frame(TEXT, b"after"))
         assert await peer.read_pairs() == [(TEXT, b"before")]
     assert server.handlers[0].events == ["before", ("close", None, None)]
 

@@ -7,22 +7,8 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    dial,
-    dial_open,
-    request,
-    soon,
-    steady,
-    until,
-    uri_of,
-    wire_frame,
-)
+import support
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, request, soon, until, uri_of, wire_frame
 from uvicorn import Config, Server
 
 import wsframe
@@ -238,7 +224,7 @@ async def test_close_frame_reaches_a_client_that_sends_everything_first(secure, 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificate):
-    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+    """A client that reads the end of the stream while sending may close TCP before it reads the Close frame."""
     options = {"ssl_certfile": certificate.cert, "ssl_keyfile": certificate.key} if secure else {}
     async with running(App(echo), **options) as server:
         options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
@@ -299,7 +285,7 @@ async def test_send_waits_while_the_client_does_not_read():
         await peer.send_frame(TEXT, b"go")
         # Pings meanwhile are answered once, with the last one's payload.
         await until(lambda: server.protocols[0].websocket.buffered_bytes > 0)
-        before = await steady(lambda: sent)
+        before = await support.steady(lambda: sent)
         await peer.send(*(peer.frame(PING, b"%d" % number) for number in range(5)))
         await until(lambda: server.protocols[0].stats.frames_received == 6)
         assert sent == before
@@ -454,7 +440,7 @@ async def test_shutdown_before_the_answer_is_500():
     async def app(scope, receive, send):
         await never.wait()
 
-    async with running(app) as server, dial(server) as peer:
+    async with running(app) as server, support.dial(server) as peer:
         await peer.send(request())
         await until(lambda: server.protocols)
         server.protocols[0].shutdown()

@@ -119,8 +119,8 @@ async def test_denial_with_a_wrong_status_is_an_error():
 async def test_bytes_after_the_request_are_kept(http):
     # RFC 6455 §4.1 has clients wait; some proxies put what they have into one segment.
     async with running(App(echo), http=http) as server:
-        behind = bytes.fromhex("818537fa213d7f9f4d5158")
-        async with dial_open(server, trailing=behind) as peer:
+        trailing = bytes.fromhex("818537fa213d7f9f4d5158")
+        async with dial_open(server, trailing=trailing) as peer:
             await peer.expect(TEXT, b"Hello")
 
 

@@ -280,7 +280,7 @@ async def test_no_keepalive(interval):
         assert protocol.websocket._keepalive is None
 
 
-# What people look at
+# Inspection
 
 
 async def test_stats():
@@ -297,7 +297,7 @@ async def test_stats():
         await until(lambda: loop.time() > now)
         await peer.send_frame(PONG, ping.payload)
         await until(lambda: protocol.stats.pongs_received)
-        # One that nobody asked for.
+        # An unsolicited one.
         await peer.send_frame(PONG)
         await until(lambda: protocol.stats.pongs_received == 2)
         stats = protocol.stats

@@ -1,4 +1,4 @@
-"""``wsframe.patch("websocket-client")``; its own tests run too, behind the patch (``host_suites.py``)."""
+"""``wsframe.patch("websocket-client")``; its own tests run too, with the patch (``host_suites.py``)."""
 
 from __future__ import annotations
 

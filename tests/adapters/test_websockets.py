@@ -10,23 +10,10 @@ import threading
 import zlib
 
 import pytest
+import support
 import websockets.sync.client
 import websockets.sync.server
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    connection_of,
-    dial_open,
-    port_of,
-    soon,
-    steady,
-    until,
-    uri_of,
-)
+from support import BINARY, CLOSE, PING, PONG, TEXT, connection_of, dial_open, port_of, soon, steady, until, uri_of
 from websockets import broadcast
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
@@ -82,7 +69,7 @@ STREAMS = {
     "fragments": frame(1, b"a", fin=False) + frame(9, b"p") + frame(0, b"b", fin=False) + frame(0, b"c"),
     "pong, close": frame(10, b"q") + frame(8, b"\x03\xe8bye"),
     "close without a code": frame(8),
-    "data behind a close frame": frame(8, b"\x03\xe8") + b"\x00\x01",
+    "data after a close frame": frame(8, b"\x03\xe8") + b"\x00\x01",
     "reserved opcode": frame(1, b"a") + frame(3),
     "reserved bit": frame(1, b"a", rsv2=True),
     "unmasked": serialize_frame(1, b"a"),
@@ -224,17 +211,8 @@ async def running(handler=echo, **options):
 
 
 def spy_on_writes(connection):
-    writes, write = [], connection.transport.write
-
-    class Spy:
-        def __getattr__(self, name):
-            return getattr(transport, name)
-
-        def write(self, data):
-            writes.append(bytes(data))
-            write(data)
-
-    transport, connection.transport = connection.transport, Spy()
+    writes = []
+    connection.transport = support.SpyTransport(connection.transport, writes)
     return writes
 
 
@@ -263,7 +241,7 @@ async def test_messages_sent_within_a_read_are_one_write():
             await peer.expect(TEXT, b"%d" % number)
         assert len(writes) == 1
         await peer.send_close(1000)
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.expect_end()
 
 
@@ -322,21 +300,11 @@ async def test_failing_send_raises_connection_closed():
     async def handler(websocket):
         await websocket.recv()
         await asyncio.sleep(0)
-        websocket.transport = Broken(websocket.transport)
+        websocket.transport = support.SpyTransport(websocket.transport, OSError("broken"))
         with pytest.raises(ConnectionClosedError) as exc_info:
             await websocket.send("one")
         assert isinstance(exc_info.value.__cause__, OSError)
         done.set()
-
-    class Broken:
-        def __init__(self, transport):
-            self.transport = transport
-
-        def __getattr__(self, name):
-            return getattr(self.transport, name)
-
-        def write(self, data):
-            raise OSError("broken")
 
     done = asyncio.Event()
     async with running(handler) as server, dial_open(server) as peer:

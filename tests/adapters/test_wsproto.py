@@ -189,13 +189,13 @@ def test_agrees_on_compression(offer):
     assert list(server.events()) == [TextMessage("x" * 1000)]
 
 
-@pytest.mark.parametrize("behind", [b"", b"\x81\x05hel", b"\x81\x02hi\x89\x00"])
-def test_bytes_after_the_response_belong_to_the_connection(behind):
+@pytest.mark.parametrize("trailing", [b"", b"\x81\x05hel", b"\x81\x02hi\x89\x00"])
+def test_bytes_after_the_response_belong_to_the_connection(trailing):
     client, server = WSConnection(CLIENT), WSConnection(SERVER)
     server.receive_data(client.send(Request(host="example.org", target="/")))
-    client.receive_data(server.send(AcceptConnection()) + behind)
+    client.receive_data(server.send(AcceptConnection()) + trailing)
     expected = {b"": [], b"\x81\x05hel": [TextMessage("hel", False, False)]}
-    assert list(client.events()) == [AcceptConnection(), *expected.get(behind, [TextMessage("hi"), Ping(b"")])]
+    assert list(client.events()) == [AcceptConnection(), *expected.get(trailing, [TextMessage("hi"), Ping(b"")])]
 
 
 def test_bytes_after_the_request_belong_to_the_connection():

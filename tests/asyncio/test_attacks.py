@@ -46,7 +46,7 @@ class Victim:
             port, runs = self.process.stdout.readline().decode().split()
             self.port = int(port)
             assert runs == {"c": "c", "py": "python"}[self.implementation]
-            # What a first connection makes the interpreter import or allocate is nobody's attack.
+            # Do not count what the interpreter imports or allocates for a first connection.
             for message in (b"warm", b"w" * 200_000, b"x"):
                 with self.open() as sock:
                     sock.sendall(wire_frame(BINARY, message, mask=MASK))
@@ -244,7 +244,7 @@ def test_messages_of_100_mib_are_refused_at_1_mib(victim):
     with victim.open() as sock, victim.bounds(memory=4 * MIB):
         frame = wire_frame(0, bytes(60_000), fin=False, mask=MASK)
         sock.sendall(wire_frame(BINARY, b"", fin=False, mask=MASK))
-        # What comes behind the violation is read and thrown away, until close_timeout is over.
+        # Data after the violation is read and discarded, until close_timeout is over.
         with contextlib.suppress(ConnectionError):
             send_until_stuck(sock, frame, 100 * MIB, patience=PATIENCE_S)
         expect_close(sock, 1009)
@@ -483,7 +483,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("timeout", [0.5, pytest.param(10, marks=pytest.mark.long)])
 def test_client_times_out_when_the_server_never_answers(impl, timeout):
-    """RFC 6455 §4.1: the client gives up."""
+    """RFC 6455 §4.1: the client fails the connection."""
     assert clients(impl.name, lambda sock: read_all(sock), SILENCE.format(timeout=timeout)) == "gave up True"
 
 
@@ -571,7 +571,7 @@ def test_700_masks_are_unpredictable(impl):
 
 
 def predict_mt19937(outputs):
-    """Predict the 76 outputs behind the first 624 of Python's generator, were they its outputs."""
+    """Predict the 76 outputs after the first 624, assuming that they come from Python's generator."""
     import random
 
     def untemper(y):

@@ -6,24 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    connection_of,
-    dial_open,
-    idle,
-    raw_server,
-    soon,
-    stays,
-    steady,
-    two_fragments,
-    until,
-    uri_of,
-)
+import support
+from support import BINARY, CLOSE, PING, PONG, TEXT, connection_of, dial_open, idle, soon, stays, steady, until, uri_of
 
 from wsframe import ConnectionClosed, ConnectionClosedError, InvalidState, PreparedMessage, connect, serve
 
@@ -88,7 +72,7 @@ async def test_several_tasks_may_wait_to_send():
     async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
         received = {(await peer.read_frame()).payload[0] for _ in range(30)}
         assert received == set(range(30))
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send_close(1000)
 
 
@@ -212,13 +196,13 @@ async def test_slow_receiver_gets_everything():
 
 
 async def test_close_completes_though_reading_was_paused():
-    """RFC 6455 §7.1.2: the answer to our Close frame comes behind messages that nobody receives."""
+    """RFC 6455 §7.1.2: the answer to our Close frame follows messages that the application does not receive."""
     async with serve(idle, HERE, 0, max_queue=1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         await peer.send(peer.frame(TEXT, b"a") * 50)
         await until(lambda: connection.reading_paused)
         closing = asyncio.ensure_future(connection.close())
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send(peer.frame(TEXT, b"b") * 50)
         await peer.send_close(1000)
         await soon(closing)
@@ -249,7 +233,7 @@ async def test_client_that_does_not_receive_makes_the_server_wait():
                 await peer.send_frame(BINARY, bytes(100_000))
                 sent += 1
 
-    async with raw_server(script) as server:
+    async with support.raw_server(script) as server:
         async with connect(server.uri, close_timeout=0.2) as websocket:
             await until(lambda: websocket.reading_paused)
             before = await steady(lambda: sent)
@@ -322,7 +306,7 @@ async def test_try_send_does_not_interrupt_a_fragmented_message():
     async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as client:
         connection = await connection_of(server)
         proceed = asyncio.Event()
-        task = asyncio.ensure_future(connection.send(two_fragments(proceed)))
+        task = asyncio.ensure_future(connection.send(support.two_fragments(proceed)))
         await until(lambda: connection._fragments_sent is not None)
         assert not connection.try_send("c")
         proceed.set()

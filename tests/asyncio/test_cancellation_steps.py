@@ -76,38 +76,36 @@ def everything_is_gone(server):
     return until(lambda: not server._attached and not server._tasks)
 
 
+async def cancel_each_client(server, start):
+    """Cancel at each of its steps what ``start()`` makes; close a connection that it returns."""
+
+    async def check(task):
+        websocket = None if task.cancelled() else task.result()
+        if websocket is not None:
+            await websocket.close()
+        await everything_is_gone(server)
+
+    @contextlib.asynccontextmanager
+    async def prepare():
+        yield start(), check
+
+    return await cancel_at_each_step(prepare)
+
+
 # Opening
 
 
 @pytest.mark.parametrize("open_timeout", [10, None])
 async def test_connect(open_timeout):
     async with serve(echo, HERE, 0) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(uri_of(server), open_timeout=open_timeout).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 3
+        client = connect(uri_of(server), open_timeout=open_timeout)
+        assert await cancel_each_client(server, client.connect) > 3
 
 
 async def test_connect_over_tls(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(f"wss://localhost:{port_of(server)}/", host=HERE, ssl=client_tls).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 5
+        client = connect(f"wss://localhost:{port_of(server)}/", host=HERE, ssl=client_tls)
+        assert await cancel_each_client(server, client.connect) > 5
 
 
 # What start_tls() of Python 3.10 has made when it is cancelled warns, though its connection is gone.
@@ -123,19 +121,9 @@ async def test_connect_through_a_proxy(scheme, server_tls, client_tls):
                 await script(peer)
 
         async with raw_server(quiet) as proxy:
-
-            @contextlib.asynccontextmanager
-            async def prepare():
-                async def check(task):
-                    if not task.cancelled():
-                        await task.result().close()
-                    await everything_is_gone(server)
-
-                uri = f"wss://localhost:{port_of(server)}/"
-                options = {"proxy": f"{scheme}://{HERE}:{proxy.port}", "ssl": client_tls, "host": HERE}
-                yield connect(uri, **options).connect(), check
-
-            assert await cancel_at_each_step(prepare) > 10
+            uri = f"wss://localhost:{port_of(server)}/"
+            options = {"proxy": f"{scheme}://{HERE}:{proxy.port}", "ssl": client_tls, "host": HERE}
+            assert await cancel_each_client(server, connect(uri, **options).connect) > 10
 
 
 async def test_redirected_connect():
@@ -147,55 +135,31 @@ async def test_redirected_connect():
         return None
 
     async with serve(echo, HERE, 0, process_request=process_request) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(uri_of(server)).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, connect(uri_of(server)).connect) > 6
 
 
 async def test_connection_as_a_context_manager():
     async with serve(echo, HERE, 0) as server:
 
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def talk():
-                async with connect(uri_of(server)) as websocket:
-                    await websocket.send("a")
-                    assert await websocket.recv() == "a"
+        async def talk():
+            async with connect(uri_of(server)) as websocket:
+                await websocket.send("a")
+                assert await websocket.recv() == "a"
 
-            async def check(task):
-                await everything_is_gone(server)
-
-            yield talk(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, talk) > 6
 
 
 async def test_endless_iteration_over_connections():
     async with serve(echo, HERE, 0) as server:
 
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def talk():
-                async with contextlib.aclosing(connect(uri_of(server)).__aiter__()) as connections:
-                    async for websocket in connections:
-                        await websocket.send("a")
-                        assert await websocket.recv() == "a"
-                        return
+        async def talk():
+            async with contextlib.aclosing(connect(uri_of(server)).__aiter__()) as connections:
+                async for websocket in connections:
+                    await websocket.send("a")
+                    assert await websocket.recv() == "a"
+                    return
 
-            async def check(task):
-                await everything_is_gone(server)
-
-            yield talk(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, talk) > 6
 
 
 async def test_starting_server():

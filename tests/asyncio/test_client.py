@@ -262,7 +262,7 @@ async def test_debug_log_shows_the_opening_handshake(caplog):
 
 
 async def test_close_completes_during_a_long_message_of_the_server():
-    """RFC 6455 §7.1.2: the answer to a Close frame may come behind a message."""
+    """RFC 6455 §7.1.2: the answer to a Close frame may follow a message."""
 
     async def script(peer):
         await peer.accept()

@@ -6,20 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
-from support import (
-    CLOSE,
-    TEXT,
-    clocked,
-    close_payload,
-    connection_of,
-    dial_open,
-    echo,
-    idle,
-    raw_server,
-    soon,
-    until,
-    uri_of,
-)
+import support
+from support import CLOSE, TEXT, close_payload, connection_of, dial_open, echo, idle, raw_server, soon, until, uri_of
 
 from wsframe import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, State, connect, serve
 from wsframe.testing import Clock
@@ -41,7 +29,7 @@ async def test_x6_server_drops_a_client_that_does_not_answer_close():
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_close_timeout_none_waits_for_the_peer(end):
     clock = Clock()
-    options = {"close_timeout": None, "ping_interval": None, "create_connection": clocked(clock)}
+    options = {"close_timeout": None, "ping_interval": None, "create_connection": support.clocked(clock)}
     async with serve(idle, HERE, 0, **options) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         closing = asyncio.ensure_future(connection.close())
@@ -232,7 +220,7 @@ async def test_end_of_tcp_while_a_failure_is_held():
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
 async def test_transport_that_fails_to_half_close_is_aborted(error):
-    """The peer has reset the connection, and asyncio has not told yet; it does so with an exception."""
+    """The peer has reset the connection, which asyncio reports only now, with an exception."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         transport = connection.transport
@@ -252,7 +240,7 @@ async def test_transport_that_fails_to_half_close_is_aborted(error):
 
 
 async def test_close_in_the_opening_handshake_drops_tcp():
-    """There is nobody yet who would understand a Close frame."""
+    """The peer does not expect a Close frame yet."""
     seen = []
 
     async def process_request(connection, received):

@@ -6,21 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    TEXT,
-    clocked,
-    dial,
-    dial_open,
-    echo,
-    port_of,
-    raw_server,
-    request,
-    soon,
-    until,
-    wire_frame,
-)
+import support
+from support import BINARY, CLOSE, TEXT, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
 
 from wsframe import ConnectionClosedError, State, WebSocketProtocol, connect, serve
 from wsframe.limits import QUIET_S
@@ -149,7 +136,7 @@ async def test_client_ends_its_stream_once_the_peer_pauses(options, scheme, kind
 
 async def test_reset_before_a_pause_ends_the_stream(options):
     clock = Clock()
-    options["server"]["create_connection"] = clocked(clock)
+    options["server"]["create_connection"] = support.clocked(clock)
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
             await peer.send(refused("length", bytes(4))[0])

@@ -733,7 +733,7 @@ def test_compressed_invalid_utf8_fails_the_connection(victim):
 
 @attacks
 def test_compressed_invalid_utf8_fails_in_its_fragment(victim):
-    """RFC 6455 §8.1: nobody waits for the end of the message."""
+    """RFC 6455 §8.1: without waiting for the end of the message."""
     deflater = Deflater()
     with compressed(victim) as sock:
         sock.sendall(deflated_frame(deflater.deflate(b"abc\xc3") + b"\x00\x00\xff\xff", TEXT, fin=False))

@@ -259,7 +259,7 @@ async def test_throw_and_close(make_stream):
 
 
 async def test_results_kept_by_a_tracer_do_not_change(make_stream):
-    """Results travel in StopIteration, which may be used again only if nobody else has it."""
+    """Results travel in StopIteration, which may be reused only without other references."""
     stream = make_stream()
     kept = []
 

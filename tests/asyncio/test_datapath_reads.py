@@ -17,6 +17,7 @@ from support import (
     BINARY,
     CLOSE,
     TEXT,
+    SpyTransport,
     close_payload,
     dial,
     dial_open,
@@ -256,7 +257,7 @@ async def test_end_of_the_stream_after_messages_in_one_read(crowd):
 
 @in_a_crowd
 async def test_reset_by_the_peer_is_the_cause(crowd):
-    """What the system says is what the application is told."""
+    """The application receives the system's error."""
     async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             await peer.send_frame(TEXT, b"a")
@@ -288,7 +289,7 @@ async def test_reset_by_the_peer_is_the_cause_of_connection_closed():
 @in_a_crowd
 @pytest.mark.parametrize("how", ["abort", "close"])
 async def test_transport_ended_inside_a_read(how, crowd):
-    """Nothing is handled behind it but what was read together with it, and nothing is written."""
+    """Nothing is handled after it except data of the same read, and nothing is written."""
 
     class Ending(Recorder):
         def message_received(self, data):
@@ -325,23 +326,11 @@ async def test_closing_handshake_inside_a_read(crowd):
 async def test_replaced_transport_is_used(crowd):
     """A wrapper in between sees each write, and what it refuses to read is not read."""
     written = []
-
-    class Wrapper:
-        def __init__(self, transport):
-            self.inner = transport
-
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
-
-        def write(self, data):
-            written.append(bytes(data))
-            self.inner.write(data)
-
     async with serving(crowd=crowd) as (server, made), dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
         await peer.expect(TEXT, b"a")
         assert written == []
-        made[0].transport = Wrapper(made[0].transport)
+        made[0].transport = SpyTransport(made[0].transport, written)
         for _ in range(3):
             await peer.send_frame(TEXT, b"b")
             await peer.expect(TEXT, b"b")

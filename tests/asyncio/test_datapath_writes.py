@@ -1,4 +1,4 @@
-"""Direct writes: whole, in order, never behind the end; many sends in one turn of the event loop leave as one write."""
+"""Direct writes: whole, in order, never after the end; many sends in one turn of the event loop leave as one write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import socket
 import threading
 
 import pytest
-from support import BINARY, PING, TEXT, dial_open, echo, idle, serve_protocols, soon, until, uri_of
+from support import BINARY, PING, TEXT, SpyTransport, dial_open, echo, idle, serve_protocols, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosed, InvalidState, State, WebSocketProtocol, broadcast
@@ -139,10 +139,10 @@ async def test_pause_writing_and_resume_writing_are_called():
             end.send(bytes(700_000))
             assert end.paused == [True]
             assert end.buffered_bytes > 10_000
-            # What is sent now goes behind it.
-            end.send(b"behind")
+            # What is sent now follows it.
+            end.send(b"after")
             assert end.paused == [True]
-            await expect_all(peer, [bytes(700_000), b"behind"])
+            await expect_all(peer, [bytes(700_000), b"after"])
             await until(lambda: len(end.paused) == 2)
             assert end.paused == [True, False]
             end.paused.clear()
@@ -200,7 +200,7 @@ async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
 
 
 async def test_sending_to_a_lost_peer_raises_connection_closed(caplog):
-    """The system's EPIPE or ECONNRESET is nobody's business but the exception's."""
+    """EPIPE or ECONNRESET appears only in the exception, not in the log."""
     caplog.set_level(logging.INFO)
     ended = asyncio.get_running_loop().create_future()
 
@@ -223,23 +223,6 @@ async def test_sending_to_a_lost_peer_raises_connection_closed(caplog):
 # One turn of the event loop
 
 
-class Transport:
-    """Notes the writes of a transport, for which it stands in."""
-
-    def __init__(self, transport, notes):
-        self.inner = transport
-        self.notes = notes
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def write(self, data):
-        if isinstance(self.notes, Exception):
-            raise self.notes
-        self.notes.append(bytes(data))
-        self.inner.write(data)
-
-
 async def connections_of(server, count):
     await until(lambda: len(server.connections) == count)
     return list(server.connections)
@@ -253,7 +236,7 @@ async def test_broadcasts_in_one_turn_are_joined_after_the_first():
         notes = []
         for connection in connections:
             notes.append([])
-            connection.transport = Transport(connection.transport, notes[-1])
+            connection.transport = SpyTransport(connection.transport, notes[-1])
         for i in range(10):
             broadcast(connections, f"message {i}")
         assert [len(writes) for writes in notes] == [1] * 5
@@ -272,7 +255,7 @@ async def test_broadcasts_in_one_turn_are_joined_after_the_first():
 
 
 async def test_error_of_one_connection_does_not_keep_others_from_writing():
-    """At the end of the turn as well; the event loop is told of it."""
+    """At the end of the turn as well; the exception goes to the event loop's handler."""
     loop = asyncio.get_running_loop()
     told, handler = [], loop.get_exception_handler()
     async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
@@ -282,7 +265,7 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
         broadcast(connections, "1")
         broadcast(connections, "2")
         transports = [connection.transport for connection in connections]
-        connections[0].transport = Transport(transports[0], ZeroDivisionError("on purpose"))
+        connections[0].transport = SpyTransport(transports[0], ZeroDivisionError("on purpose"))
         loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -294,7 +277,7 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
             await peer.expect(TEXT, b"1")
             with contextlib.suppress(asyncio.TimeoutError):
                 received = await asyncio.wait_for(peer.read_frame(), 0.2)
-                # Of the one whose write failed nobody knows how much was written, so it has been aborted.
+                # The connection whose write failed has been aborted: part of the frame may have been written.
                 complete += received is not None and (received.opcode, received.payload) == (TEXT, b"2")
             peer.abort()
         assert complete == 2

@@ -222,9 +222,9 @@ async def test_half_closed_client_receives_the_response(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"process_request": answer_later}, {"process_response": change_later}])
-@pytest.mark.parametrize("behind", [b"", wire_frame(TEXT, b"a", mask=b"abcd")])
-async def test_half_closed_client_receives_the_whole_handshake(options, behind):
-    answer = await answer_to_half_closed(request() + behind, **options)
+@pytest.mark.parametrize("trailing", [b"", wire_frame(TEXT, b"a", mask=b"abcd")])
+async def test_half_closed_client_receives_the_whole_handshake(options, trailing):
+    answer = await answer_to_half_closed(request() + trailing, **options)
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"\r\n\r\n" in answer
 

@@ -226,17 +226,17 @@ async def test_failed_cancellation_is_retried(stack, error):
 class Refusing:
     """An event loop whose call_soon fails once, before or after it has done what it was asked for."""
 
-    def __init__(self, loop, error, behind=False):
+    def __init__(self, loop, error, afterwards=False):
         self.loop = loop
         self.error = error
-        self.behind = behind
+        self.afterwards = afterwards
 
     def __getattr__(self, name):
         return getattr(self.loop, name)
 
     def call_soon(self, *args, **kwargs):
         error, self.error = self.error, None
-        if error is not None and not self.behind:
+        if error is not None and not self.afterwards:
             raise error
         handle = self.loop.call_soon(*args, **kwargs)
         if error is not None:
@@ -247,7 +247,7 @@ class Refusing:
 async def test_wake_up_that_fails_after_its_effect_resumes_once(stack):
     """KeyboardInterrupt may come when the callback is scheduled already."""
     loop = asyncio.get_running_loop()
-    waiter = stack.twin.queue.Waiter(Refusing(loop, Interrupt, behind=True))
+    waiter = stack.twin.queue.Waiter(Refusing(loop, Interrupt, afterwards=True))
     calls = []
     waiter.add_done_callback(calls.append, context=contextvars.copy_context())
     with pytest.raises(Interrupt):
@@ -312,7 +312,7 @@ def deliver_text(connection, text):
 
 
 async def test_interrupted_callback_ends_the_connection(stack):
-    """What came behind is lost, so it must not be taken for something else."""
+    """What follows is lost, so it must not be taken for something else."""
 
     class Interrupted(stack.protocol):
         def message_received(self, data):
@@ -341,7 +341,7 @@ async def test_interrupted_while_the_end_is_sent_sends_it_once(stack):
         if connection.protocol.state is State.OPEN:
             connection.protocol.send_close(1000, "bye")
         written = connection.protocol.data_to_send()
-        # Interrupted in between, it may be left out; a second one, or data behind it, must never be.
+        # Interrupted in between, it may be left out; a second one, or data after it, must never be.
         assert written in (frame(Opcode.CLOSE, b"\x03\xe8bye", to=wsframe.Role.CLIENT), b""), number
         assert connection.protocol.state is State.CLOSING
         if not step.raised:

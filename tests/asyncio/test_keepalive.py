@@ -6,22 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
-from support import (
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    clocked,
-    connection_of,
-    dial_open,
-    echo,
-    raw_server,
-    read_to_end,
-    recorded_reads,
-    soon,
-    until,
-    uri_of,
-)
+import support
+from support import CLOSE, PING, PONG, TEXT, clocked, connection_of, dial_open, echo, read_to_end, soon, until, uri_of
 
 from wsframe import ClientConnection, ConnectionClosed, ConnectionClosedError, WebSocketProtocol, connect, serve
 from wsframe.asyncio.datapath.keepalive import Keepalive
@@ -78,7 +64,11 @@ async def test_any_byte_counts_as_a_sign_of_life():
     """DESIGN §5: not only the matching pong; a slow upload is alive."""
     clock = Clock()
     reads = []
-    options = {"ping_interval": 20, "ping_timeout": 20, "create_connection": recorded_reads(reads, clocked(clock))}
+    options = {
+        "ping_interval": 20,
+        "ping_timeout": 20,
+        "create_connection": support.recorded_reads(reads, clocked(clock)),
+    }
     async with serve(echo, HERE, 0, **options) as server, contextlib.AsyncExitStack() as stack:
         pong, message, byte = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         await byte.send(byte.frame(TEXT, b"y" * 1000)[:10])
@@ -139,7 +129,7 @@ async def test_keepalive_does_not_discard_pings_of_the_application():
         await peer.send_frame(PONG, mine)
         await read_to_end(peer)
 
-    async with raw_server(script) as server, connect(server.uri, close_timeout=0.1, **options) as websocket:
+    async with support.raw_server(script) as server, connect(server.uri, close_timeout=0.1, **options) as websocket:
         pong = await websocket.ping(b"mine")
         assert await soon(pong) >= 0
 
@@ -179,7 +169,7 @@ async def test_client_drops_a_silent_server():
         await read_to_end(peer)
 
     options = {"ping_interval": 0.03, "ping_timeout": 0.1, "close_timeout": 0.1}
-    async with raw_server(script) as server, connect(server.uri, **options) as websocket:
+    async with support.raw_server(script) as server, connect(server.uri, **options) as websocket:
         with pytest.raises(ConnectionClosedError) as info:
             await soon(websocket.recv())
         assert info.value.sent.code == 1011

@@ -9,19 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    environment,
-    head,
-    raw_server,
-    serve_forever,
-    soon,
-)
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, environment, head, raw_server, serve_forever, soon
 
 from wsframe import (
     ConnectionClosedError,
@@ -40,15 +28,15 @@ from wsframe import (
 )
 
 
-async def refused(headers=None, start_line=None, behind=b"", **options):
+async def refused(headers=None, start_line=None, trailing=b"", **options):
     """Let a server answer with these headers; return the exception that connect raises."""
 
     async def script(peer):
         if start_line is None:
-            await peer.accept(headers, behind)
+            await peer.accept(headers, trailing)
         else:
             await peer.read_head()
-            await peer.send(head(start_line, headers or {}) + behind)
+            await peer.send(head(start_line, headers or {}) + trailing)
         # A client that does not want the connection ends it.
         try:
             assert await soon(peer.reader.read()) == b""
@@ -433,7 +421,7 @@ async def test_x6_nothing_is_processed_after_a_violation():
 
     async def script(peer):
         await peer.accept()
-        await peer.send(peer.frame(TEXT, b"before") + peer.frame(TEXT, b"", rsv=4) + peer.frame(TEXT, b"behind") * 3)
+        await peer.send(peer.frame(TEXT, b"before") + peer.frame(TEXT, b"", rsv=4) + peer.frame(TEXT, b"after") * 3)
         await peer.expect_failure(1002)
 
     async with raw_server(script) as server, connect(server.uri) as websocket:

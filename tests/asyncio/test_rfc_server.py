@@ -9,26 +9,8 @@ import logging
 import random
 
 import pytest
-from support import (
-    ACCEPT,
-    BINARY,
-    CLOSE,
-    KEY,
-    PING,
-    PONG,
-    TEXT,
-    clocked,
-    close_payload,
-    dial,
-    dial_open,
-    echo,
-    port_of,
-    recorded_reads,
-    request,
-    soon,
-    until,
-    wire_frame,
-)
+import support
+from support import ACCEPT, BINARY, CLOSE, KEY, PING, PONG, TEXT, dial, dial_open, echo, request, soon, until
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, State, serve
 from wsframe.testing import Clock
@@ -45,7 +27,7 @@ async def status_of(data, **options):
         assert version == "HTTP/1.1"
         headers = {name.lower(): value for name, value in headers}
         if status != "101":
-            # The refusal is complete, and TCP ends: nobody may take the connection for an upgraded one.
+            # The refusal is complete, and TCP ends: the connection must not be taken for an upgraded one.
             body = await soon(peer.reader.read())
             assert len(body) == (0 if data.startswith(b"HEAD") else int(headers["content-length"]))
             assert headers["connection"] == "close"
@@ -174,7 +156,7 @@ async def test_h14_handshake_has_a_time_limit(trickle):
     """RFC 6455 §10.4."""
     clock = Clock()
     reads = []
-    options = {"open_timeout": 10, "create_connection": recorded_reads(reads, clocked(clock))}
+    options = {"open_timeout": 10, "create_connection": support.recorded_reads(reads, support.clocked(clock))}
     async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
         await until(lambda: server._attached)
         for i in range(19):
@@ -190,7 +172,7 @@ async def test_h14_handshake_has_a_time_limit(trickle):
 
 async def test_h15_frame_after_the_request_is_answered():
     """RFC 6455 §4.2.2."""
-    data = wire_frame(TEXT, b"glued", mask=b"abcd")
+    data = support.wire_frame(TEXT, b"glued", mask=b"abcd")
     async with serve(echo, HERE, 0) as server, dial_open(server, trailing=data) as peer:
         await peer.expect(TEXT, b"glued")
 
@@ -198,7 +180,7 @@ async def test_h15_frame_after_the_request_is_answered():
 async def test_h15_frame_after_the_request_waits_for_process_request():
     """RFC 6455 §4.2.2: also one received while a coroutine decides."""
     frames = [(TEXT, b"a", False), (0, b"b", True), (TEXT, b"c", True)]
-    wire = [wire_frame(opcode, payload, fin=fin, mask=b"abcd") for opcode, payload, fin in frames]
+    wire = [support.wire_frame(opcode, payload, fin=fin, mask=b"abcd") for opcode, payload, fin in frames]
     reads = []
 
     async def process_request(connection, received):
@@ -206,7 +188,7 @@ async def test_h15_frame_after_the_request_waits_for_process_request():
         # Reading may pause before all of it is read.
         await until(lambda: sum(nbytes for _, nbytes in reads) == size or not connection.transport.is_reading())
 
-    options = {"process_request": process_request, "create_connection": recorded_reads(reads)}
+    options = {"process_request": process_request, "create_connection": support.recorded_reads(reads)}
     async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
         await peer.send(request() + wire[0], *wire[1:])
         await peer.read_head()
@@ -244,7 +226,7 @@ async def test_h17_line_breaks_of_the_application_are_refused(caplog):
 
 
 async def fails(code, *pieces, before=(), **options):
-    """Send pieces behind the handshake; expect answers, a Close frame with this code and the end of TCP."""
+    """Send pieces after the handshake; expect answers, a Close frame with this code and the end of TCP."""
     ended = []
 
     async def handler(websocket):
@@ -282,7 +264,7 @@ async def test_f2_unknown_opcodes_fail_the_connection_from_the_header(opcode):
 
 async def test_f3_unmasked_frame_fails_the_connection():
     """RFC 6455 §5.1: and it is not echoed."""
-    await fails(1002, wire_frame(TEXT, b"unmasked"))
+    await fails(1002, support.wire_frame(TEXT, b"unmasked"))
 
 
 @pytest.mark.parametrize("length_size", [2, 8])
@@ -310,7 +292,7 @@ async def test_f6_top_bit_of_the_length_fails_the_connection(length, fragment):
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
 async def test_f7_long_or_fragmented_control_frames_fail_the_connection(opcode):
-    """RFC 6455 §5.5: judged from the header."""
+    """RFC 6455 §5.5: detected from the header."""
     await fails(1002, (opcode, b"", ("length", 126), ("length_size", 2)))
     await fails(1002, (opcode, b"", ("length", 5), ("fin", False)))
 
@@ -371,8 +353,8 @@ async def test_f12_fragments_of_any_size_make_a_message(pieces):
 async def test_f13_data_after_a_close_frame_is_discarded():
     """RFC 6455 §5.5.1, §1.4."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
-        await peer.send(peer.frame(CLOSE, close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
-        assert await peer.read_pairs() == [(CLOSE, close_payload(1000))]
+        await peer.send(peer.frame(CLOSE, support.close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
+        assert await peer.read_pairs() == [(CLOSE, support.close_payload(1000))]
 
 
 async def test_f13_nothing_is_sent_after_our_close_frame():
@@ -385,7 +367,7 @@ async def test_f13_nothing_is_sent_after_our_close_frame():
         await closing
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send_frame(PING, b"p")
         await peer.send_frame(TEXT, b"crossed")
         await peer.send_close(1000)
@@ -406,7 +388,7 @@ ANSWERS = [(TEXT, b"a"), (PONG, b"p"), (TEXT, "h\xe9".encode()), (BINARY, b"\xff
 
 async def test_f14_every_cut_of_the_stream_gives_the_same_answers():
     """RFC 6455 §5.2; the order of a pong among echoes depends on when the handler runs."""
-    data = b"".join(wire_frame(opcode, payload, mask=b"wxyz", **bits) for opcode, payload, bits in STREAM)
+    data = b"".join(support.wire_frame(opcode, payload, mask=b"wxyz", **bits) for opcode, payload, bits in STREAM)
     interesting = [*range(1, 60), *range(len(data) - 16, len(data))]
     cuttings = [[cut] for cut in interesting]
     chooser = random.Random(6455)
@@ -431,7 +413,7 @@ async def test_f14_every_cut_of_the_stream_gives_the_same_answers():
 @pytest.mark.parametrize(
     ("payload", "code"),
     [(b"\x03", 1002), (b"\x03\xe8\xff", 1007)]
-    + [(close_payload(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)],
+    + [(support.close_payload(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)],
 )
 async def test_x1_x2_bad_close_frame_fails_the_connection(payload, code):
     """RFC 6455 §5.5.1, §7.4."""
@@ -444,7 +426,7 @@ async def test_x3_x4_close_is_echoed_and_tcp_ended(code):
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_close(code)
         frames = await soon(peer.read_pairs(), 5)
-        assert [(opcode, payload[:2]) for opcode, payload in frames] == [(CLOSE, close_payload(code))]
+        assert [(opcode, payload[:2]) for opcode, payload in frames] == [(CLOSE, support.close_payload(code))]
 
 
 async def test_x3_empty_close_is_answered_with_an_empty_one():
@@ -466,17 +448,17 @@ async def test_x2_bad_codes_cannot_be_sent():
         await websocket.close(4999)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
-        await peer.expect(CLOSE, close_payload(4999))
+        await peer.expect(CLOSE, support.close_payload(4999))
     assert seen == ["ProtocolError"] * 8
 
 
 async def test_x6_nothing_is_processed_after_a_violation():
-    """RFC 6455 §7.1.7: what came before it is answered, what comes behind it is not."""
+    """RFC 6455 §7.1.7: data before the violation is answered, data after it is not."""
     await fails(
         1002,
         (TEXT, b"before"),
         (TEXT, b"", ("rsv", 1)),
-        *[(TEXT, b"behind")] * 3,
+        *[(TEXT, b"after")] * 3,
         before=[(TEXT, b"before")],
     )
 
@@ -555,7 +537,7 @@ async def test_x9_a_fragment_must_not_end_in_two_characters(size, begun, rest):
 
 async def test_x9_bad_utf8_fails_before_the_frame_is_complete():
     """RFC 6455 §8.1: as soon as it is certain."""
-    header = wire_frame(TEXT, b"", mask=bytes(4), length=1000)
+    header = support.wire_frame(TEXT, b"", mask=bytes(4), length=1000)
     await fails(1007, header + b"ok \xff")
 
 
@@ -582,6 +564,6 @@ async def test_x10_sum_of_fragments_is_limited():
 
 async def test_closed_server_frees_its_port():
     async with serve(echo, HERE, 0) as server:
-        port = port_of(server)
+        port = support.port_of(server)
     with pytest.raises(OSError):
         await asyncio.open_connection(HERE, port)

@@ -462,7 +462,7 @@ async def test_failing_hook_is_a_500(hook, wrong, caplog):
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-@pytest.mark.parametrize("way", ["directly", "behind process_request"])
+@pytest.mark.parametrize("way", ["directly", "after process_request"])
 async def test_failing_select_subprotocol_is_a_500(way, caplog):
     def select(connection, offered):
         assert isinstance(connection, ServerConnection)

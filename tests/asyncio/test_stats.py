@@ -1,4 +1,4 @@
-"""What connections tell of themselves: counters and the log of frames."""
+"""Inspecting a connection: counters and the log of frames."""
 
 from __future__ import annotations
 

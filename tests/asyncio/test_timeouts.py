@@ -203,7 +203,7 @@ class FakeTLS(ssl.SSLObject):
 
 
 class FakeTransport:
-    """Remembers what it is told; has what a test gives it."""
+    """Records calls, and returns what a test sets."""
 
     def __init__(self, tls, *, eof=False, **attributes):
         self.called = []
