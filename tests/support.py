@@ -1,6 +1,6 @@
 """What tests share: event loops, peers that send exact bytes, certificates, and connections without I/O.
 
-The frame reader for sockets is a few lines of its own, so that the package's parser does not judge itself.
+The frame reader for sockets is independent of the package, so that its parser is not tested against itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import wsframe
 from wsframe import Connection, FrameParser, Opcode, Role, State, serialize_frame
 
 PATIENCE_S = 30
-"""Seconds after which something that should have happened long ago counts as hanging; the machine may be busy."""
+"""Seconds after which a wait counts as hanging: far longer than any takes, as the machine may be busy."""
 
 LOOPS = ["asyncio"]
 try:
@@ -61,15 +61,15 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 def run(coroutine, loop_kind="asyncio"):
-    """Run a coroutine in debug mode; what an event loop would only log is a failure, and so is a task left over."""
+    """Run a coroutine in debug mode; fail if the event loop logs an error or a task is left over."""
     problems = []
 
     async def main():
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 60
-        # asyncio tells in debug mode of each client that ended the TLS handshake.
-        told = "Error on transport creation for incoming connection"
-        loop.set_exception_handler(lambda _, context: context["message"] == told or problems.append(context))
+        # In debug mode, asyncio reports each client that aborts the TLS handshake.
+        harmless = "Error on transport creation for incoming connection"
+        loop.set_exception_handler(lambda _, context: context["message"] == harmless or problems.append(context))
         result = await coroutine
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
@@ -111,8 +111,66 @@ async def until(condition, timeout=PATIENCE_S):
     """Wait until a condition holds."""
     end = asyncio.get_running_loop().time() + timeout
     while not condition():
-        assert asyncio.get_running_loop().time() < end, f"still not so after {timeout} s"
+        assert asyncio.get_running_loop().time() < end, f"condition still false after {timeout} s"
         await asyncio.sleep(0.005)
+
+
+async def stays(condition):
+    """Check that a condition holds for 40 ms, which on a real socket is long enough for a fault to break it."""
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+        assert condition()
+
+
+async def steady(value, duration=0.1):
+    """Wait until a value has not changed for that many seconds, and return it."""
+    loop = asyncio.get_running_loop()
+    last, since = value(), loop.time()
+    while loop.time() - since < duration:
+        await asyncio.sleep(0.005)
+        if (new := value()) != last:
+            last, since = new, loop.time()
+    return last
+
+
+def clocked(clock, base=wsframe.ServerConnection):
+    """Make a class of connections, for ``create_connection``, whose time limits run by this clock."""
+    return type(base.__name__, (base,), {"clock": clock})
+
+
+class SpyTransport:
+    """A transport that appends the bytes of each write; given an exception instead of a list, it raises that."""
+
+    def __init__(self, transport, writes):
+        self.inner = transport
+        self.writes = writes
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def write(self, data):
+        if isinstance(self.writes, Exception):
+            raise self.writes
+        self.writes.append(bytes(data))
+        self.inner.write(data)
+
+
+def recorded_reads(reads, base=wsframe.ServerConnection):
+    """Make a class of connections that append themselves and the number of bytes of each read."""
+
+    class Reading(base):
+        def buffer_updated(self, nbytes):
+            reads.append((self, nbytes))
+            super().buffer_updated(nbytes)
+
+    return Reading
+
+
+async def connection_of(server):
+    """Wait for a server's only connection to open, and return it."""
+    await until(lambda: server.connections)
+    (connection,) = server.connections
+    return connection
 
 
 # Peers that send exact bytes
@@ -147,7 +205,7 @@ def request(headers=None, start_line="GET / HTTP/1.1"):
 
 
 def wire_frame(opcode, payload=b"", *, fin=True, rsv=0, mask=None, length=None, length_size=None):
-    """Write a frame, as wrong as a test wants it; ``mask`` is the key, ``length`` the one announced."""
+    """Write a frame, valid or not; ``mask`` is the key, ``length`` the announced length."""
     payload = bytes(payload)
     length = len(payload) if length is None else length
     if length_size is None:
@@ -182,7 +240,7 @@ class Peer:
             if i:
                 await asyncio.sleep(0.001)
             if self.writer.is_closing():
-                # asyncio says so in drain(), and uvloop in write(), that with a RuntimeError.
+                # asyncio would raise in drain(), uvloop a RuntimeError in write().
                 raise ConnectionResetError("the other end has reset the connection")
             self.writer.write(piece)
             await self.writer.drain()
@@ -223,7 +281,7 @@ class Peer:
             frames.append(frame)
         return frames
 
-    async def read_short(self):
+    async def read_pairs(self):
         """Read frames up to the end of the stream, as pairs of opcode and payload."""
         return [(frame.opcode, frame.payload) for frame in await self.read_frames()]
 
@@ -238,24 +296,25 @@ class Peer:
 
     async def expect_failure(self, code, *before):
         """Read the frames ``before``, then a Close frame with this code, then the end."""
-        frames = await self.read_short()
+        frames = await self.read_pairs()
         assert frames[:-1] == list(before)
         assert frames, "the stream ended without a Close frame"
         opcode, payload = frames[-1]
         assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
 
-    async def send_what_is_refused(self, beginning, pieces, code):
-        """Go on sending what is refused by its beginning, while reading: the stream ends behind it, not before."""
+    async def send_refused_data(self, beginning, pieces, code):
+        """Keep sending data that is refused by its beginning, while reading: the stream must end only afterwards."""
         reading = asyncio.ensure_future(self.expect_failure(code))
         await self.send(beginning)
         for _ in range(pieces):
+            # Shorter than the pause after which the other end stops waiting for more.
             await asyncio.sleep(0.02)
             assert not reading.done(), "the stream ended before the peer paused"
             await self.send(bytes(10_000))
         await soon(reading)
 
-    async def accept(self, headers=None, behind=b"", piece_size=2**16):
-        """As a server, read a request and answer it with 101; return its headers."""
+    async def accept(self, headers=None, trailing=b"", piece_size=2**16):
+        """As a server, read a request, answer it with 101 and the bytes ``trailing``; return its headers."""
         _, lines = await self.read_head()
         sent = dict(lines)
         digest = hashlib.sha1((sent["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
@@ -264,7 +323,7 @@ class Peer:
             "Connection": "Upgrade",
             "Sec-WebSocket-Accept": base64.b64encode(digest).decode(),
         }
-        data = head("HTTP/1.1 101 Switching Protocols", right, headers or {}) + behind
+        data = head("HTTP/1.1 101 Switching Protocols", right, headers or {}) + trailing
         await self.send(*(data[i : i + piece_size] for i in range(0, len(data), piece_size)))
         return sent
 
@@ -300,17 +359,17 @@ async def dial(server, **options):
 
 
 @contextlib.asynccontextmanager
-async def dial_open(server, headers=None, behind=b"", **options):
-    """Connect to a server and perform the opening handshake."""
+async def dial_open(server, headers=None, trailing=b"", **options):
+    """Connect to a server and perform the opening handshake; the bytes ``trailing`` follow the request."""
     async with dial(server, **options) as peer:
-        await peer.send(request(headers) + behind)
+        await peer.send(request(headers) + trailing)
         start_line, peer.headers = await peer.read_head()
         assert start_line.split(" ")[1] == "101", start_line
         yield peer
 
 
 def free_port():
-    """Give a port on which nothing listens; none of those that the system hands out, which others may get any time."""
+    """Return a port on which nothing listens, outside the range from which the system assigns ports to others."""
     while True:
         port = secrets.choice(range(10_000, 32_768))
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -319,7 +378,7 @@ def free_port():
 
 @contextlib.asynccontextmanager
 async def serve_protocols(factory, buffer_size=None, **options):
-    """Give a server of protocols, whose sockets hold little to send if so asked, and the list of those made."""
+    """Give a server of protocols, with send buffers of this size, and the list of protocols made."""
     made = []
 
     def create():
@@ -348,7 +407,7 @@ async def raw_server(script, **options):
     writers = []
 
     def connected(reader, writer):
-        # A task of our own: that of asyncio 3.12 complains when it is cancelled.
+        # Our own task: asyncio 3.12 logs an error when one of its own is cancelled.
         writers.append(writer)
         task = asyncio.ensure_future(talk(Peer(reader, writer, "server")))
         tasks.add(task)
@@ -389,6 +448,17 @@ def unix_path(folder):
     return os.path.relpath(folder / "s")
 
 
+async def idle(websocket):
+    await websocket.wait_closed()
+
+
+async def two_fragments(proceed):
+    """Give the fragments of a message, the second one once the event is set."""
+    yield "a"
+    await proceed.wait()
+    yield "b"
+
+
 async def echo(websocket):
     async for message in websocket:
         await websocket.send(message)
@@ -422,20 +492,20 @@ def client_tls(certificate):
     return ssl.create_default_context(cafile=certificate.cert)
 
 
-def skip_for_want_of(what):
-    """Skip the test for want of a tool, for the reason given; fail with ``WSFRAME_REQUIRE_TOOLS=1``."""
+def skip_without_tool(reason):
+    """Skip the test because a tool is missing; fail with ``WSFRAME_REQUIRE_TOOLS=1``."""
     if os.environ.get("WSFRAME_REQUIRE_TOOLS") == "1":
-        pytest.fail(f"WSFRAME_REQUIRE_TOOLS=1 is set, but {what}")
-    pytest.skip(what)
+        pytest.fail(f"WSFRAME_REQUIRE_TOOLS=1 is set, but {reason}")
+    pytest.skip(reason)
 
 
 def environment(implementation):
-    """Environment for a subprocess that is to run one implementation, ``"c"`` or ``"py"``."""
+    """Environment for a subprocess that runs one implementation, ``"c"`` or ``"py"``."""
     env = dict(os.environ)
     env.pop("WSFRAME_NO_EXTENSIONS", None)
     env.pop("WSFRAME_REQUIRE_EXTENSIONS", None)
     env["WSFRAME_NO_EXTENSIONS" if implementation == "py" else "WSFRAME_REQUIRE_EXTENSIONS"] = "1"
-    # The package that is tested here, installed or not.
+    # The subprocess imports the package under test, installed or not.
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(wsframe.__file__).parents[1]), env.get("PYTHONPATH")]))
     return env
 
@@ -469,7 +539,7 @@ def other(role):
 
 
 def sent(connection):
-    """Read what a connection has to send as its peer would."""
+    """Parse what a connection has to send, as its peer would."""
     parser = FrameParser(other(connection.role), max_message_size=None)
     frames = parser.feed(connection.data_to_send())
     assert parser.fault is None
@@ -502,7 +572,7 @@ def in_state(state, role=Role.SERVER):
 
 
 async def connect_in_time(uri, *, retried=OSError, **options):
-    """Connect to a server that may still be starting; ``retried`` is what fails until it has started."""
+    """Connect to a server that may still be starting; ``retried`` is the exception until it has started."""
     end = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import PATIENCE_S, certificate, client_tls, connect_in_time, free_port, run, skip_for_want_of, soon
+from support import PATIENCE_S, certificate, client_tls, connect_in_time, free_port, run, skip_without_tool, soon
 
 import wsframe
 
@@ -274,7 +274,7 @@ def test_graceful_shutdown(examples):
 def test_behind_nginx(examples, tmp_path):
     nginx = os.environ.get("WSFRAME_NGINX") or shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
-        skip_for_want_of("nginx is not there")
+        skip_without_tool("nginx is not there")
     shutil.copy(examples / "nginx.conf", tmp_path)
 
     async def talk():

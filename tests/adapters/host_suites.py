@@ -286,7 +286,7 @@ def prepare(suite: Suite, wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.
 
 
 def count(output: str) -> tuple[int, int]:
-    """Return how many tests have passed and failed, by the last line that tells."""
+    """Return how many tests have passed and failed, from the last summary line."""
     passed = failed = 0
     for number, word in re.findall(r"(\d+) (passed|failed|errors?)\b", output.splitlines()[-1] if output else ""):
         passed += int(number) * (word == "passed")

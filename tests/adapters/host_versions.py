@@ -47,7 +47,7 @@ TESTS = {
     "uvicorn": ["test_uvicorn_handshake.py", "test_uvicorn.py"],
     "websocket-client": ["test_websocket_client.py"],
     "websockets": ["test_websockets.py"],
-    "wsproto": ["test_wsproto.py", "test_wsproto_parity.py::test_receives_what_wsproto_receives[patch]"],
+    "wsproto": ["test_wsproto.py", "test_wsproto_parity.py::test_receives_the_same_as_wsproto[patch]"],
 }
 """Our tests that use a host which the extra ``test`` installs; for the others, ``CHECKS``."""
 

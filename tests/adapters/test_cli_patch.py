@@ -49,7 +49,7 @@ def clean(monkeypatch):
     assert not HOSTS["wsproto"].is_active
 
 
-def test_list_tells_version_state_and_hook(capsys, monkeypatch):
+def test_list_shows_version_state_and_hook(capsys, monkeypatch):
     host = HOSTS["wsproto"]
     monkeypatch.setitem(HOSTS, "wsproto", dataclasses.replace(host, tested=["0.9", "0.8"]))
     monkeypatch.setitem(HOSTS, "absent", Host("absent", "no_such_module", "adapter", "a hook", ["1"]))
@@ -68,13 +68,13 @@ def test_list_tells_version_state_and_hook(capsys, monkeypatch):
     assert "  active  " in capsys.readouterr().out
 
 
-def test_patch_without_list_tells_what_to_do(capsys):
+def test_patch_without_list_shows_usage(capsys):
     assert main(["patch"]) == 1
     assert "wsframe run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["module", "file"])
-def test_run_in_a_process_of_its_own(program, kind):
+def test_run_in_a_subprocess(program, kind):
     what = ["-m", "program"] if kind == "module" else [str(program)]
     done = run("--patch", "wsproto", *what, "--port", "5", "-m", "x", cwd=program.parent)
     assert done.stderr == ""
@@ -92,7 +92,7 @@ def test_run_in_this_process(program, kind, clean, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["module", "file"])
-def test_status_of_a_program_that_just_ends_is_0(program, kind, clean, monkeypatch):
+def test_status_of_a_normal_exit_is_0(program, kind, clean, monkeypatch):
     monkeypatch.chdir(program.parent)
     program.write_text("pass")
     assert main(["run", "--patch", "wsproto", *(["-m", "program"] if kind == "module" else ["program.py"])]) == 0
@@ -106,7 +106,7 @@ def test_status_of_a_program_that_just_ends_is_0(program, kind, clean, monkeypat
         (["--patch", "wsprot", "-m", "program"], "cannot patch 'wsprot': known are"),
     ],
 )
-def test_what_cannot_be_run(arguments, text, capsys):
+def test_programs_that_cannot_run_are_reported(arguments, text, capsys):
     assert main(["run", *arguments]) == 1
     assert text in capsys.readouterr().err
 

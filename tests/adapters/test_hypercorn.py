@@ -13,7 +13,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WebsocketBuffer, WSStream
-from support import BINARY, CLOSE, PING, PONG, TEXT, Peer, close_payload, request, soon, until
+from support import BINARY, CLOSE, PING, PONG, TEXT, Peer, close_payload, request, soon, steady, until
 from wsproto.connection import SERVER, Connection
 from wsproto.events import BytesMessage, TextMessage
 
@@ -21,6 +21,7 @@ import wsframe
 from wsframe.adapters.hypercorn import MessageBuffer, Output, Reading
 from wsframe.hosting import Cork
 from wsframe.limits import JOINED_BYTES
+from wsframe.testing.clock import settle
 
 PATCHES = [("hypercorn", "wsproto"), ("hypercorn",)]
 
@@ -144,7 +145,7 @@ async def test_control_frames_keep_their_place(patched):
         await peer.expect_end()
 
 
-async def test_application_that_ends_closes_behind_its_messages(patched):
+async def test_application_that_ends_closes_after_its_messages(patched):
     async def app(receive, send):
         await send({"type": "websocket.accept"})
         event = await receive()
@@ -158,7 +159,7 @@ async def test_application_that_ends_closes_behind_its_messages(patched):
         await peer.expect(CLOSE, close_payload(1011))
 
 
-async def test_message_that_is_too_long(patched):
+async def test_oversized_message_fails_the_connection(patched):
     async with running(echo, websocket_max_message_size=10) as port, dialed(port) as peer:
         await peer.send_frame(TEXT, b"0123456789")
         await peer.expect(TEXT, b"0123456789")
@@ -177,10 +178,7 @@ async def test_client_that_does_not_read_stops_the_application(patched):
 
     async with running(app) as port, dialed(port) as peer:
         await until(lambda: len(sent) > 10)
-        last = -1
-        while len(sent) != last:
-            last = len(sent)
-            await asyncio.sleep(0.2)
+        last = await steady(lambda: len(sent), 0.2)
         assert last < 1000
         for _ in range(last):
             await peer.expect(BINARY, bytes(2**16))
@@ -189,11 +187,12 @@ async def test_client_that_does_not_read_stops_the_application(patched):
 
 
 @pytest.mark.parametrize("ending", ["close", "eof", "abort"])
-async def test_slow_application_gets_all_that_came_before_the_end(patched, ending):
+async def test_slow_application_receives_all_messages_before_the_end(patched, ending):
     wanted, received = asyncio.Event(), []
 
     async def app(receive, send):
         await send({"type": "websocket.accept"})
+        received.append((await receive())["text"])
         await wanted.wait()
         while (event := await receive())["type"] == "websocket.receive":
             received.append(event["text"])
@@ -201,17 +200,17 @@ async def test_slow_application_gets_all_that_came_before_the_end(patched, endin
 
     async with running(app) as port, dialed(port) as peer:
         # As many as are read at once, and some more while they wait for the application.
-        for _ in range(3):
-            await peer.send(b"".join(peer.frame(TEXT, b"%d" % i) for i in range(40)))
-            await asyncio.sleep(0.05)
+        await peer.send(*[b"".join(peer.frame(TEXT, b"%d" % i) for i in range(40))] * 3)
+        await until(lambda: received)
         if ending == "close":
             await peer.send_close(1000)
         elif ending == "eof":
             peer.writer.write_eof()
         else:
-            # Data that is still on its way is lost then.
+            # Data in transit is lost then.
             peer.abort()
-            await asyncio.sleep(0.05)
+        # Loopback delivers the end at once.
+        await settle()
         wanted.set()
         await until(lambda: received and isinstance(received[-1], int))
     expected = [str(i) for _ in range(3) for i in range(40)]
@@ -229,7 +228,7 @@ async def test_slow_application_stops_the_client(patched):
         for _ in range(12):
             assert (await receive())["bytes"] == bytes(2**16)
         await send({"type": "websocket.send", "text": "twelve"})
-        # An end now would reset the connection, with the client's bytes still on their way.
+        # An end now would reset the connection, with the client's bytes still in transit.
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
@@ -245,14 +244,14 @@ async def test_slow_application_stops_the_client(patched):
         peer.abort()
 
 
-async def test_read_timeout_is_kept(patched):
+async def test_read_timeout_applies(patched):
     async with running(echo, read_timeout=0.3) as port, dialed(port) as peer:
         await peer.send_frame(TEXT, b"x")
         await peer.expect(TEXT, b"x")
         await peer.expect_end()
 
 
-async def test_what_cannot_be_sent_is_hypercorns_business(patched):
+async def test_unsendable_messages_are_left_to_hypercorn(patched):
     problems = []
 
     async def app(receive, send):
@@ -269,7 +268,7 @@ async def test_what_cannot_be_sent_is_hypercorns_business(patched):
     assert problems == [TypeError, KeyError]
 
 
-async def test_what_is_sent_behind_the_close_frame_is_dropped(patched):
+async def test_messages_after_the_close_frame_are_dropped(patched):
     async def app(receive, send):
         await send({"type": "websocket.accept"})
         assert (await receive())["type"] == "websocket.disconnect"
@@ -282,7 +281,7 @@ async def test_what_is_sent_behind_the_close_frame_is_dropped(patched):
 
 
 @pytest.mark.parametrize("messages", [0, 1])
-async def test_client_that_vanishes(patched, messages):
+async def test_lost_client_ends_the_application(patched, messages):
     received = []
 
     async def app(receive, send):
@@ -300,7 +299,7 @@ async def test_client_that_vanishes(patched, messages):
     assert received == [{"type": "websocket.disconnect", "code": 1006}]
 
 
-async def test_what_is_sent_behind_a_failure_is_dropped(patched):
+async def test_messages_after_a_failure_are_dropped(patched):
     done = asyncio.Event()
 
     async def app(receive, send):
@@ -320,7 +319,7 @@ async def test_what_is_sent_behind_a_failure_is_dropped(patched):
 
 
 @pytest.mark.parametrize("over_h11", [False, True])
-async def test_way_out_that_is_not_known_is_hypercorns(patched, over_h11):
+async def test_unknown_output_is_left_to_hypercorn(patched, over_h11):
     sent = []
 
     async def send(event):
@@ -354,7 +353,7 @@ async def test_bytes_before_accepting_are_an_error(patched):
 
     async def app(receive, send):
         started.set()
-        # hypercorn tells such an application nothing more.
+        # hypercorn sends such an application no more events.
         await refused.wait()
 
     async with running(app) as port:
@@ -386,7 +385,7 @@ async def test_connections_outlive_patching():
         await early.expect(TEXT, b"5")
 
 
-async def test_undone_in_the_middle_of_a_message():
+async def test_patch_undone_during_a_message():
     handle = wsframe.patch("hypercorn")
     async with running(echo) as port, dialed(port) as peer:
         await peer.send_frame(TEXT, b"1", fin=False)
@@ -437,7 +436,7 @@ async def test_frame_is_written_at_once_when_the_application_has_nothing_to_do()
     assert output._transport.writes == [b"a"]
 
 
-async def test_frames_leave_together_with_the_last():
+async def test_frames_are_written_together_with_the_last():
     output, _, _, queue = make_output(messages=1)
     assert output.write(b"a")
     assert output.write(b"b")
@@ -449,7 +448,7 @@ async def test_frames_leave_together_with_the_last():
     assert output._transport.writes == [b"abc"]
 
 
-async def test_frames_leave_at_the_end_of_the_turn():
+async def test_frames_are_written_at_the_end_of_the_turn():
     output, _, _, _ = make_output(messages=1)
     output.write(b"a")
     output.write(b"b")
@@ -509,7 +508,7 @@ class Streams(asyncio.Protocol):
         self.calls.append("resume_writing")
 
 
-async def test_reading_takes_the_place_of_streams():
+async def test_reading_replaces_streams():
     streams = Streams()
     transport = SimpleNamespace(get_protocol=lambda: streams, set_protocol=lambda protocol: placed.append(protocol))
     placed = []
@@ -526,7 +525,7 @@ async def test_reading_takes_the_place_of_streams():
 
 
 @pytest.mark.parametrize("parts", [["a"], ["a", "√"], [b"a"], [b"a", bytearray(b"b"), b""]])
-def test_buffer_gives_what_hypercorns_gives(parts):
+def test_buffer_returns_the_same_as_hypercorns(parts):
     theirs = WebsocketBuffer(10)
     ours = MessageBuffer(10)
     for buffer in (theirs, ours):
@@ -538,7 +537,7 @@ def test_buffer_gives_what_hypercorns_gives(parts):
 
 
 @pytest.mark.parametrize("parts", [["a", b"b"], [b"b", "a"]])
-def test_buffer_takes_no_mixture(parts):
+def test_buffer_refuses_mixed_types(parts):
     for buffer in (WebsocketBuffer(10), MessageBuffer(10)):
         buffer.extend(wsproto_event(parts[0]))
         with pytest.raises(TypeError):

@@ -1,6 +1,6 @@
 """Hosts in which only masking and UTF-8 validation are replaced, played by modules with the names that are hooked.
 
-Their own tests run behind the patches (``host_suites.py``).
+Their own tests run with the patches (``host_suites.py``).
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def hosts(monkeypatch):
     assert not HOSTS["beta"].is_active
 
 
-def test_context_manager_patches_for_the_time_of_its_block(hosts):
+def test_context_manager_patches_within_its_block(hosts):
     with wsframe.patch("alpha") as handle:
         assert handle.names == ("alpha",)
         assert hosts.alpha.function == "wsframe"
@@ -63,7 +63,7 @@ def test_context_manager_patches_for_the_time_of_its_block(hosts):
     assert hosts.alpha.function == "host"
 
 
-def test_handle_takes_it_back_once(hosts):
+def test_handle_undoes_the_patch_once(hosts):
     outer = wsframe.patch("alpha", "beta")
     inner = wsframe.patch("beta")
     inner.undo()
@@ -73,7 +73,7 @@ def test_handle_takes_it_back_once(hosts):
     assert (hosts.alpha.function, hosts.beta.function) == ("host", "host")
 
 
-def test_second_call_does_no_harm(hosts):
+def test_second_call_is_harmless(hosts):
     first, second = wsframe.patch("alpha", "alpha"), wsframe.patch("alpha")
     first.undo()
     assert hosts.alpha.function == "wsframe"
@@ -81,7 +81,7 @@ def test_second_call_does_no_harm(hosts):
     assert hosts.alpha.function == "host"
 
 
-def test_attributes_of_classes_come_back_as_they_were(hosts):
+def test_attributes_of_classes_are_restored(hosts):
     hosts.adapter_alpha.replacements = lambda: [
         (Machine, "static", staticmethod(lambda: "wsframe")),
         (Machine, "inherited", lambda self: "wsframe"),
@@ -93,13 +93,13 @@ def test_attributes_of_classes_come_back_as_they_were(hosts):
     assert "inherited" not in vars(Machine)
 
 
-def test_what_others_have_put_there_since_stays(hosts):
+def test_later_changes_by_others_are_kept(hosts):
     with wsframe.patch("alpha"):
         hosts.alpha.function = "theirs"
     assert hosts.alpha.function == "theirs"
 
 
-def test_unknown_name_is_an_error_that_tells_the_known_ones(hosts):
+def test_unknown_name_is_an_error_that_lists_known_names(hosts):
     with pytest.raises(ValueError, match="cannot patch 'tornade': known are .*alpha, beta"):
         wsframe.patch("alpha", "tornade")
 
@@ -141,7 +141,7 @@ def test_untested_version_is_a_warning(hosts, monkeypatch, tested):
 
 
 @pytest.mark.parametrize("tested", [["1.2.3"], ["1.1", "1.2"], ["1"]])
-def test_tested_series_is_none(hosts, monkeypatch, tested):
+def test_tested_series_has_no_warning(hosts, monkeypatch, tested):
     host = HOSTS["alpha"]
     monkeypatch.setitem(HOSTS, "alpha", Host("alpha", host.module, host.adapter, host.hook, tested))
     with warnings.catch_warnings():
@@ -150,13 +150,13 @@ def test_tested_series_is_none(hosts, monkeypatch, tested):
 
 
 @pytest.mark.parametrize("name", [None, 5, ["alpha"], b"alpha"])
-def test_name_that_is_no_string_is_an_error(hosts, name):
+def test_name_of_a_wrong_type_is_an_error(hosts, name):
     with pytest.raises(TypeError, match="each name must be a str, not "):
         wsframe.patch("alpha", name)
     assert hosts.alpha.function == "host"
 
 
-def test_patch_that_fails_in_the_middle_leaves_nothing(hosts):
+def test_failing_patch_is_undone(hosts):
     class Missing:
         pass
 

@@ -1,4 +1,4 @@
-"""``wsframe.patch("tornado")``; tornado's own tests run too, behind the patch (``host_suites.py``)."""
+"""``wsframe.patch("tornado")``; tornado's own tests run too, with the patch (``host_suites.py``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, soon, until, uri_of
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, soon, steady, until, uri_of
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
@@ -127,7 +127,7 @@ async def test_compressed_fragments_with_a_ping_between_them():
             assert zlib.decompressobj(-15).decompress(frame.payload + b"\0\0\xff\xff") == text
 
 
-async def test_what_is_sent_within_a_read_leaves_in_one_write():
+async def test_messages_sent_within_a_read_are_one_write():
     class Sync(Echo):
         def on_message(self, message):
             self.write_message({"got": message})
@@ -140,7 +140,7 @@ async def test_what_is_sent_within_a_read_leaves_in_one_write():
         assert len(sizes) == 1
 
 
-async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+async def test_many_bytes_sent_within_a_read_are_written_before_its_end():
     class Much(Echo):
         def on_message(self, message):
             for _ in range(5):
@@ -154,7 +154,7 @@ async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
         assert max(sizes) < 100_000
 
 
-async def test_what_was_sent_leaves_before_a_handler_suspends():
+async def test_messages_are_written_before_a_handler_suspends():
     proceed = asyncio.Event()
 
     class Slow(Echo):
@@ -176,7 +176,7 @@ async def test_write_waits_while_the_peer_does_not_read():
         written = 0
 
         async def on_message(self, message):
-            # Neither the first write, nor the ones behind it, within the read or not.
+            # Neither the first write, nor the following ones, within the read or not.
             for _ in range(500):
                 await self.write_message(bytes(50_000), binary=True)
                 self.written += 1
@@ -185,15 +185,12 @@ async def test_write_waits_while_the_peer_does_not_read():
         handler = await handler_of(server)
         await peer.send_frame(TEXT, b"go")
         await until(lambda: handler.ws_connection.stream.writing())
-        await asyncio.sleep(0.1)
-        before = handler.written
-        await asyncio.sleep(0.1)
-        assert handler.written == before < 500
+        assert await steady(lambda: handler.written) < 500
         for _ in range(500):
             await peer.expect(BINARY, bytes(50_000))
 
 
-async def test_write_that_cannot_be_completed_fails():
+async def test_incomplete_write_fails():
     failed = asyncio.Event()
 
     class Flood(Echo):
@@ -213,7 +210,7 @@ async def test_write_that_cannot_be_completed_fails():
         await soon(failed.wait())
 
 
-async def test_write_behind_the_end_is_an_error():
+async def test_write_after_the_end_is_an_error():
     async with running() as server, dial_open(server) as peer:
         handler = await handler_of(server)
         protocol = handler.ws_connection
@@ -247,8 +244,8 @@ async def test_wrong_control_frames_are_refused():
 @pytest.mark.parametrize(("opcode", "payload"), [(3, b""), (TEXT, b"\xff"), (0, b"")])
 async def test_violation_aborts_the_connection(opcode, payload):
     async with running() as server, dial_open(server) as peer:
-        await peer.send(peer.frame(TEXT, b"before") + peer.frame(opcode, payload) + peer.frame(TEXT, b"behind"))
-        assert await peer.read_short() == [(TEXT, b"before")]
+        await peer.send(peer.frame(TEXT, b"before") + peer.frame(opcode, payload) + peer.frame(TEXT, b"after"))
+        assert await peer.read_pairs() == [(TEXT, b"before")]
     assert server.handlers[0].events == ["before", ("close", None, None)]
 
 
@@ -260,10 +257,10 @@ async def test_message_over_the_limit_is_1009():
         await peer.expect_failure(1009)
 
 
-async def test_frames_behind_a_close_frame_are_ignored():
+async def test_frames_after_a_close_frame_are_ignored():
     async with running() as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"one") + peer.frame(CLOSE, b"") + peer.frame(TEXT, b"two"))
-        assert await peer.read_short() == [(TEXT, b"one"), (CLOSE, b"")]
+        assert await peer.read_pairs() == [(TEXT, b"one"), (CLOSE, b"")]
     assert server.handlers[0].events == ["one", ("close", None, None)]
 
 
@@ -280,7 +277,7 @@ async def test_handler_that_closes_ignores_the_rest_of_the_read():
 
 
 @pytest.mark.parametrize("suspends", [False, True])
-async def test_handler_that_fails_aborts_behind_what_it_has_sent(suspends, caplog):
+async def test_failing_handler_aborts_after_its_messages_are_sent(suspends, caplog):
     class Failing(Echo):
         async def on_message(self, message):
             await self.write_message("sent")
@@ -291,11 +288,11 @@ async def test_handler_that_fails_aborts_behind_what_it_has_sent(suspends, caplo
     with caplog.at_level(logging.ERROR):
         async with running(Failing) as server, dial_open(server) as peer:
             await peer.send_frame(TEXT, b"one")
-            assert await peer.read_short() == [(TEXT, b"sent")]
+            assert await peer.read_pairs() == [(TEXT, b"sent")]
     assert "broken" in caplog.text
 
 
-async def test_many_frames_in_a_read_let_others_have_their_turn():
+async def test_many_frames_in_a_read_do_not_block_others():
     turns = 0
 
     def count():
@@ -335,8 +332,8 @@ async def test_abort_while_reading():
         await peer.expect_end()
 
 
-async def test_bytes_that_came_with_the_request():
-    async with running() as server, dial_open(server, behind=bytes.fromhex("818537fa213d7f9f4d5158")) as peer:
+async def test_bytes_after_the_request_are_kept():
+    async with running() as server, dial_open(server, trailing=bytes.fromhex("818537fa213d7f9f4d5158")) as peer:
         await peer.expect(TEXT, b"Hello")
 
 

@@ -7,26 +7,14 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    dial,
-    dial_open,
-    request,
-    soon,
-    until,
-    uri_of,
-    wire_frame,
-)
+import support
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, request, soon, until, uri_of, wire_frame
 from uvicorn import Config, Server
 
 import wsframe
 from wsframe import PerMessageDeflateFactory, connect
 from wsframe.adapters.uvicorn import WebSocketProtocol
+from wsframe.testing.clock import settle
 
 CONNECT = {"type": "websocket.connect"}
 
@@ -102,7 +90,7 @@ async def test_echo_of_text_and_binary():
     assert app.events == [CONNECT, *messages, disconnect(1000, "bye")]
 
 
-async def test_what_is_sent_within_a_read_leaves_in_one_write():
+async def test_messages_sent_within_a_read_are_one_write():
     async with faked(App(echo)) as (_, transport):
         await until(lambda: b"101" in transport.written)
         await asyncio.sleep(0)
@@ -114,7 +102,7 @@ async def test_what_is_sent_within_a_read_leaves_in_one_write():
         assert transport.writes[before:] == [b"".join(wire_frame(TEXT, b"%d" % number) for number in range(20))]
 
 
-async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+async def test_many_bytes_sent_within_a_read_are_written_before_its_end():
     async def answer(send, event):
         for _ in range(10):
             await send({"type": "websocket.send", "bytes": bytes(30_000)})
@@ -125,7 +113,7 @@ async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
             await peer.expect(BINARY, bytes(30_000))
 
 
-async def test_application_that_only_sends_lets_others_have_their_turn():
+async def test_application_that_only_sends_does_not_block_others():
     turns = 0
 
     async def answer(send, event):
@@ -151,15 +139,18 @@ async def test_application_that_only_sends_lets_others_have_their_turn():
     assert app.events[-1] == disconnect(1000)
 
 
-async def test_one_message_outside_of_a_read_leaves_at_once():
+async def test_message_outside_of_a_read_is_written_at_once():
+    received = asyncio.Event()
+
     async def answer(send, event):
-        await asyncio.sleep(0.01)
+        await settle()
         await send({"type": "websocket.send", "text": "one"})
-        await asyncio.sleep(0.01)
+        await received.wait()
 
     async with running(App(answer)) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"go")
         await peer.expect(TEXT, b"one")
+        received.set()
 
 
 async def test_message_without_data_sends_nothing():
@@ -172,7 +163,7 @@ async def test_message_without_data_sends_nothing():
         await peer.expect(TEXT, b"")
 
 
-async def test_compression_is_uvicorns_option_and_tunable():
+async def test_compression_follows_uvicorns_option_and_is_tunable():
     class Tuned(WebSocketProtocol):
         compression = PerMessageDeflateFactory(server_no_context_takeover=True)
 
@@ -233,16 +224,16 @@ async def test_close_frame_reaches_a_client_that_sends_everything_first(secure, 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificate):
-    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+    """A client that reads the end of the stream while sending may close TCP before it reads the Close frame."""
     options = {"ssl_certfile": certificate.cert, "ssl_keyfile": certificate.key} if secure else {}
     async with running(App(echo), **options) as server:
         options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
         async with dial_open(server, **options) as peer:
-            await peer.send_what_is_refused(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
+            await peer.send_refused_data(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
 
 
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])
-def test_patch_puts_it_behind_the_names_that_uvicorn_knows(ws):
+def test_patch_registers_it_under_uvicorns_names(ws):
     async def app(scope, receive, send):
         pass
 
@@ -294,10 +285,9 @@ async def test_send_waits_while_the_client_does_not_read():
         await peer.send_frame(TEXT, b"go")
         # Pings meanwhile are answered once, with the last one's payload.
         await until(lambda: server.protocols[0].websocket.buffered_bytes > 0)
-        await asyncio.sleep(0.1)
-        before = sent
+        before = await support.steady(lambda: sent)
         await peer.send(*(peer.frame(PING, b"%d" % number) for number in range(5)))
-        await asyncio.sleep(0.1)
+        await until(lambda: server.protocols[0].stats.frames_received == 6)
         assert sent == before
         pongs = []
         for _ in range(before + 20):
@@ -334,7 +324,7 @@ async def test_no_keepalive():
 async def test_keepalive_timeout():
     app = App()
     async with running(app, ws_ping_interval=0.01, ws_ping_timeout=0.01) as server, dial_open(server) as peer:
-        (ping, _), close = await peer.read_short()
+        (ping, _), close = await peer.read_pairs()
         assert (ping, close) == (PING, (CLOSE, close_payload(1011, "keepalive ping timeout")))
     assert app.events[-1] == disconnect(1011, "keepalive ping timeout")
 
@@ -359,7 +349,7 @@ async def test_application_closes():
     assert app.events == [CONNECT, *messages, disconnect(3000, "enough")]
 
 
-async def test_client_that_does_not_answer_our_close_is_cut_off():
+async def test_client_that_does_not_answer_close_is_dropped():
     class Impatient(WebSocketProtocol):
         close_timeout = 0.01
 
@@ -372,7 +362,7 @@ async def test_client_that_does_not_answer_our_close_is_cut_off():
         await peer.expect_end()
 
 
-async def test_send_and_close_behind_the_clients_close():
+async def test_send_and_close_after_the_clients_close():
     errors = []
 
     async def app(scope, receive, send):
@@ -394,7 +384,7 @@ async def test_send_and_close_behind_the_clients_close():
     assert len(errors) == 2
 
 
-async def test_send_behind_a_disconnect_that_nobody_has_received():
+async def test_send_after_an_unreceived_disconnect():
     async def app(scope, receive, send):
         await send({"type": "websocket.accept"})
         await until(lambda: server.protocols[0].transport.is_closing())
@@ -410,7 +400,7 @@ async def test_send_behind_a_disconnect_that_nobody_has_received():
         await soon(done.wait())
 
 
-async def test_application_that_lets_the_disconnection_through_is_not_to_blame(caplog):
+async def test_unhandled_disconnection_is_not_an_application_error(caplog):
     async def app(scope, receive, send):
         await send({"type": "websocket.accept"})
         await receive()
@@ -424,7 +414,7 @@ async def test_application_that_lets_the_disconnection_through_is_not_to_blame(c
     assert "Exception" not in caplog.text
 
 
-async def test_connection_that_is_lost():
+async def test_lost_connection_is_a_disconnect_event():
     app = App()
     async with running(app) as server:
         async with dial_open(server) as peer:
@@ -450,7 +440,7 @@ async def test_shutdown_before_the_answer_is_500():
     async def app(scope, receive, send):
         await never.wait()
 
-    async with running(app) as server, dial(server) as peer:
+    async with running(app) as server, support.dial(server) as peer:
         await peer.send(request())
         await until(lambda: server.protocols)
         server.protocols[0].shutdown()
@@ -564,7 +554,7 @@ async def test_send_and_close_before_the_clients_close_is_noticed():
         await until(lambda: len(errors) == 2)
 
 
-async def test_reads_that_were_on_their_way_when_reading_was_paused():
+async def test_reads_delivered_after_pausing_are_kept():
     app = App(echo)
     async with faked(app, ws_max_queue=0) as (protocol, transport):
         transport.deliver(bytes.fromhex("818537fa213d"))
@@ -604,7 +594,7 @@ async def test_nothing_is_written_to_a_transport_that_closes():
         assert protocol.stats.pings_sent == 2
 
 
-async def test_data_behind_a_refusal_is_ignored():
+async def test_data_after_a_refusal_is_ignored():
     async def app(scope, receive, send):
         await send({"type": "websocket.close"})
 
@@ -614,7 +604,7 @@ async def test_data_behind_a_refusal_is_ignored():
         protocol.shutdown()
 
 
-async def test_write_buffer_that_stays_full_is_cut_off():
+async def test_connection_with_a_full_write_buffer_is_dropped():
     class Impatient(WebSocketProtocol):
         close_timeout = 0.01
 

@@ -92,7 +92,7 @@ async def test_header_of_the_handshake_is_refused(name, http):
     assert (status, values(lines, "x")) == (500, [])
 
 
-async def test_header_of_the_handshake_among_uvicorns_is_left_out():
+async def test_header_of_the_handshake_among_uvicorns_is_omitted():
     default = [(b"Connection", b"keep-alive"), (b"content-length", b"0"), (b"server", b"uvicorn"), (b"date", b"now")]
     status, lines, _, _ = await answer({"type": "websocket.accept"}, default_headers=default)
     assert status == 101
@@ -155,7 +155,7 @@ async def test_subprotocol_that_was_not_offered_is_refused(chosen, http):
     assert values(lines, "sec-websocket-protocol") == []
 
 
-async def test_subprotocol_that_is_no_token_is_refused():
+async def test_invalid_subprotocol_is_refused():
     accept = {"type": "websocket.accept", "subprotocol": "one/1"}
     status, _, _, (error,) = await answer(accept, headers={"Sec-WebSocket-Protocol": "one/1"})
     assert (status, type(error)) in [(500, ValueError)]
@@ -212,7 +212,7 @@ async def test_transfer_encoding_of_the_application_is_ignored(coding, http):
     assert (values(lines, "transfer-encoding"), values(lines, "content-length")) == (["chunked"], [])
 
 
-async def test_transfer_encoding_beside_content_length_is_ignored():
+async def test_transfer_encoding_with_content_length_is_ignored():
     start = {"type": START, "status": 403, "headers": [(b"content-length", b"2"), (b"transfer-encoding", b"chunked")]}
     _, lines, body, _ = await answer(start, {"type": BODY, "body": b"no"})
     assert (values(lines, "transfer-encoding"), values(lines, "content-length"), body) == ([], ["2"], b"no")
@@ -292,7 +292,7 @@ async def test_body_of_another_length_than_declared_in_the_end(body, text):
     assert str(error) == f"Response content {text} than Content-Length"
 
 
-async def test_no_body_where_one_was_declared_is_a_500(caplog):
+async def test_missing_body_is_a_500(caplog):
     start = {"type": START, "status": 403, "headers": [(b"content-length", b"5")]}
     received, _, _, _ = await answer(start)
     assert received == 500
@@ -312,14 +312,14 @@ async def test_body_of_any_kind_of_bytes(body):
     assert (received, content) == (403, b"no")
 
 
-async def test_another_denial_after_one_that_could_not_be_sent():
+async def test_denial_may_follow_one_that_could_not_be_sent():
     wrong = [{"type": START, "status": 204}, {"type": BODY, "body": b"no"}]
     right = [{"type": START, "status": 401}, {"type": BODY, "body": b"no"}]
     received, _, body, errors = await answer(*wrong, *right, swallow=True)
     assert (received, body, len(errors)) == (401, b"no", 1)
 
 
-async def test_denial_ends_the_connection_whatever_the_application_says():
+async def test_denial_ends_the_connection_despite_keep_alive():
     headers = [(b"Connection", b"keep-alive"), (b"keep-alive", b"timeout=5")]
     _, lines, _, _ = await answer({"type": START, "status": 403, "headers": headers}, {"type": BODY})
     assert values(lines, "connection") == ["close"]
@@ -395,7 +395,7 @@ async def run_open(act):
         {"type": "websocket.close", "reason": 5},
     ],
 )
-async def test_event_that_cannot_be_sent_changes_nothing(event):
+async def test_refused_event_changes_nothing(event):
     async def act(receive, send):
         await send(event)
 

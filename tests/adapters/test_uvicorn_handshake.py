@@ -105,7 +105,7 @@ async def test_denial_without_a_body():
     assert (headers["content-length"], body) == ("0", b"")
 
 
-async def test_denial_that_breaks_off():
+async def test_incomplete_denial_ends_the_connection():
     _, headers, body = await denied({"body": b"one", "more_body": True})
     assert (headers["transfer-encoding"], body) == ("chunked", b"3\r\none\r\n")
 
@@ -116,11 +116,11 @@ async def test_denial_with_a_wrong_status_is_an_error():
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-async def test_bytes_behind_the_request_are_not_lost(http):
+async def test_bytes_after_the_request_are_kept(http):
     # RFC 6455 §4.1 has clients wait; some proxies put what they have into one segment.
     async with running(App(echo), http=http) as server:
-        behind = bytes.fromhex("818537fa213d7f9f4d5158")
-        async with dial_open(server, behind=behind) as peer:
+        trailing = bytes.fromhex("818537fa213d7f9f4d5158")
+        async with dial_open(server, trailing=trailing) as peer:
             await peer.expect(TEXT, b"Hello")
 
 
@@ -143,7 +143,7 @@ async def test_bytes_before_the_answer_wait_for_it():
         await peer.expect(TEXT, b"Hello")
 
 
-async def test_client_that_leaves_before_the_answer():
+async def test_client_lost_before_the_answer():
     app = App()
     proceed = asyncio.Event()
     errors = []
@@ -229,7 +229,7 @@ async def test_header_with_a_line_break_is_an_error():
 
 
 @pytest.mark.parametrize(("result", "text"), [(None, "without completing handshake"), (1, "should return None")])
-async def test_application_that_returns_too_early_or_too_much(caplog, result, text):
+async def test_application_that_returns_early_or_returns_a_value(caplog, result, text):
     async def app(scope, receive, send):
         if result is not None:
             await send({"type": "websocket.accept"})

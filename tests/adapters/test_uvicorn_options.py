@@ -13,6 +13,7 @@ from test_uvicorn import App, echo, faked, running
 import wsframe
 from wsframe import Limits
 from wsframe.adapters.uvicorn import WebSocketProtocol
+from wsframe.testing.clock import settle
 
 HELLO = bytes.fromhex("818537fa213d7f9f4d5158")
 """A masked text message."""
@@ -120,7 +121,7 @@ async def test_limits():
     assert await close_code_of(subclass(limits=Limits(max_control_rate=4)), *pings) == 1008
 
 
-async def test_limit_on_control_frames_is_one_for_each_second(monkeypatch):
+async def test_limit_on_control_frames_is_per_second(monkeypatch):
     app = App(echo)
     limited = subclass(limits=Limits(max_control_rate=4))
     async with faked(app, ws=limited) as (protocol, transport):
@@ -149,7 +150,7 @@ async def test_limit_on_control_frames_is_one_for_each_second(monkeypatch):
         (Limits(max_message_size=None), None, None),
     ],
 )
-async def test_the_smaller_limit_on_messages_counts(limits, max_size, expected):
+async def test_smaller_message_limit_applies(limits, max_size, expected):
     async with faked(App(), ws=subclass(limits=limits), ws_max_size=max_size) as (protocol, _):
         assert protocol.websocket.protocol.limits.max_message_size == expected
 
@@ -190,7 +191,7 @@ async def test_policy_for_a_client_that_does_not_read(policy, caplog):
         protocol.websocket.pause_writing()
         proceed.set()
         if policy == "wait":
-            await asyncio.sleep(0.05)
+            await settle()
             assert outcome == []
             protocol.websocket.resume_writing()
         await until(lambda: outcome)
@@ -204,7 +205,7 @@ async def test_policy_for_a_client_that_does_not_read(policy, caplog):
     assert ("more than 100 bytes are waiting" in caplog.text) == (policy == "close")
 
 
-async def test_policy_is_for_more_than_the_limit():
+async def test_policy_applies_above_the_limit():
     async def app(scope, receive, send):
         await send({"type": "websocket.accept"})
         await receive()
@@ -217,7 +218,7 @@ async def test_policy_is_for_more_than_the_limit():
         transport.get_write_buffer_size = lambda: 100
         protocol.websocket.pause_writing()
         transport.deliver(HELLO)
-        await asyncio.sleep(0.05)
+        await settle()
         protocol.websocket.resume_writing()
         await until(lambda: transport.written.endswith(b"\x81\x01x"))
 
@@ -257,11 +258,11 @@ async def test_ws_max_queue(max_queue, paused_at, resumed_at):
             proceed.release()
 
 
-async def test_ws_max_queue_of_none_never_pauses():
+async def test_ws_max_queue_none_never_pauses():
     async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async with faked(app, ws_max_queue=None) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
@@ -279,7 +280,7 @@ async def test_no_keepalive(interval):
         assert protocol.websocket._keepalive is None
 
 
-# What people look at
+# Inspection
 
 
 async def test_stats():
@@ -291,10 +292,12 @@ async def test_stats():
         ping = await peer.read_frame()
         assert ping.opcode == PING
         # The clock of an event loop may stand still within a millisecond.
-        await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        await until(lambda: loop.time() > now)
         await peer.send_frame(PONG, ping.payload)
         await until(lambda: protocol.stats.pongs_received)
-        # One that nobody asked for.
+        # An unsolicited one.
         await peer.send_frame(PONG)
         await until(lambda: protocol.stats.pongs_received == 2)
         stats = protocol.stats
@@ -305,7 +308,7 @@ async def test_stats():
     assert stats.latency > 0
 
 
-async def test_stats_when_the_transport_is_gone():
+async def test_stats_without_a_transport():
     async with faked(App()) as (protocol, transport):
         await until(lambda: b"101" in transport.written)
 
@@ -318,7 +321,7 @@ async def test_stats_when_the_transport_is_gone():
         protocol.transport = transport
 
 
-async def test_one_debug_line_tells_what_runs(caplog):
+async def test_one_debug_line_names_the_implementation(caplog):
     caplog.set_level(logging.DEBUG, "uvicorn.error")
     async with running(App(echo)) as server:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""``wsframe.patch("websocket-client")``; its own tests run too, behind the patch (``host_suites.py``)."""
+"""``wsframe.patch("websocket-client")``; its own tests run too, with the patch (``host_suites.py``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def patched():
 
 @pytest.mark.parametrize("key", [b"abcd", "abcd"])
 @pytest.mark.parametrize("size", [0, 125, 126, 70_000])
-def test_frames_are_what_they_were(key, size, patched):
+def test_frames_are_unchanged(key, size, patched):
     def build():
         frame = ABNF(1, 0, 0, 0, ABNF.OPCODE_BINARY, 1, b"x" * size)
         frame.get_mask_key = lambda length: key
@@ -53,7 +53,7 @@ def test_wrong_frames_are_refused(fin, opcode, text):
 
 @pytest.mark.parametrize("key", [b"\x00\xff\x01\x02", "\x00\xff\x01\x02"])
 @pytest.mark.parametrize("data", [b"\xe9bc", "\xe9bc", b"", None])
-def test_mask_is_what_it_was(key, data, patched):
+def test_mask_is_unchanged(key, data, patched):
     ours = ABNF.mask(key, data)
     patched.undo()
     assert ours == ABNF.mask(key, data)
@@ -62,7 +62,7 @@ def test_mask_is_what_it_was(key, data, patched):
 @pytest.mark.parametrize(
     ("data", "valid"), [(b"", True), ("é€".encode(), True), ("ab", True), (b"\xff", False), (b"\xe2\x82", False)]
 )
-def test_text_is_checked(data, valid):
+def test_invalid_utf8_is_detected(data, valid):
     assert websocket._utils.validate_utf8(data) is valid
 
 

@@ -10,9 +10,10 @@ import threading
 import zlib
 
 import pytest
+import support
 import websockets.sync.client
 import websockets.sync.server
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, port_of, soon, until, uri_of
+from support import BINARY, CLOSE, PING, PONG, TEXT, connection_of, dial_open, port_of, soon, steady, until, uri_of
 from websockets import broadcast
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
@@ -33,6 +34,7 @@ from websockets.protocol import CLIENT, SERVER, Protocol, State
 import wsframe
 from wsframe import serialize_frame
 from wsframe.adapters.websockets import DeflateFactory
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 KEY = b"\x11\x22\x33\x44"
@@ -67,7 +69,7 @@ STREAMS = {
     "fragments": frame(1, b"a", fin=False) + frame(9, b"p") + frame(0, b"b", fin=False) + frame(0, b"c"),
     "pong, close": frame(10, b"q") + frame(8, b"\x03\xe8bye"),
     "close without a code": frame(8),
-    "data behind a close frame": frame(8, b"\x03\xe8") + b"\x00\x01",
+    "data after a close frame": frame(8, b"\x03\xe8") + b"\x00\x01",
     "reserved opcode": frame(1, b"a") + frame(3),
     "reserved bit": frame(1, b"a", rsv2=True),
     "unmasked": serialize_frame(1, b"a"),
@@ -110,7 +112,7 @@ def outcome(stream, size, compressed):
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_same_as_without_the_patch(name, patched):
+def test_behaves_the_same_as_without_the_patch(name, patched):
     stream, compressed = STREAMS[name], name.startswith("compressed")
     sizes = (1, 7, 2**20) if len(stream) < 2000 else (997, 2**20)
     ours = [outcome(stream, size, compressed) for size in sizes]
@@ -121,7 +123,7 @@ def test_same_as_without_the_patch(name, patched):
 
 
 @pytest.mark.parametrize("wrong", [frame(1, b"\xff"), frame(8, b"\x03\xe8\xff")], ids=["text", "close reason"])
-def test_what_is_not_utf8_fails_the_connection(wrong):
+def test_invalid_utf8_fails_the_connection(wrong):
     protocol = Protocol(SERVER, state=State.OPEN)
     protocol.receive_data(frame(1, b"before") + wrong)
     assert [event.data for event in protocol.events_received()] == [b"before"]
@@ -149,7 +151,7 @@ def test_fragment_limit():
 
 
 @pytest.mark.parametrize("side", [SERVER, CLIENT])
-def test_what_is_sent(side):
+def test_sent_frames_are_the_same(side):
     protocol = Protocol(side, state=State.OPEN)
     protocol.send_text(b"text")
     protocol.send_binary(memoryview(b"binary"))
@@ -181,7 +183,7 @@ def test_frames_are_logged(caplog):
     assert "> TEXT 'out' [3 bytes]" in caplog.text
 
 
-def test_extensions_of_other_people_get_frames_as_before():
+def test_third_party_extensions_receive_frames_as_before():
     class Upper(Extension):
         name = "upper"
 
@@ -209,24 +211,9 @@ async def running(handler=echo, **options):
 
 
 def spy_on_writes(connection):
-    writes, write = [], connection.transport.write
-
-    class Spy:
-        def __getattr__(self, name):
-            return getattr(transport, name)
-
-        def write(self, data):
-            writes.append(bytes(data))
-            write(data)
-
-    transport, connection.transport = connection.transport, Spy()
+    writes = []
+    connection.transport = support.SpyTransport(connection.transport, writes)
     return writes
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
 
 
 async def test_echo_with_its_own_client():
@@ -245,7 +232,7 @@ async def test_echo_with_its_own_client():
         await (await websocket.ping())
 
 
-async def test_what_is_sent_within_a_read_leaves_in_one_write():
+async def test_messages_sent_within_a_read_are_one_write():
     async with running() as server, dial_open(server) as peer:
         writes = spy_on_writes(await connection_of(server))
         await peer.send(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(10)) + peer.frame(PING, b"p"))
@@ -254,11 +241,11 @@ async def test_what_is_sent_within_a_read_leaves_in_one_write():
             await peer.expect(TEXT, b"%d" % number)
         assert len(writes) == 1
         await peer.send_close(1000)
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.expect_end()
 
 
-async def test_much_that_is_sent_within_a_read_leaves_before_its_end():
+async def test_many_bytes_sent_within_a_read_are_written_before_its_end():
     async def handler(websocket):
         async for _ in websocket:
             for _ in range(10):
@@ -284,9 +271,7 @@ async def test_send_waits_while_the_peer_does_not_read():
         await peer.send_frame(TEXT, b"go")
         connection = await connection_of(server)
         await until(lambda: connection.paused)
-        before = sent
-        await asyncio.sleep(0.05)
-        assert sent == before < 500
+        assert await steady(lambda: sent) < 500
         for _ in range(500):
             await peer.expect(BINARY, bytes(100_000))
 
@@ -304,32 +289,22 @@ async def test_send_within_a_read_waits_while_the_peer_does_not_read():
         connection.pause_writing()
         await peer.send(peer.frame(TEXT, b"one") + peer.frame(TEXT, b"two"))
         await until(lambda: got)
-        await asyncio.sleep(0.01)
+        await settle()
         assert got == ["one"]
         connection.resume_writing()
         await peer.expect(BINARY, bytes(1000))
         await peer.expect(BINARY, bytes(1000))
 
 
-async def test_send_that_fails_raises_connection_closed():
+async def test_failing_send_raises_connection_closed():
     async def handler(websocket):
         await websocket.recv()
         await asyncio.sleep(0)
-        websocket.transport = Broken(websocket.transport)
+        websocket.transport = support.SpyTransport(websocket.transport, OSError("broken"))
         with pytest.raises(ConnectionClosedError) as exc_info:
             await websocket.send("one")
         assert isinstance(exc_info.value.__cause__, OSError)
         done.set()
-
-    class Broken:
-        def __init__(self, transport):
-            self.transport = transport
-
-        def __getattr__(self, name):
-            return getattr(self.transport, name)
-
-        def write(self, data):
-            raise OSError("broken")
 
     done = asyncio.Event()
     async with running(handler) as server, dial_open(server) as peer:
@@ -338,7 +313,7 @@ async def test_send_that_fails_raises_connection_closed():
         await peer.expect_end()
 
 
-async def test_interrupted_application_leaves_what_was_to_be_answered():
+async def test_interrupted_application_leaves_pending_answers():
     async def handler(websocket):
         await websocket.recv()
 
@@ -396,13 +371,13 @@ async def test_receiving_twice_at_once_is_an_error_and_cancelling_loses_nothing(
         assert await soon(websocket.recv()) == "one"
 
 
-async def test_message_that_comes_in_pieces():
+async def test_message_in_pieces():
     async def handler(websocket):
         async for piece in websocket.recv_streaming():
             pieces.append(piece)
         cancelled = asyncio.ensure_future(websocket.recv())
         await until(lambda: len(websocket.recv_messages.frames) == 0 and started.is_set())
-        await asyncio.sleep(0.01)
+        await settle()
         cancelled.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cancelled

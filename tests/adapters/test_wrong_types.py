@@ -128,7 +128,7 @@ def server_with_request(**changes):
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "sec-websocket-accept", "Connection", "Content-Length"])
 @pytest.mark.parametrize("kind", [str, str.encode, lambda name: bytearray(name.encode())])
-def test_header_of_the_handshake_cannot_be_doubled(name, kind):
+def test_header_of_the_handshake_cannot_be_duplicated(name, kind):
     server, _ = server_with_request(subprotocols=["x"])
     with pytest.raises(LocalProtocolError, match=f"only the handshake itself sends the header {name.lower()}"):
         server.send(AcceptConnection(subprotocol="x", extra_headers=[(kind(name), b"x")]))
@@ -139,7 +139,7 @@ def test_header_of_the_handshake_cannot_be_doubled(name, kind):
 
 
 @pytest.mark.parametrize("name", [b"Host", b"sec-websocket-key", b"Upgrade", b"Sec-WebSocket-Version"])
-def test_header_of_the_request_cannot_be_doubled(name):
+def test_header_of_the_request_cannot_be_duplicated(name):
     client = WSConnection(ConnectionType.CLIENT)
     with pytest.raises(LocalProtocolError, match="only the handshake itself sends the header"):
         client.send(Request(host="h", target="/", extra_headers=[(name, b"x")]))
@@ -147,7 +147,7 @@ def test_header_of_the_request_cannot_be_doubled(name):
 
 
 @pytest.mark.parametrize("role", ConnectionType)
-def test_nothing_to_accept(role):
+def test_accepting_without_a_request_is_an_error(role):
     with pytest.raises(LocalProtocolError, match="there is no request to accept in state CONNECTING"):
         H11Handshake(role).send(AcceptConnection())
     client = H11Handshake(ConnectionType.CLIENT)
@@ -178,7 +178,7 @@ def test_rejection_without_a_body(status, headers, expected):
     assert type(parser.next_event()) is h11.EndOfMessage
 
 
-def test_fragment_that_could_not_be_serialized_begins_no_message(monkeypatch):
+def test_unserializable_fragment_starts_no_message(monkeypatch):
     connection = Connection(SERVER)
 
     def fail(*args, **kwargs):

@@ -18,7 +18,7 @@ KEY = b"\x01\x02\x03\x04"
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview, lambda data: array.array("B", data)])
-def test_masking_goes_on_where_it_was(make):
+def test_masking_continues_at_the_position(make):
     masker = createXorMasker(make(KEY), 100)
     data = bytes(range(50))
     expected = bytes(byte ^ KEY[i % 4] for i, byte in enumerate(data))
@@ -63,7 +63,7 @@ PIECES = st.lists(
 
 
 @given(PIECES)
-def test_verdicts_are_those_of_the_naive_validator(pieces):
+def test_results_equal_those_of_the_naive_validator(pieces):
     validator = Utf8Validator()
     stream = b""
     for piece in pieces:
@@ -87,7 +87,7 @@ def test_byte_by_byte():
     assert validator.decode(0xFF) == validator.decode(0x20) == validator.UTF8_REJECT
 
 
-def test_it_takes_the_place_of_wsaccel():
+def test_it_replaces_wsaccel():
     program = """
 import sys
 from wsframe.adapters import wsaccel

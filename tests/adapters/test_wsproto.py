@@ -189,16 +189,16 @@ def test_agrees_on_compression(offer):
     assert list(server.events()) == [TextMessage("x" * 1000)]
 
 
-@pytest.mark.parametrize("behind", [b"", b"\x81\x05hel", b"\x81\x02hi\x89\x00"])
-def test_bytes_behind_the_response_belong_to_the_connection(behind):
+@pytest.mark.parametrize("trailing", [b"", b"\x81\x05hel", b"\x81\x02hi\x89\x00"])
+def test_bytes_after_the_response_belong_to_the_connection(trailing):
     client, server = WSConnection(CLIENT), WSConnection(SERVER)
     server.receive_data(client.send(Request(host="example.org", target="/")))
-    client.receive_data(server.send(AcceptConnection()) + behind)
+    client.receive_data(server.send(AcceptConnection()) + trailing)
     expected = {b"": [], b"\x81\x05hel": [TextMessage("hel", False, False)]}
-    assert list(client.events()) == [AcceptConnection(), *expected.get(behind, [TextMessage("hi"), Ping(b"")])]
+    assert list(client.events()) == [AcceptConnection(), *expected.get(trailing, [TextMessage("hi"), Ping(b"")])]
 
 
-def test_bytes_behind_the_request_belong_to_the_connection():
+def test_bytes_after_the_request_belong_to_the_connection():
     client, server = WSConnection(CLIENT), WSConnection(SERVER)
     request = client.send(Request(host="example.org", target="/"))
     server.receive_data(request + serialize_frame(1, b"early", mask=MASK))
@@ -207,7 +207,7 @@ def test_bytes_behind_the_request_belong_to_the_connection():
     assert list(server.events()) == [TextMessage("early")]
 
 
-def test_request_that_somebody_else_has_parsed():
+def test_request_parsed_by_another_library():
     server = WSConnection(SERVER)
     headers = [(b"Host", b"example.org"), (b"Connection", b"Upgrade"), (b"Upgrade", b"WebSocket")]
     headers += [(b"Sec-WebSocket-Version", b"13"), (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==")]
@@ -331,7 +331,7 @@ def test_informational_response_is_a_rejection():
 
 
 @pytest.mark.parametrize("role", [CLIENT, SERVER])
-def test_end_of_the_stream_before_the_handshake_is_done(role):
+def test_end_of_the_stream_before_the_handshake_completes(role):
     connection = WSConnection(role)
     if role is CLIENT:
         connection.send(Request("example.org", "/"))
@@ -342,7 +342,7 @@ def test_end_of_the_stream_before_the_handshake_is_done(role):
     assert list(connection.events()) == []
 
 
-def test_refuses_to_send_what_does_not_belong_into_a_handshake():
+def test_refuses_to_send_wrong_events_in_a_handshake():
     with pytest.raises(LocalProtocolError, match="during the opening handshake"):
         H11Handshake(CLIENT).send(Ping())
 
@@ -380,7 +380,7 @@ def test_end_of_the_stream(state):
             server.receive_data(data)
 
 
-def test_buffers_that_are_given_may_be_reused():
+def test_buffers_may_be_reused_after_the_call():
     server = Connection(SERVER)
     data = bytearray(serialize_frame(1, b"hello", mask=MASK))
     server.receive_data(data)
@@ -388,7 +388,7 @@ def test_buffers_that_are_given_may_be_reused():
     assert list(server.events()) == [TextMessage("hello")]
 
 
-def test_message_that_is_neither_text_nor_bytes_cannot_be_sent():
+def test_message_of_a_wrong_type_cannot_be_sent():
     with pytest.raises(TypeError, match="not int"):
         Connection(SERVER).send(Message(5))
 
@@ -415,7 +415,7 @@ def test_sends_fragments_of_one_type():
         server.send(TextMessage("e"))
 
 
-def test_sends_nothing_behind_a_close_frame():
+def test_sends_nothing_after_a_close_frame():
     server = Connection(SERVER)
     server.send(CloseConnection(1000))
     for event in (TextMessage("x"), Ping(), Pong(), CloseConnection(1000)):
@@ -432,7 +432,7 @@ def test_long_payload_in_parts(size):
     assert received(client, data[-1:]) == [BytesMessage(b"\0")]
 
 
-def test_reason_that_is_too_long_is_cut_between_characters():
+def test_long_reason_is_truncated_between_characters():
     data = Connection(SERVER).send(CloseConnection(1000, "√" * 42))
     assert data == serialize_frame(8, b"\x03\xe8" + ("√" * 41).encode())
     data = Connection(SERVER).send(CloseConnection(1000, "ab" + "√" * 41))
@@ -512,7 +512,7 @@ class Derived(wsproto.connection.Connection):
 
 
 @pytest.mark.parametrize("kind", [wsproto.connection.Connection, Derived])
-def test_patch_reaches_what_was_imported_before(kind):
+def test_patch_applies_to_earlier_imports(kind):
     data = serialize_frame(8, b"\x03\xf6")
     with wsframe.patch("wsproto"):
         (event,) = received(kind(wsproto.connection.CLIENT), data)
@@ -525,7 +525,7 @@ def test_patch_reaches_what_was_imported_before(kind):
 
 
 @pytest.mark.parametrize(("annotation", "kind"), [("bytearray", bytearray), ("bytes | bytearray", bytes)])
-def test_patched_data_is_what_the_release_gives(monkeypatch, annotation, kind):
+def test_patched_data_equals_that_of_the_release(monkeypatch, annotation, kind):
     monkeypatch.setitem(wsproto.events.BytesMessage.__annotations__, "data", annotation)
     with wsframe.patch("wsproto"):
         server, client = (
@@ -576,7 +576,7 @@ def test_patched_handshake_and_compression():
         assert list(server.events()) == [wsproto.events.TextMessage("x" * 1000)]
 
 
-def test_patched_with_an_extension_of_somebody_else():
+def test_patched_with_a_third_party_extension():
     class Loud(wsproto.extensions.Extension):
         name = "x-loud"
 

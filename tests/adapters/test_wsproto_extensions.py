@@ -59,7 +59,7 @@ class Shout(Extension):
         return rsv._replace(rsv3=True), data.lower()
 
 
-def test_extension_of_somebody_else():
+def test_third_party_extension():
     server = Connection(SERVER, [Shout()])
     data = serialize_frame(1, b"he", rsv3=True, fin=False, mask=MASK) + serialize_frame(9, b"x", mask=MASK)
     data += serialize_frame(0, b"y", mask=MASK) + serialize_frame(8, b"\x03\xe8bye", mask=MASK)
@@ -81,7 +81,7 @@ def test_extension_sees_each_header_once_and_parts_of_payloads():
     assert shout.seen == [(Opcode.BINARY, RsvBits(False, False, True), 200), (Opcode.PONG, NO_BITS, 2)]
 
 
-def test_extension_encodes_what_is_sent():
+def test_extension_encodes_sent_frames():
     data = Connection(SERVER, [Shout(), PerMessageDeflate()]).send(TextMessage("HELLO"))
     assert data == serialize_frame(1, b"hello", rsv3=True)
     with pytest.raises(ValueError, match="more than 125 bytes"):
@@ -111,13 +111,13 @@ def test_extension_fails_the_connection(reason):
         (b"\x82\x7f\x80" + bytes(7), 1002),
     ],
 )
-def test_violation_beside_an_extension(data, code):
+def test_violation_with_an_extension(data, code):
     client = Connection(CLIENT, [Shout()])
     assert [event.code for event in received(client, data) if isinstance(event, CloseConnection)] == [code]
     assert received(client, data) == []
 
 
-def test_empty_close_frame_beside_an_extension():
+def test_empty_close_frame_with_an_extension():
     assert received(Connection(CLIENT, [Shout()]), b"\x88\x00") == [CloseConnection(CloseReason.NO_STATUS_RCVD, "")]
 
 
@@ -186,7 +186,7 @@ def test_accepts_offers(ours, offer, answer):
     assert header == (expected if expected is None else (expected or PerMessageDeflate.name).encode())
 
 
-def test_offers_and_shows_what_it_was_told():
+def test_offer_and_repr_show_the_options():
     extension = PerMessageDeflate(True, 10, True, 9)
     assert extension.offer() == (
         "client_max_window_bits=10; server_max_window_bits=9; client_no_context_takeover; server_no_context_takeover"
@@ -201,7 +201,7 @@ def test_offers_and_shows_what_it_was_told():
         extension.client_max_window_bits = 8
 
 
-def test_negotiates_with_extensions_of_others():
+def test_negotiates_with_other_extensions():
     class No(Shout):
         def accept(self, offer):
             return False
@@ -268,7 +268,7 @@ def test_compresses(with_another, no_context_takeover, client_sends):
 
 
 @pytest.mark.parametrize("with_another", [False, True])
-def test_uncompressed_message_where_compression_is_agreed_on(with_another):
+def test_uncompressed_message_despite_negotiated_compression(with_another):
     client, _ = both_ends(with_another=with_another)
     data = serialize_frame(1, b"a", fin=False) + serialize_frame(9, b"") + serialize_frame(0, b"b")
     assert received(client, data) == [TextMessage("a", True, False), Ping(b""), TextMessage("b")]
@@ -284,7 +284,7 @@ def raw_deflate(data):
     ("payload", "code"),
     [(b"\xff\xff", 1007), (raw_deflate(b"\xff"), 1007), (raw_deflate(b"abcabc")[:3], 1007)],
 )
-def test_message_that_cannot_be_decompressed(with_another, payload, code):
+def test_invalid_compressed_message_is_an_error(with_another, payload, code):
     client, _ = both_ends(with_another=with_another)
     events = received(client, serialize_frame(1, payload, rsv1=True))
     assert [event.code for event in events] == [code]
@@ -292,7 +292,7 @@ def test_message_that_cannot_be_decompressed(with_another, payload, code):
 
 
 @pytest.mark.parametrize("with_another", [False, True])
-def test_compressed_message_of_no_bytes_is_an_empty_one(with_another):
+def test_compressed_message_without_bytes_is_empty(with_another):
     client, _ = both_ends(with_another=with_another)
     compressed = zlib.compressobj(wbits=-15)
     payload = (compressed.compress(b"x" * 9) + compressed.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -301,7 +301,7 @@ def test_compressed_message_of_no_bytes_is_an_empty_one(with_another):
 
 
 @pytest.mark.parametrize("opcode", [0, 9])
-def test_rsv1_where_it_does_not_belong(opcode):
+def test_misplaced_rsv1_is_an_error(opcode):
     client, _ = both_ends(with_another=True)
     data = serialize_frame(2, b"", fin=False) + serialize_frame(opcode, b"", rsv1=True)
     assert [getattr(event, "code", None) for event in received(client, data)] == [None, 1002]

@@ -151,19 +151,19 @@ STEPS = st.lists(st.tuples(st.integers(0, 5) | st.integers(0, 2**17), st.integer
     deflate=st.booleans(),
     right=st.lists(PARTS, max_size=5),
     wrong=st.lists(WRONG, max_size=1),
-    behind=st.lists(PARTS, max_size=1),
+    trailing=st.lists(PARTS, max_size=1),
     steps=STEPS,
 )
 @settings(deadline=None, max_examples=400)
-def test_receives_what_wsproto_receives(contender, client, deflate, right, wrong, behind, steps):
-    data = build(Stream(not client, deflate), right + wrong + behind)
+def test_receives_the_same_as_wsproto(contender, client, deflate, right, wrong, trailing, steps):
+    data = build(Stream(not client, deflate), right + wrong + trailing)
     pieces = []
     pos = 0
     for size, takes in [*steps, (len(data), 10000)]:
         pieces.append((data[pos : pos + size], takes))
         pos += size
     if wrong:
-        # wsproto judges whole headers. This ends one that has begun, and is a violation otherwise.
+        # wsproto checks whole headers. This ends one that has begun, and is a violation otherwise.
         pieces += [(b"\xff" * 200, 10000), (b"\xff" * 2, 10000)]
     expected = receive(PLAIN, client, deflate, pieces)
     with contender() as library:
@@ -193,7 +193,7 @@ SENDABLE = st.one_of(
 
 
 def send(library, client, deflate, sendables, peer_closes):
-    """Send events; return the frames, or the name of the exception, that each leads to, and the state behind it."""
+    """Send events; return the frames, or the name of the exception, that each leads to, and the state afterwards it."""
     connection = connect(library, client, deflate)
     if peer_closes:
         connection.receive_data(Stream(not client, False).frame(8, b"\x03\xe8"))
@@ -217,7 +217,7 @@ def send(library, client, deflate, sendables, peer_closes):
 
 @given(client=st.booleans(), sendables=st.lists(SENDABLE, max_size=6), peer_closes=st.booleans())
 @settings(deadline=None)
-def test_sends_what_wsproto_sends(contender, client, sendables, peer_closes):
+def test_sends_the_same_as_wsproto(contender, client, sendables, peer_closes):
     expected = send(PLAIN, client, False, sendables, peer_closes)
     with contender() as library:
         assert send(library, client, False, sendables, peer_closes) == expected
@@ -228,7 +228,7 @@ def test_sends_what_wsproto_sends(contender, client, sendables, peer_closes):
     messages=st.lists(st.lists(TEXTS, min_size=1, max_size=3) | st.lists(PAYLOADS, min_size=1, max_size=3), max_size=4),
 )
 @settings(deadline=None)
-def test_wsproto_receives_what_is_compressed(contender, client, messages):
+def test_wsproto_receives_compressed_messages(contender, client, messages):
     peer = connect(PLAIN, not client, True)
     with contender() as library:
         connection = connect(library, client, True)

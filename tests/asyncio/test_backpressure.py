@@ -6,21 +6,12 @@ import asyncio
 import contextlib
 
 import pytest
-from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, dial_open, raw_server, soon, until, uri_of
+import support
+from support import BINARY, CLOSE, PING, PONG, TEXT, connection_of, dial_open, idle, soon, stays, steady, until, uri_of
 
 from wsframe import ConnectionClosed, ConnectionClosedError, InvalidState, PreparedMessage, connect, serve
 
 HERE = "127.0.0.1"
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
 
 
 # Towards the peer
@@ -38,10 +29,8 @@ async def test_send_waits_while_the_peer_does_not_read():
     async with serve(handler, HERE, 0, close_timeout=1) as server, dial_open(server, limit=1000) as peer:
         connection = await connection_of(server)
         await until(lambda: connection.buffered_bytes > 0)
-        await asyncio.sleep(0.1)
-        before = sent
-        await asyncio.sleep(0.1)
-        assert before == sent < 1000
+        before = await steady(lambda: sent)
+        assert before < 1000
         # One message above the limit, at most.
         assert connection.buffered_bytes <= 2**15 + 100_010
         # It goes on as the peer reads.
@@ -59,7 +48,7 @@ async def test_write_limit_may_be_a_pair():
             peer.abort()
 
 
-async def test_end_of_the_connection_wakes_who_waits_to_send():
+async def test_end_of_the_connection_wakes_a_waiting_sender():
     ended = asyncio.get_running_loop().create_future()
 
     async def handler(websocket):
@@ -71,20 +60,19 @@ async def test_end_of_the_connection_wakes_who_waits_to_send():
 
     async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
         connection = await connection_of(server)
-        await until(lambda: connection.buffered_bytes > 0)
-        await asyncio.sleep(0.05)
+        await until(lambda: connection.buffered_bytes > 2**15)
         peer.abort()
         await soon(ended)
 
 
-async def test_several_tasks_wait_to_send():
+async def test_several_tasks_may_wait_to_send():
     async def handler(websocket):
         await asyncio.gather(*(websocket.send(bytes([i]) * 100_000) for i in range(30)))
 
     async with serve(handler, HERE, 0) as server, dial_open(server, limit=1000) as peer:
         received = {(await peer.read_frame()).payload[0] for _ in range(30)}
         assert received == set(range(30))
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send_close(1000)
 
 
@@ -104,7 +92,7 @@ async def test_sender_in_a_loop_notices_the_end():
         assert await soon(ended) is ConnectionClosedError
 
 
-async def test_sender_that_was_cancelled_is_not_woken():
+async def test_cancelled_sender_is_not_woken():
     async with serve(idle, HERE, 0, close_timeout=0.1) as server, dial_open(server):
         connection = await connection_of(server)
         connection.pause_writing()
@@ -151,7 +139,7 @@ async def test_f10_one_pong_is_held_while_the_peer_does_not_read():
 
 
 @pytest.mark.parametrize("max_queue", [1, 16, (4, 2)])
-async def test_reading_pauses_while_nobody_receives(max_queue):
+async def test_reading_pauses_while_the_application_does_not_receive(max_queue):
     high = max_queue if isinstance(max_queue, int) else max_queue[0]
     async with serve(idle, HERE, 0, max_queue=max_queue, close_timeout=0.1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
@@ -160,8 +148,7 @@ async def test_reading_pauses_while_nobody_receives(max_queue):
             await peer.send_frame(TEXT, str(i).encode())
         await until(lambda: connection.reading_paused)
         await peer.send_frame(TEXT, b"later")
-        await asyncio.sleep(0.05)
-        assert connection.queue_depth == high + 1
+        await stays(lambda: connection.queue_depth == high + 1)
         assert [await soon(connection.recv()) for _ in range(high + 2)] == [*map(str, range(high + 1)), "later"]
         assert not connection.reading_paused
 
@@ -208,14 +195,14 @@ async def test_slow_receiver_gets_everything():
         assert received == [str(i) for i in range(100)]
 
 
-async def test_close_goes_through_though_reading_was_paused():
-    """RFC 6455 §7.1.2: the answer to our Close frame comes behind messages that nobody receives."""
+async def test_close_completes_though_reading_was_paused():
+    """RFC 6455 §7.1.2: the answer to our Close frame follows messages that the application does not receive."""
     async with serve(idle, HERE, 0, max_queue=1) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         await peer.send(peer.frame(TEXT, b"a") * 50)
         await until(lambda: connection.reading_paused)
         closing = asyncio.ensure_future(connection.close())
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send(peer.frame(TEXT, b"b") * 50)
         await peer.send_close(1000)
         await soon(closing)
@@ -223,7 +210,7 @@ async def test_close_goes_through_though_reading_was_paused():
         assert await connection.recv() == "a"
 
 
-async def test_close_of_the_peer_waits_behind_its_messages():
+async def test_close_frame_is_handled_after_earlier_messages():
     """Messages that came before the Close frame can be received, though reading was paused."""
     async with serve(idle, HERE, 0, max_queue=1) as server, connect(uri_of(server)) as websocket:
         connection = await connection_of(server)
@@ -246,20 +233,18 @@ async def test_client_that_does_not_receive_makes_the_server_wait():
                 await peer.send_frame(BINARY, bytes(100_000))
                 sent += 1
 
-    async with raw_server(script) as server:
+    async with support.raw_server(script) as server:
         async with connect(server.uri, close_timeout=0.2) as websocket:
             await until(lambda: websocket.reading_paused)
-            await asyncio.sleep(0.1)
-            before = sent
-            await asyncio.sleep(0.1)
-            assert before == sent < 1000
+            before = await steady(lambda: sent)
+            assert before < 1000
             for _ in range(before + 20):
                 await soon(websocket.recv())
             assert sent > before
             websocket.transport.abort()
 
 
-async def test_the_close_frame_is_read_behind_more_messages_than_are_received():
+async def test_close_frame_after_unreceived_messages_is_read():
     async def handler(websocket):
         for _ in range(200):
             await websocket.send(bytes(2000))
@@ -300,7 +285,7 @@ async def test_try_send_never_waits():
             peer.abort()
 
 
-async def test_try_send_sees_what_is_sent_while_a_read_is_handled():
+async def test_try_send_counts_messages_sent_within_a_read():
     """Nothing gets into the write buffer before the end of the read."""
     sent = []
 
@@ -320,23 +305,17 @@ async def test_try_send_does_not_interrupt_a_fragmented_message():
     """RFC 6455 §5.4."""
     async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as client:
         connection = await connection_of(server)
-        goes_on = asyncio.Event()
-
-        async def fragments():
-            yield "a"
-            await goes_on.wait()
-            yield "b"
-
-        task = asyncio.ensure_future(connection.send(fragments()))
+        proceed = asyncio.Event()
+        task = asyncio.ensure_future(connection.send(support.two_fragments(proceed)))
         await until(lambda: connection._fragments_sent is not None)
         assert not connection.try_send("c")
-        goes_on.set()
+        proceed.set()
         await soon(task)
         assert connection.try_send("c", compress=False)
         assert [await soon(client.recv()) for _ in range(2)] == ["ab", "c"]
 
 
-async def test_try_send_refuses_what_cannot_be_sent():
+async def test_try_send_refuses_invalid_messages_and_states():
     async with serve(idle, HERE, 0) as server:
         async with connect(uri_of(server)) as client:
             for message in (["a"], 1, None, {}):
@@ -357,8 +336,7 @@ async def test_reading_may_be_paused_and_resumed():
         connection.pause_reading()
         assert connection.reading_paused
         await peer.send_frame(TEXT, b"a")
-        await asyncio.sleep(0.05)
-        assert connection.queue_depth == 0
+        await stays(lambda: connection.queue_depth == 0)
         connection.resume_reading()
         assert not connection.reading_paused
         assert await soon(connection.recv()) == "a"

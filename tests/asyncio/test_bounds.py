@@ -10,10 +10,11 @@ import logging
 import sys
 
 import pytest
-from support import CLOSE, PING, PONG, TEXT, close_payload, dial_open, echo, port_of, request, soon, until, uri_of
+from support import CLOSE, PING, PONG, TEXT, close_payload, dial_open, echo, idle, port_of, request, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosedError, Limits, PreparedMessage, broadcast, connect, serve
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 MIB = bytes(2**20)
@@ -23,7 +24,7 @@ MIB = bytes(2**20)
 
 
 @pytest.mark.parametrize("name", ["serve", "connect", "WebSocketProtocol"])
-def test_entry_points_take_limits(name):
+def test_entry_points_accept_limits(name):
     parameter = inspect.signature(getattr(wsframe, name)).parameters["limits"]
     assert parameter.default is None
     assert parameter.kind is parameter.KEYWORD_ONLY
@@ -42,7 +43,7 @@ async def test_limits_reach_the_connection():
             assert info.value.sent.code == 1009
 
 
-async def test_limits_hold_for_the_handshake():
+async def test_limits_apply_to_the_handshake():
     async with serve(echo, HERE, 0, limits=Limits(max_headers=8)) as server, dial_open(server) as peer:
         reader, writer = await asyncio.open_connection(HERE, port_of(server))
         writer.write(request({f"X-{i}": "x" for i in range(9)}))
@@ -58,19 +59,19 @@ async def test_flood_of_pings_fails_the_connection(caplog):
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=100)) as server, dial_open(server) as peer:
         with caplog.at_level(logging.INFO):
             await peer.send(peer.frame(PING, b"a") * 250)
-            frames = await peer.read_short()
+            frames = await peer.read_pairs()
     assert frames[-1] == (CLOSE, close_payload(1008, "too many control frames"))
     assert set(frames[:-1]) <= {(PONG, b"a")}
     assert "connection failed: more than 100 control frames in a second" in caplog.messages
 
 
-async def test_pongs_count_too():
+async def test_flood_of_pongs_fails_the_connection():
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=100)) as server, dial_open(server) as peer:
         await peer.send(peer.frame(PONG) * 250)
-        assert await peer.read_short() == [(CLOSE, close_payload(1008, "too many control frames"))]
+        assert await peer.read_pairs() == [(CLOSE, close_payload(1008, "too many control frames"))]
 
 
-async def test_as_many_pings_over_a_longer_time_do_no_harm():
+async def test_slow_pings_are_within_the_limit():
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=3)) as server, dial_open(server) as peer:
         (connection,) = server.connections
         for _ in range(10):
@@ -81,7 +82,7 @@ async def test_as_many_pings_over_a_longer_time_do_no_harm():
         await peer.send_close(1000)
 
 
-async def test_control_frames_may_be_without_limit():
+async def test_control_frame_limit_may_be_none():
     async with serve(echo, HERE, 0, limits=Limits(max_control_rate=None)) as server, dial_open(server) as peer:
         await peer.send(peer.frame(PONG) * 30_000)
         await peer.send_frame(TEXT, b"a")
@@ -89,10 +90,6 @@ async def test_control_frames_may_be_without_limit():
 
 
 # The write buffer
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
 
 
 async def full_connection(server, size=2):
@@ -109,7 +106,7 @@ def limited(policy):
     return {"limits": Limits(max_send_buffer=2**21, send_buffer_policy=policy), "close_timeout": 0.2}
 
 
-async def test_broadcast_leaves_out_who_does_not_read(caplog):
+async def test_broadcast_skips_a_peer_that_does_not_read(caplog):
     async with serve(idle, HERE, 0, **limited("wait")) as server, dial_open(server, limit=1000) as peer:
         connection = await full_connection(server)
         before = connection.buffered_bytes
@@ -129,7 +126,7 @@ async def test_send_waits_before_it_adds_to_a_full_buffer():
         connection = await full_connection(server)
         before = connection.buffered_bytes
         tasks = [asyncio.ensure_future(connection.send(message)) for message in ("a", ["b"], b"c")]
-        await asyncio.sleep(0.05)
+        await settle()
         assert connection.buffered_bytes <= before
         assert not any(task.done() for task in tasks)
         payloads = []
@@ -142,17 +139,17 @@ async def test_send_waits_before_it_adds_to_a_full_buffer():
         peer.abort()
 
 
-async def test_send_that_waits_learns_of_the_end():
+async def test_end_of_the_connection_wakes_a_waiting_send():
     async with serve(idle, HERE, 0, **limited("wait")) as server, dial_open(server, limit=1000) as peer:
         connection = await full_connection(server)
         task = asyncio.ensure_future(connection.send("a"))
-        await asyncio.sleep(0.01)
+        await settle()
         peer.abort()
         with pytest.raises(ConnectionClosedError):
             await soon(task)
 
 
-async def test_messages_may_be_dropped():
+async def test_policy_drop_discards_messages():
     async with serve(idle, HERE, 0, **limited("drop")) as server, dial_open(server, limit=1000) as peer:
         connection = await full_connection(server)
         before = connection.buffered_bytes
@@ -164,7 +161,7 @@ async def test_messages_may_be_dropped():
 
 
 @pytest.mark.parametrize("way", ["send", "broadcast"])
-async def test_connection_may_be_closed(way, caplog):
+async def test_policy_close_fails_the_connection(way, caplog):
     async with serve(idle, HERE, 0, **limited("close")) as server, dial_open(server, limit=1000) as peer:
         connection = await full_connection(server)
         with caplog.at_level(logging.INFO):
@@ -179,7 +176,7 @@ async def test_connection_may_be_closed(way, caplog):
         peer.abort()
 
 
-async def test_write_buffer_may_be_without_limit():
+async def test_write_buffer_limit_may_be_none():
     limits = Limits(max_send_buffer=None, send_buffer_policy="close")
     async with serve(idle, HERE, 0, limits=limits, close_timeout=0.2) as server:
         async with dial_open(server, limit=1000) as peer:
@@ -189,7 +186,7 @@ async def test_write_buffer_may_be_without_limit():
 
 
 @pytest.mark.parametrize("policy", ["wait", "drop", "close"])
-async def test_callbacks(policy):
+async def test_policies_apply_to_callbacks(policy):
     connections = []
 
     class Full(wsframe.WebSocketProtocol):

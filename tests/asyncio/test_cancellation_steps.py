@@ -76,38 +76,36 @@ def everything_is_gone(server):
     return until(lambda: not server._attached and not server._tasks)
 
 
+async def cancel_each_client(server, start):
+    """Cancel at each of its steps what ``start()`` makes; close a connection that it returns."""
+
+    async def check(task):
+        websocket = None if task.cancelled() else task.result()
+        if websocket is not None:
+            await websocket.close()
+        await everything_is_gone(server)
+
+    @contextlib.asynccontextmanager
+    async def prepare():
+        yield start(), check
+
+    return await cancel_at_each_step(prepare)
+
+
 # Opening
 
 
 @pytest.mark.parametrize("open_timeout", [10, None])
 async def test_connect(open_timeout):
     async with serve(echo, HERE, 0) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(uri_of(server), open_timeout=open_timeout).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 3
+        client = connect(uri_of(server), open_timeout=open_timeout)
+        assert await cancel_each_client(server, client.connect) > 3
 
 
 async def test_connect_over_tls(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(f"wss://localhost:{port_of(server)}/", host=HERE, ssl=client_tls).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 5
+        client = connect(f"wss://localhost:{port_of(server)}/", host=HERE, ssl=client_tls)
+        assert await cancel_each_client(server, client.connect) > 5
 
 
 # What start_tls() of Python 3.10 has made when it is cancelled warns, though its connection is gone.
@@ -123,22 +121,12 @@ async def test_connect_through_a_proxy(scheme, server_tls, client_tls):
                 await script(peer)
 
         async with raw_server(quiet) as proxy:
-
-            @contextlib.asynccontextmanager
-            async def prepare():
-                async def check(task):
-                    if not task.cancelled():
-                        await task.result().close()
-                    await everything_is_gone(server)
-
-                uri = f"wss://localhost:{port_of(server)}/"
-                options = {"proxy": f"{scheme}://{HERE}:{proxy.port}", "ssl": client_tls, "host": HERE}
-                yield connect(uri, **options).connect(), check
-
-            assert await cancel_at_each_step(prepare) > 10
+            uri = f"wss://localhost:{port_of(server)}/"
+            options = {"proxy": f"{scheme}://{HERE}:{proxy.port}", "ssl": client_tls, "host": HERE}
+            assert await cancel_each_client(server, connect(uri, **options).connect) > 10
 
 
-async def test_connect_that_is_redirected():
+async def test_redirected_connect():
     def process_request(connection, request):
         if request.path == "/":
             response = connection.respond(302, "")
@@ -147,58 +135,34 @@ async def test_connect_that_is_redirected():
         return None
 
     async with serve(echo, HERE, 0, process_request=process_request) as server:
-
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def check(task):
-                if not task.cancelled():
-                    await task.result().close()
-                await everything_is_gone(server)
-
-            yield connect(uri_of(server)).connect(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, connect(uri_of(server)).connect) > 6
 
 
 async def test_connection_as_a_context_manager():
     async with serve(echo, HERE, 0) as server:
 
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def talk():
-                async with connect(uri_of(server)) as websocket:
-                    await websocket.send("a")
-                    assert await websocket.recv() == "a"
+        async def talk():
+            async with connect(uri_of(server)) as websocket:
+                await websocket.send("a")
+                assert await websocket.recv() == "a"
 
-            async def check(task):
-                await everything_is_gone(server)
-
-            yield talk(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, talk) > 6
 
 
 async def test_endless_iteration_over_connections():
     async with serve(echo, HERE, 0) as server:
 
-        @contextlib.asynccontextmanager
-        async def prepare():
-            async def talk():
-                async with contextlib.aclosing(connect(uri_of(server)).__aiter__()) as connections:
-                    async for websocket in connections:
-                        await websocket.send("a")
-                        assert await websocket.recv() == "a"
-                        return
+        async def talk():
+            async with contextlib.aclosing(connect(uri_of(server)).__aiter__()) as connections:
+                async for websocket in connections:
+                    await websocket.send("a")
+                    assert await websocket.recv() == "a"
+                    return
 
-            async def check(task):
-                await everything_is_gone(server)
-
-            yield talk(), check
-
-        assert await cancel_at_each_step(prepare) > 6
+        assert await cancel_each_client(server, talk) > 6
 
 
-async def test_server_that_starts():
+async def test_starting_server():
     @contextlib.asynccontextmanager
     async def prepare():
         server = serve(echo, HERE, 0)
@@ -217,7 +181,7 @@ async def test_server_that_starts():
     await cancel_at_each_step(prepare)
 
 
-async def test_server_that_starts_while_clients_come():
+async def test_starting_server_with_clients():
     """One that was accepted already is not left to itself."""
     listener = socket.create_server((HERE, 0))
 
@@ -458,7 +422,7 @@ async def test_wait_closed():
     assert await cancel_at_each_step(prepare) > 1
 
 
-async def test_server_that_closes():
+async def test_closing_server():
     async def handler(websocket):
         with contextlib.suppress(ConnectionClosed):
             await websocket.recv()
@@ -485,7 +449,7 @@ async def test_server_that_closes():
     assert await cancel_at_each_step(prepare) > 2
 
 
-async def test_server_as_a_context_manager_and_for_ever():
+async def test_server_as_a_context_manager_and_serve_forever():
     @contextlib.asynccontextmanager
     async def prepare():
         servers = []
@@ -528,7 +492,7 @@ async def test_pair_in_memory():
 # The harness itself
 
 
-async def test_swallowed_cancellation_is_seen():
+async def test_swallowed_cancellation_is_detected():
     @contextlib.asynccontextmanager
     async def prepare():
         async def swallow():
@@ -545,7 +509,7 @@ async def test_swallowed_cancellation_is_seen():
         await cancel_at_each_step(prepare)
 
 
-async def test_peer_sees_whole_frames_only():
+async def test_peer_receives_only_whole_frames():
     """RFC 6455 §5.2: what a raw peer reads, with a send cancelled at each step, can be parsed to its end."""
 
     async def handler(websocket):

@@ -12,6 +12,7 @@ from support import CLOSE, TEXT, close_payload, echo, free_port, port_of, raw_se
 
 import wsframe
 from wsframe import ClientConnection, InvalidMessage, connect, serve
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -24,7 +25,7 @@ async def test_connect_can_be_awaited():
         await websocket.close()
 
 
-async def test_connect_is_a_context_manager_again_and_again():
+async def test_connect_is_a_reusable_context_manager():
     async with serve(echo, HERE, 0) as server:
         connecting = connect(uri_of(server))
         for _ in range(2):
@@ -37,7 +38,7 @@ async def test_connect_is_a_context_manager_again_and_again():
             assert websocket.close_code == 1000
 
 
-async def test_request_has_what_was_asked_for():
+async def test_request_carries_the_options():
     """RFC 6455 §4.1."""
     seen = []
 
@@ -105,7 +106,7 @@ def test_subprotocols_must_be_a_list():
 
 
 @pytest.mark.parametrize("ssl", [None, False])
-def test_wss_is_never_without_tls(ssl):
+def test_wss_always_uses_tls(ssl):
     """RFC 6455 §10.6."""
     with pytest.raises(ValueError, match="incompatible with a wss:// URI"):
         connect("wss://localhost/", ssl=ssl)
@@ -117,7 +118,7 @@ async def test_refused_tcp_is_an_os_error():
         await soon(connect(f"ws://{HERE}:{port}/"))
 
 
-async def test_socket_may_be_given():
+async def test_sock_option_supplies_the_socket():
     async with serve(echo, HERE, 0) as server:
         sock = socket.create_connection((HERE, port_of(server)))
         async with connect("ws://example.com/", sock=sock) as websocket:
@@ -126,13 +127,13 @@ async def test_socket_may_be_given():
             assert await soon(websocket.recv()) == "a"
 
 
-async def test_host_and_port_override_where_tcp_goes_to():
+async def test_host_and_port_options_override_the_address():
     async with serve(echo, HERE, 0) as server:
         async with connect("ws://example.com/", host=HERE, port=port_of(server)) as websocket:
             assert websocket.request.headers["Host"] == "example.com"
 
 
-async def test_connection_class_may_be_given():
+async def test_create_connection_option_sets_the_class():
     class Mine(ClientConnection):
         pass
 
@@ -162,9 +163,9 @@ async def test_cancelled_connect_leaves_no_connection():
         await soon(ended.wait())
 
 
-async def test_no_open_timeout():
+async def test_open_timeout_none_waits_for_the_response():
     async def script(peer):
-        await asyncio.sleep(0.05)
+        await settle()
         await peer.accept()
         await serve_forever(peer)
 
@@ -182,7 +183,7 @@ async def test_reset_before_the_request_is_an_error():
                 await soon(connect(server.uri))
 
 
-async def test_tcp_that_ends_before_the_request_is_an_error():
+async def test_end_of_tcp_before_the_request_is_an_error():
     """Just as ``create_connection`` returns."""
 
     class Ended(ClientConnection):
@@ -218,7 +219,7 @@ async def test_answer_before_the_request_is_an_error():
                 await soon(connect(server.uri, create_connection=kind))
 
 
-async def test_what_comes_behind_a_refusal_is_ignored():
+async def test_data_after_a_refusal_is_ignored():
     async def script(peer):
         await peer.read_head()
         with contextlib.suppress(ConnectionError):
@@ -229,7 +230,7 @@ async def test_what_comes_behind_a_refusal_is_ignored():
             await soon(connect(server.uri))
 
 
-async def test_logger_may_be_given(caplog):
+async def test_logger_option_replaces_the_default(caplog):
     async def script(peer):
         await peer.accept()
         await peer.send_frame(TEXT, b"\xff")
@@ -260,8 +261,8 @@ async def test_debug_log_shows_the_opening_handshake(caplog):
     assert caplog.messages[-4:] == ["< HTTP/1.1 403 No", "< X: y", "< Content-Length: 5", "< [body] (5 bytes)"]
 
 
-async def test_close_of_a_server_that_sends_a_long_message_meanwhile():
-    """RFC 6455 §7.1.2: the answer to a Close frame may come behind a message."""
+async def test_close_completes_during_a_long_message_of_the_server():
+    """RFC 6455 §7.1.2: the answer to a Close frame may follow a message."""
 
     async def script(peer):
         await peer.accept()

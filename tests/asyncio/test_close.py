@@ -6,24 +6,17 @@ import asyncio
 import contextlib
 
 import pytest
-from support import CLOSE, TEXT, close_payload, dial_open, echo, raw_server, soon, until, uri_of
+import support
+from support import CLOSE, TEXT, close_payload, connection_of, dial_open, echo, idle, raw_server, soon, until, uri_of
 
 from wsframe import ConnectionClosed, ConnectionClosedError, ConnectionClosedOK, InvalidState, State, connect, serve
+from wsframe.testing import Clock
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
 
-async def connection_of(server):
-    await until(lambda: server.connections)
-    (connection,) = server.connections
-    return connection
-
-
-async def idle(websocket):
-    await websocket.wait_closed()
-
-
-async def test_x6_server_cuts_a_client_that_does_not_answer_close():
+async def test_x6_server_drops_a_client_that_does_not_answer_close():
     """RFC 6455 §7.1.1."""
     async with serve(idle, HERE, 0, close_timeout=0.2) as server, dial_open(server) as peer:
         connection = await connection_of(server)
@@ -34,11 +27,13 @@ async def test_x6_server_cuts_a_client_that_does_not_answer_close():
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-async def test_no_close_timeout(end):
-    async with serve(idle, HERE, 0, close_timeout=None) as server, dial_open(server) as peer:
+async def test_close_timeout_none_waits_for_the_peer(end):
+    clock = Clock()
+    options = {"close_timeout": None, "ping_interval": None, "create_connection": support.clocked(clock)}
+    async with serve(idle, HERE, 0, **options) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         closing = asyncio.ensure_future(connection.close())
-        await asyncio.sleep(0.1)
+        await clock.advance(1000)
         assert not closing.done()
         if end == "close":
             await peer.send_close(1000)
@@ -47,7 +42,7 @@ async def test_no_close_timeout(end):
         await soon(closing)
 
 
-async def test_close_exc_is_there_only_at_the_end():
+async def test_close_exc_is_available_only_at_the_end():
     async with serve(idle, HERE, 0) as server, connect(uri_of(server)) as websocket:
         with pytest.raises(InvalidState):
             _ = websocket.close_exc
@@ -81,7 +76,7 @@ async def test_end_in_the_middle_of_a_frame_is_1006():
             await connection.recv()
 
 
-async def test_half_closed_client_is_done_with():
+async def test_half_closed_client_is_dropped():
     """RFC 6455 §7.1.1: a client that ends its stream without Close expects nothing more."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
@@ -90,12 +85,12 @@ async def test_half_closed_client_is_done_with():
         assert await peer.read_frames() == []
 
 
-async def test_half_close_behind_close_is_answered():
+async def test_close_frame_before_a_half_close_is_answered():
     """RFC 6455 §5.5.1."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         peer.writer.write(peer.frame(CLOSE, close_payload(1000)))
         peer.writer.write_eof()
-        assert await peer.read_short() == [(CLOSE, close_payload(1000))]
+        assert await peer.read_pairs() == [(CLOSE, close_payload(1000))]
 
 
 async def test_close_while_sending_sends_everything_first():
@@ -125,7 +120,7 @@ async def test_server_close_with_many_clients():
             assert client.close_code == 1001
 
 
-async def test_server_close_does_not_wait_for_ever_for_silent_clients():
+async def test_server_close_drops_silent_clients():
     """RFC 6455 §7.1.1."""
     server = await serve(echo, HERE, 0, close_timeout=0.2)
     async with dial_open(server), dial_open(server):
@@ -134,20 +129,25 @@ async def test_server_close_does_not_wait_for_ever_for_silent_clients():
         await soon(server.wait_closed(), 15)
 
 
-async def test_server_close_waits_for_a_handler_that_takes_its_time():
-    ended = []
+async def test_server_close_waits_for_a_slow_handler():
+    ended, release = [], asyncio.Event()
 
     async def handler(websocket):
         with contextlib.suppress(ConnectionClosed):
             await websocket.recv()
-        await asyncio.sleep(0.1)
+        await release.wait()
         ended.append(websocket.state)
 
     server = await serve(handler, HERE, 0)
-    async with connect(uri_of(server)):
+    async with connect(uri_of(server)) as websocket:
         await until(lambda: server.connections)
         server.close()
-        await soon(server.wait_closed())
+        closing = asyncio.ensure_future(server.wait_closed())
+        await soon(websocket.wait_closed())
+        await settle()
+        assert not closing.done()
+        release.set()
+        await soon(closing)
     assert ended == [State.CLOSED]
 
 
@@ -162,7 +162,7 @@ async def test_failure_waits_for_the_answers():
         await peer.expect_failure(1002, *messages)
 
 
-async def test_failure_does_not_wait_for_ever_for_answers():
+async def test_failure_waits_for_answers_only_until_close_timeout():
     """RFC 6455 §7.1.7: an application that never comes back."""
 
     async def handler(websocket):
@@ -177,7 +177,7 @@ async def test_failure_does_not_wait_for_ever_for_answers():
 async def test_failure_does_not_wait_for_answers_when_the_application_closes():
     async def handler(websocket):
         await websocket.recv()
-        await asyncio.sleep(0.05)
+        await until(lambda: websocket.protocol.failure_held)
         await websocket.close(4000)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
@@ -186,7 +186,7 @@ async def test_failure_does_not_wait_for_answers_when_the_application_closes():
 
 
 @pytest.mark.parametrize("close_timeout", [None, 10])
-async def test_failure_is_told_after_a_second_at_most(close_timeout):
+async def test_failure_is_reported_after_a_second_at_most(close_timeout):
     async def handler(websocket):
         await websocket.recv()
         with contextlib.suppress(ConnectionClosed):
@@ -201,23 +201,26 @@ async def test_failure_is_told_after_a_second_at_most(close_timeout):
 
 async def test_end_of_tcp_while_a_failure_is_held():
     """RFC 6455 §7.1.5."""
+    held = asyncio.Event()
     closed = asyncio.get_running_loop().create_future()
 
     async def handler(websocket):
         await websocket.recv()
+        await until(lambda: websocket.protocol.failure_held)
+        held.set()
         await websocket.wait_closed()
         closed.set_result(websocket.close_code)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"a") + b"\xff\xff")
-        await asyncio.sleep(0.02)
+        await soon(held.wait())
         peer.abort()
         assert await soon(closed) == 1006
 
 
 @pytest.mark.parametrize("error", [OSError, RuntimeError])
-async def test_transport_that_cannot_be_half_closed_any_more_is_aborted(error):
-    """The peer has reset the connection, and asyncio has not told yet; it does so with an exception."""
+async def test_transport_that_fails_to_half_close_is_aborted(error):
+    """The peer has reset the connection, which asyncio reports only now, with an exception."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         connection = await connection_of(server)
         transport = connection.transport
@@ -237,7 +240,7 @@ async def test_transport_that_cannot_be_half_closed_any_more_is_aborted(error):
 
 
 async def test_close_in_the_opening_handshake_drops_tcp():
-    """There is nobody yet who would understand a Close frame."""
+    """The peer does not expect a Close frame yet."""
     seen = []
 
     async def process_request(connection, received):

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 
 import pytest
+import support
 from support import BINARY, CLOSE, TEXT, dial, dial_open, echo, port_of, raw_server, request, soon, until, wire_frame
 
 from wsframe import ConnectionClosedError, State, WebSocketProtocol, connect, serve
 from wsframe.limits import QUIET_S
+from wsframe.testing import Clock
 
 HERE = "127.0.0.1"
 SIZE = 20_000_000
@@ -36,20 +38,20 @@ def options(scheme, server_tls, client_tls):
 
 
 async def send_everything_first(peer):
-    """Send a message too long, and read what comes only once all of it is sent."""
+    """Send an oversized message, and read only after all of it is sent."""
     await soon(peer.send(wire_frame(BINARY, length=SIZE, mask=bytes(4) if peer.mask else None) + LONG))
     await peer.expect_failure(1009)
 
 
-async def test_server_refuses_by_the_header(options):
-    """The peer is busy sending what is refused. Its end, not the time limit, ends the connection."""
+async def test_server_refuses_an_oversized_message_by_its_header(options):
+    """The peer is still sending the refused message. The end of its stream, not the time limit, ends the connection."""
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
             await send_everything_first(peer)
         await until(lambda: not server._attached)
 
 
-async def test_server_with_callbacks_refuses_by_the_header(options):
+async def test_server_with_callbacks_refuses_an_oversized_message_by_its_header(options):
     made = []
 
     def create():
@@ -64,7 +66,7 @@ async def test_server_with_callbacks_refuses_by_the_header(options):
         await until(lambda: made[0].state is State.CLOSED)
 
 
-async def test_client_refuses_by_the_header(options, scheme):
+async def test_client_refuses_an_oversized_message_by_its_header(options, scheme):
     async def script(peer):
         await peer.accept()
         await send_everything_first(peer)
@@ -77,8 +79,8 @@ async def test_client_refuses_by_the_header(options, scheme):
             assert info.value.sent.code == 1009
 
 
-async def test_both_ends_are_ours(options, scheme):
-    """A client that sends without receiving learns why it is refused."""
+async def test_client_that_only_sends_receives_the_close_code(options, scheme):
+    """With wsframe at both ends."""
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         uri = f"{scheme}://localhost:{port_of(server)}/"
         websocket = await connect(uri, host=HERE, close_timeout=60, compression=None, **options["client"])
@@ -88,8 +90,8 @@ async def test_both_ends_are_ours(options, scheme):
         assert info.value.rcvd.code == 1009
 
 
-async def test_refused_request_with_a_long_body(options):
-    """RFC 9112 §9.6: neither may a response be lost because the client is still sending."""
+async def test_refusal_reaches_a_client_sending_a_long_body(options):
+    """RFC 9112 §9.6: the response must not be lost because the client is still sending."""
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial(server, **options["peer"]) as peer:
             await soon(peer.send(request({"Content-Length": str(SIZE)}, "POST / HTTP/1.1") + LONG))
@@ -100,7 +102,7 @@ async def test_refused_request_with_a_long_body(options):
 
 
 def refused(kind, mask):
-    """The beginning of what is refused, and the code that says why."""
+    """Return the beginning of data that is refused, and the close code."""
     return {
         "length": (wire_frame(BINARY, length=SIZE, mask=mask), 1009),
         "opcode": (wire_frame(3, LONG[:2000], mask=mask), 1002),
@@ -109,21 +111,21 @@ def refused(kind, mask):
 
 
 @pytest.mark.parametrize("kind", ["length", "opcode", "text"])
-async def test_stream_of_a_server_ends_once_the_peer_pauses(options, kind):
-    """Who sees the end of the stream in the midst of a message may close TCP, and lose what it had to say."""
+async def test_server_ends_its_stream_once_the_peer_pauses(options, kind):
+    """A peer that reads the end of the stream while sending a message may close TCP before it reads the Close frame."""
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
             beginning, code = refused(kind, bytes(4))
-            await peer.send_what_is_refused(beginning, 40, code)
+            await peer.send_refused_data(beginning, 40, code)
         await until(lambda: not server._attached)
 
 
 @pytest.mark.parametrize("kind", ["length", "opcode", "text"])
-async def test_stream_of_a_client_ends_once_the_peer_pauses(options, scheme, kind):
+async def test_client_ends_its_stream_once_the_peer_pauses(options, scheme, kind):
     async def script(peer):
         await peer.accept()
         beginning, code = refused(kind, None)
-        await peer.send_what_is_refused(beginning, 40, code)
+        await peer.send_refused_data(beginning, 40, code)
 
     async with raw_server(script, **options["server"]) as server:
         uri = f"{scheme}://localhost:{server.port}/"
@@ -132,17 +134,20 @@ async def test_stream_of_a_client_ends_once_the_peer_pauses(options, scheme, kin
                 await soon(websocket.recv())
 
 
-async def test_stream_ends_when_the_peer_is_gone_before_it_pauses(options):
+async def test_reset_before_a_pause_ends_the_stream(options):
+    clock = Clock()
+    options["server"]["create_connection"] = support.clocked(clock)
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
             await peer.send(refused("length", bytes(4))[0])
             await peer.read_frame()
             peer.abort()
         await until(lambda: not server._attached)
-        await asyncio.sleep(2 * QUIET_S)
+        # The timer that watches for a pause finds no stream to end.
+        await clock.advance(2 * QUIET_S)
 
 
-async def test_silent_peer_is_cut(options):
+async def test_silent_peer_is_dropped(options):
     """RFC 6455 §7.1.7: TCP ends within ``close_timeout``, whatever the peer does."""
     async with serve(echo, HERE, 0, close_timeout=0.3, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
@@ -153,7 +158,7 @@ async def test_silent_peer_is_cut(options):
             peer.writer.transport.abort()
 
 
-async def test_peer_that_never_stops_sending_is_cut(options):
+async def test_peer_that_never_stops_sending_is_dropped(options):
     async def flood(peer):
         while True:
             await peer.send(bytes(2**16))

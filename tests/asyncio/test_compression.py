@@ -23,6 +23,7 @@ from support import (
     raw_server,
     request,
     soon,
+    two_fragments,
     until,
     uri_of,
     wire_frame,
@@ -159,7 +160,7 @@ async def test_d1_to_d7_server_answers_an_offer(server_of, offer, response):
         ("permessage-deflate", {"compression": PerMessageDeflateFactory(server_max_window_bits=9)}),
     ],
 )
-async def test_d2_client_fails_on_a_bad_response(response, options):
+async def test_d2_client_refuses_a_bad_response(response, options):
     """RFC 7692 §7.1; RFC 6455 §4.1."""
 
     async def script(peer):
@@ -172,7 +173,7 @@ async def test_d2_client_fails_on_a_bad_response(response, options):
 
 
 @pytest.mark.parametrize("bits", [8, 9, 15])
-async def test_d6_client_takes_a_server_of_any_window(bits):
+async def test_d6_client_accepts_any_server_window(bits):
     """RFC 7692 §7.1.2.1."""
 
     async def script(peer):
@@ -211,7 +212,7 @@ async def test_default_is_deflate_at_both_ends(server_of):
 
 @pytest.mark.parametrize("client", [None, "deflate"])
 @pytest.mark.parametrize("server", [None, "deflate"])
-async def test_none_turns_it_off_at_either_end(server_of, client, server):
+async def test_compression_none_disables_it_at_either_end(server_of, client, server):
     async with server_of(compression=server) as listening:
         async with connect(uri_of(listening), compression=client) as websocket:
             assert ("Sec-WebSocket-Extensions" in websocket.request.headers) is (client is not None)
@@ -274,7 +275,7 @@ async def frames_of(server, count):
         return [(frame.opcode, frame.rsv, frame.fin) for frame in frames]
 
 
-async def test_compress_is_for_one_message():
+async def test_compress_option_applies_to_one_message():
     async def handler(websocket):
         await websocket.send(JSON)
         await websocket.send(JSON, compress=False)
@@ -301,7 +302,7 @@ async def test_compress_is_for_one_message():
         ]
 
 
-async def test_compress_is_for_one_message_of_callbacks():
+async def test_compress_option_applies_to_one_message_of_callbacks():
     def script(protocol):
         protocol.send(JSON)
         protocol.send(JSON, compress=False)
@@ -443,7 +444,7 @@ async def test_broadcast_from_clients():
     assert set(received) == {JSON}
 
 
-async def test_broadcast_leaves_out_who_is_not_open():
+async def test_broadcast_skips_connections_that_are_not_open():
     async with Room() as room:
         await room.clients["off"].close()
         await until(lambda: any(member.state is wsframe.State.CLOSED for member in room.members))
@@ -459,26 +460,20 @@ async def test_broadcast_leaves_out_who_is_not_open():
 async def interrupted(room, kind):
     """Let the member of one kind begin a message in fragments, and give it and the task."""
     member = room.members[list(KINDS).index(kind)]
-    goes_on = asyncio.Event()
-
-    async def fragments():
-        yield "a"
-        await goes_on.wait()
-        yield "b"
-
-    task = asyncio.ensure_future(member.send(fragments()))
+    proceed = asyncio.Event()
+    task = asyncio.ensure_future(member.send(two_fragments(proceed)))
     await until(lambda: member._fragments_sent is not None)
-    return member, task, goes_on
+    return member, task, proceed
 
 
 async def test_broadcast_does_not_interrupt_a_fragmented_message(caplog):
     """RFC 6455 §5.4: that connection misses it."""
     async with Room() as room:
-        _, task, goes_on = await interrupted(room, "small window")
+        _, task, proceed = await interrupted(room, "small window")
         with caplog.at_level(logging.WARNING, "wsframe.server"):
             broadcast(room.members, JSON)
         assert caplog.messages == ["skipped broadcast: sending a fragmented message"]
-        goes_on.set()
+        proceed.set()
         await soon(task)
         await room.expect(JSON, absent=("small window",))
         assert await soon(room.clients["small window"].recv()) == "ab"
@@ -489,11 +484,11 @@ async def test_broadcast_does_not_interrupt_a_fragmented_message(caplog):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="needs ExceptionGroup")
 async def test_broadcast_raises_exceptions_at_its_end(caplog):
     async with Room() as room:
-        _, task, goes_on = await interrupted(room, "default")
+        _, task, proceed = await interrupted(room, "default")
         with pytest.raises(ExceptionGroup, match="skipped broadcast") as info:  # noqa: F821 - unknown to 3.10
             broadcast(room.members, JSON, raise_exceptions=True)
         assert [type(exc) for exc in info.value.exceptions] == [wsframe.ConcurrencyError]
-        goes_on.set()
+        proceed.set()
         await soon(task)
         assert await soon(room.clients["default"].recv()) == "ab"
         await room.expect(JSON, absent=("default",))
@@ -505,7 +500,7 @@ class Unwritable(PreparedMessage):
         raise OSError("BOOM")
 
 
-async def test_broadcast_tells_of_what_cannot_be_written(caplog):
+async def test_broadcast_reports_failed_writes(caplog):
     async with Room() as room:
         with caplog.at_level(logging.WARNING, "wsframe.server"):
             broadcast(room.members, Unwritable("a"))
@@ -558,7 +553,7 @@ async def exchange(client, message=JSON):
 
 
 @pytest.mark.parametrize("ping_interval", [None, 0.01])
-async def test_idle_connection_gives_its_contexts_up(ping_interval):
+async def test_idle_connection_releases_its_contexts(ping_interval):
     """RFC 7692 §7.1.1: and the stream goes on, with references to what was before."""
     async with idle_pair(0.05, ping_interval=ping_interval) as (server, client, websocket):
         for _ in range(3):
@@ -605,13 +600,13 @@ async def test_idle_timeout_of_none_keeps_the_contexts():
         assert client.holds_contexts
 
 
-async def test_contexts_are_given_up_while_a_fragmented_message_is_sent():
-    async with idle_pair(0.02) as (_, _, websocket):
+async def test_contexts_are_released_while_a_fragmented_message_is_sent():
+    async with idle_pair(0.02) as (_, client, websocket):
 
         async def fragments():
             for _ in range(4):
                 yield JSON
-                await asyncio.sleep(0.06)
+                await until(lambda: not client.holds_contexts)
 
         for _ in range(2):
             await soon(websocket.send(fragments()))
@@ -684,7 +679,7 @@ def test_d12_100_mib_of_zeros_in_fragments_of_1000_bytes(victim, bomb):
 
 
 @attacks
-def test_d12_100_mib_of_zeros_behind_a_final_block(victim, bomb):
+def test_d12_100_mib_of_zeros_after_a_final_block(victim, bomb):
     """RFC 6455 §10.4, RFC 7692 §8."""
     with compressed(victim) as sock, victim.bounds(memory=4 * MIB, cpu=0.5 * SLACK):
         sock.sendall(deflated_frame(b"\x03\x00" + bomb))
@@ -718,7 +713,7 @@ def test_d10_two_messages_of_final_blocks(victim):
 
 @attacks
 @pytest.mark.parametrize("payload", [b"\x06", b"\xff" * 1000, bytes.fromhex("f200110000")])
-def test_d11_garbage(victim, payload):
+def test_d11_invalid_deflate_data_fails_the_connection(victim, payload):
     """RFC 7692 §7.2.2: a Close frame, and nothing in the log."""
     with compressed(victim) as sock:
         sock.sendall(deflated_frame(payload))
@@ -728,7 +723,7 @@ def test_d11_garbage(victim, payload):
 
 
 @attacks
-def test_compressed_text_that_is_not_utf_8(victim):
+def test_compressed_invalid_utf8_fails_the_connection(victim):
     """RFC 6455 §8.1, RFC 7692 §6.2."""
     for text in (b"\xff", b"abc\xed\xa0\x80", b"abc\xc3"):
         with compressed(victim) as sock:
@@ -737,8 +732,8 @@ def test_compressed_text_that_is_not_utf_8(victim):
 
 
 @attacks
-def test_compressed_text_that_is_not_utf_8_fails_in_the_fragment_that_shows_it(victim):
-    """RFC 6455 §8.1: nobody waits for the end of the message."""
+def test_compressed_invalid_utf8_fails_in_its_fragment(victim):
+    """RFC 6455 §8.1: without waiting for the end of the message."""
     deflater = Deflater()
     with compressed(victim) as sock:
         sock.sendall(deflated_frame(deflater.deflate(b"abc\xc3") + b"\x00\x00\xff\xff", TEXT, fin=False))

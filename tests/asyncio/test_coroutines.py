@@ -15,6 +15,7 @@ import websockets.asyncio.server
 from support import soon, until, uri_of
 
 import wsframe
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -67,7 +68,7 @@ async def pair(lib, handler=None, client_options=(), **options):
 # Receiving
 
 
-async def test_text_comes_as_str_and_binary_as_bytes(lib):
+async def test_text_is_str_and_binary_is_bytes(lib):
     """RFC 6455 §5.6."""
     async with pair(lib) as (client, server):
         for message in ("h\xe9", b"\xff", "", b"", "x" * 70_000, bytes(200_000)):
@@ -77,7 +78,7 @@ async def test_text_comes_as_str_and_binary_as_bytes(lib):
             assert type(received) is type(message)
 
 
-async def test_decode_decides_what_comes(lib):
+async def test_decode_option_selects_str_or_bytes(lib):
     async with pair(lib) as (client, server):
         await client.send("h\xe9")
         assert await soon(server.recv(decode=False)) == b"h\xc3\xa9"
@@ -89,7 +90,7 @@ async def test_decode_decides_what_comes(lib):
         assert await soon(server.recv(False)) == b"\xff"
 
 
-async def test_binary_that_cannot_be_decoded_fails_the_connection(lib):
+async def test_invalid_utf8_decoded_as_text_fails_the_connection(lib):
     async with pair(lib) as (client, server):
         await client.send(b"\xff")
         with pytest.raises(lib.exceptions.ConnectionClosedError) as info:
@@ -100,7 +101,7 @@ async def test_binary_that_cannot_be_decoded_fails_the_connection(lib):
         assert (client.close_code, client.close_reason) == (1007, "invalid start byte at position 0")
 
 
-async def test_iteration_gives_messages_until_a_normal_end(lib):
+async def test_iteration_yields_messages_until_a_normal_end(lib):
     async with pair(lib) as (client, server):
         for i in range(3):
             await client.send(str(i))
@@ -120,7 +121,7 @@ async def test_iteration_raises_at_an_abnormal_end(lib):
         assert received == ["a"]
 
 
-async def test_messages_can_be_received_after_the_end(lib):
+async def test_queued_messages_are_received_after_the_end(lib):
     async with pair(lib) as (client, server):
         for i in range(3):
             await client.send(str(i))
@@ -152,7 +153,7 @@ async def test_cancelled_recv_loses_nothing(lib):
         assert await soon(server.recv()) == "a"
 
 
-async def test_end_wakes_who_receives(lib):
+async def test_end_wakes_a_waiting_recv(lib):
     async with pair(lib) as (client, server):
         receiving = asyncio.ensure_future(server.recv())
         await asyncio.sleep(0)
@@ -175,7 +176,7 @@ async def test_bytes_like_objects_are_sent_as_binary(lib, data):
         assert await soon(server.recv()) == bytes(data) == memoryview(data).tobytes()
 
 
-async def test_text_decides_what_is_sent(lib):
+async def test_text_option_overrides_the_type(lib):
     """RFC 6455 §5.6."""
     async with pair(lib) as (client, server):
         await client.send(b"h\xc3\xa9", text=True)
@@ -247,14 +248,14 @@ async def test_message_waits_for_a_fragmented_one(lib):
         sending = [asyncio.ensure_future(client.send(slowly()))]
         await soon(started.wait())
         sending += [asyncio.ensure_future(client.send(message)) for message in ("c", ["d", "e"], agen(["f", "g"]))]
-        await asyncio.sleep(0.02)
+        await settle()
         assert not any(task.done() for task in sending)
         go_on.set()
         await soon(asyncio.gather(*sending))
         assert sorted([await soon(server.recv()) for _ in range(4)]) == ["ab", "c", "de", "fg"]
 
 
-async def test_fragmented_message_whose_first_item_comes_late_waits(lib):
+async def test_fragmented_message_with_a_late_first_item_waits(lib):
     """RFC 6455 §5.4: another message may have begun meanwhile."""
     if lib.options:
         pytest.skip("websockets 17 fails an assertion there")
@@ -272,9 +273,9 @@ async def test_fragmented_message_whose_first_item_comes_late_waits(lib):
     async with pair(lib) as (client, server):
         first = asyncio.ensure_future(client.send(late(items[0], "late")))
         second = asyncio.ensure_future(client.send(slow()))
-        await asyncio.sleep(0.02)
+        await settle()
         items[0].set()
-        await asyncio.sleep(0.02)
+        await settle()
         assert not first.done()
         items[1].set()
         await soon(asyncio.gather(first, second))
@@ -311,7 +312,7 @@ async def test_sending_after_the_end_raises(lib, data):
 # Pings
 
 
-async def test_ping_gives_a_latency(lib):
+async def test_ping_measures_latency(lib):
     """RFC 6455 §5.5.2, §5.5.3."""
     async with pair(lib) as (client, _):
         assert client.latency == 0
@@ -333,7 +334,7 @@ async def test_same_ping_twice_is_refused(lib):
 
 
 @pytest.mark.parametrize("kind", ["ping", "pong"])
-async def test_control_payload_is_judged(lib, kind):
+async def test_control_payload_is_checked(lib, kind):
     """RFC 6455 §5.5."""
     async with pair(lib) as (client, _):
         with pytest.raises(TypeError):
@@ -366,7 +367,7 @@ async def test_unsolicited_pongs_are_ignored(lib):
         assert await soon(server.recv()) == "a"
 
 
-async def test_pings_that_nobody_answers_raise_at_the_end(lib):
+async def test_unanswered_pings_raise_at_the_end(lib):
     async with pair(lib) as (client, server):
         server.transport.pause_reading()
         pong = await client.ping()
@@ -401,7 +402,7 @@ async def test_close_codes_and_reasons_arrive(lib):
             assert (info.value.sent.code, info.value.rcvd.code) == (4000, 4000)
 
 
-async def test_close_again_does_nothing(lib):
+async def test_second_close_does_nothing(lib):
     async with pair(lib) as (client, _):
         await soon(asyncio.gather(client.close(1000), client.close(1001), client.wait_closed()))
         await soon(client.close(4000))
@@ -409,7 +410,7 @@ async def test_close_again_does_nothing(lib):
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1005, ""), (1006, ""), (999, ""), (5000, ""), (1000, "x" * 124)])
-async def test_close_that_cannot_be_sent_is_refused(lib, code, reason):
+async def test_invalid_close_arguments_are_refused(lib, code, reason):
     """RFC 6455 §5.5.1, §7.4."""
     async with pair(lib) as (client, server):
         with pytest.raises(lib.exceptions.ProtocolError):
@@ -489,16 +490,16 @@ def connecting(lib, server, **options):
     return lib.connect(uri_of(server), **lib.options, **options)
 
 
-async def test_server_close_tells_1001_and_waits_for_handlers(lib):
+async def test_server_close_sends_1001_and_waits_for_handlers(lib):
     """RFC 6455 §7.4.1: going away."""
-    ended = []
+    ended, release = [], asyncio.Event()
 
     async def handler(connection):
         try:
             async for _ in connection:
                 pass
         finally:
-            await asyncio.sleep(0.01)
+            await release.wait()
             ended.append(connection.close_code)
 
     server = await lib.serve(handler, HERE, 0, **lib.options)
@@ -507,13 +508,17 @@ async def test_server_close_tells_1001_and_waits_for_handlers(lib):
     assert server.is_serving()
     server.close()
     server.close()
-    await soon(server.wait_closed())
-    assert not server.is_serving()
-    assert ended == [1001] * 3
     for client in clients:
         with pytest.raises(lib.exceptions.ConnectionClosedOK) as info:
             await soon(client.recv())
         assert info.value.rcvd.code == 1001
+    closing = asyncio.ensure_future(server.wait_closed())
+    await settle()
+    assert not closing.done()
+    release.set()
+    await soon(closing)
+    assert not server.is_serving()
+    assert ended == [1001] * 3
 
 
 async def test_server_close_may_leave_connections_open(lib):
@@ -524,14 +529,14 @@ async def test_server_close_may_leave_connections_open(lib):
     client = await connecting(lib, server)
     await until(lambda: server.connections)
     server.close(close_connections=False)
-    await asyncio.sleep(0.02)
+    await settle()
     await client.send("a")
     assert await soon(client.recv()) == "a"
     await soon(server.wait_closed())
     await soon(client.close())
 
 
-async def test_message_too_big_is_a_connection_closed_error(lib):
+async def test_oversized_message_is_a_connection_closed_error(lib):
     """RFC 6455 §7.4.1."""
     async with pair(lib, max_size=10) as (client, server):
         await client.send("x" * 11)
@@ -544,7 +549,7 @@ async def test_message_too_big_is_a_connection_closed_error(lib):
         assert info.value.rcvd.code == 1009
 
 
-async def test_max_size_may_be_one_for_messages_and_one_for_fragments(lib):
+async def test_max_size_may_limit_messages_and_fragments_separately(lib):
     async with pair(lib, max_size=(10, 5)) as (client, server):
         await client.send(["12345", "67890"])
         assert await soon(server.recv()) == "1234567890"

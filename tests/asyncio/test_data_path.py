@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 import pytest
-from support import dial_open, port_of, until
+from support import connection_of, dial_open, echo, port_of
 
 import wsframe
 from wsframe.asyncio.datapath.report import describe_data_path, log_data_path
@@ -22,16 +22,6 @@ PURE = "the pure implementation leaves it to the transport"
 
 def loop_kind():
     return type(asyncio.get_running_loop()).__module__.partition(".")[0]
-
-
-async def connection_of(server):
-    await until(lambda: server.connections)
-    return next(iter(server.connections))
-
-
-async def echo(websocket):
-    async for message in websocket:
-        await websocket.send(message)
 
 
 def expected(kind):
@@ -62,7 +52,7 @@ async def test_transport_of_a_unix_socket_is_recognized(tmp_path):
     ("renamed", "reason"),
     [("name", "asyncio.selector_events.Renamed is not known"), ("_fatal_error", "has no _fatal_error")],
 )
-async def test_transport_that_has_changed_is_named(monkeypatch, renamed, reason):
+async def test_changed_transport_is_reported(monkeypatch, renamed, reason):
     """Everything works as before, and what has changed is said."""
     if loop_kind() == "uvloop":
         pytest.skip("uvloop's own class cannot be taken apart")
@@ -87,7 +77,7 @@ async def test_transport_that_has_changed_is_named(monkeypatch, renamed, reason)
 
 
 @pytest.mark.skipif(not COMPILED, reason="there are no direct reads and writes")
-async def test_class_with_a_read_path_of_its_own_is_named():
+async def test_class_with_its_own_read_path_is_reported():
     class Own(wsframe.ServerConnection):
         def buffer_updated(self, nbytes):
             super().buffer_updated(nbytes)
@@ -108,7 +98,7 @@ async def test_one_line_for_each_event_loop(caplog):
     assert line == f"data path of {type(asyncio.get_running_loop()).__name__}: {expected(loop_kind())}"
 
 
-async def test_streams_that_have_no_transport_yet(caplog):
+async def test_data_path_without_a_transport_is_described(caplog):
     caplog.set_level(logging.DEBUG, "wsframe")
     connection = wsframe.WebSocketProtocol()
     assert "through the transport" in describe_data_path(connection)

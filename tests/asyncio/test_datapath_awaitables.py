@@ -106,7 +106,7 @@ async def later(function):
 # Ways to wait
 
 
-async def test_ways_to_wait_for_recv(make_stream):
+async def test_recv_may_be_awaited_in_every_way(make_stream):
     stream = make_stream()
 
     async def in_a_task():
@@ -151,7 +151,7 @@ async def test_ways_to_wait_for_recv(make_stream):
         assert await soon(waiting) in (bytes([i, 2]), [bytes([i, 2])])
 
 
-async def test_ways_to_wait_for_send(make_stream):
+async def test_send_may_be_awaited_in_every_way(make_stream):
     stream = make_stream()
     for data in (b"a", "b", bytearray(b"c"), bytes(100_000)):
         stream.transport.written.clear()
@@ -166,7 +166,7 @@ async def test_ways_to_wait_for_send(make_stream):
         assert stream.transport.written == wire
 
 
-async def test_send_returns_none_and_recv_what_came(make_stream):
+async def test_send_returns_none_and_recv_the_message(make_stream):
     stream = make_stream()
     assert await stream.send(b"a") is None
     stream.arrive(b"", b"\xff", b"ab", b"\xff")
@@ -203,7 +203,7 @@ async def test_iteration_ends_or_raises(make_stream):
 # Misuse
 
 
-async def test_awaitable_that_is_never_awaited_warns(make_stream):
+async def test_unawaited_awaitable_warns(make_stream):
     stream = make_stream()
     for make in (stream.recv, stream.__anext__, lambda: stream.send(b"x")):
         with warnings.catch_warnings(record=True) as caught:
@@ -215,7 +215,7 @@ async def test_awaitable_that_is_never_awaited_warns(make_stream):
     assert stream.transport.written == b""
 
 
-async def test_awaitable_serves_once(make_stream):
+async def test_awaitable_may_be_awaited_once(make_stream):
     stream = make_stream()
     stream.arrive(b"1", b"2")
     for awaitable in (stream.recv(), stream.__anext__(), stream.send(b"x"), stream.send(bytearray(b"y"))):
@@ -258,8 +258,8 @@ async def test_throw_and_close(make_stream):
     assert stream.transport.written == b""
 
 
-async def test_results_that_a_tracer_keeps_do_not_change(make_stream):
-    """Results travel in StopIteration, which may be used again only if nobody else has it."""
+async def test_results_kept_by_a_tracer_do_not_change(make_stream):
+    """Results travel in StopIteration, which may be reused only without other references."""
     stream = make_stream()
     kept = []
 
@@ -287,7 +287,7 @@ async def test_results_that_a_tracer_keeps_do_not_change(make_stream):
     assert sorted(set(values)) == sorted(values)
 
 
-async def test_exceptions_that_the_caller_keeps_do_not_change(make_stream):
+async def test_exceptions_kept_by_the_caller_do_not_change(make_stream):
     stream = make_stream()
     stream.arrive(*[bytes([i]) for i in range(10)])
     kept = []
@@ -339,7 +339,7 @@ async def test_handler_that_sends_and_receives_within_the_wake_up(make_stream):
     assert task.result() is task
 
 
-async def test_read_that_comes_within_the_wake_up(make_stream):
+async def test_read_within_the_wake_up(make_stream):
     """The handler of one connection makes messages come on another one, whose task goes on in the next turn."""
     one, other = make_stream(), make_stream()
     order = []
@@ -447,7 +447,7 @@ async def test_eager_tasks(make_stream, loop_kind):
 # Streams that are not ready
 
 
-async def test_stream_that_was_never_initialized_breaks_nothing_else(impl):
+async def test_uninitialized_stream_breaks_nothing_else(impl):
     """As when a subclass forgets to call ``super().__init__()``: an exception perhaps, but no crash."""
     for kind in (impl.queue.QueueStream, impl.stream.CallbackStream):
         for name, *arguments in [
@@ -472,7 +472,7 @@ async def test_stream_that_was_never_initialized_breaks_nothing_else(impl):
                 assert stream.state is State.CLOSED
 
 
-async def test_transport_cannot_make_us_read_behind_the_buffer(make_stream):
+async def test_transport_cannot_make_us_read_past_the_buffer(make_stream):
     stream = make_stream()
     buffer = stream.get_buffer(-1)
     frame = serialize_frame(Opcode.BINARY, b"1", mask=bytes(4))
@@ -482,7 +482,7 @@ async def test_transport_cannot_make_us_read_behind_the_buffer(make_stream):
     assert stream.queue_depth == len(buffer) // len(frame)
 
 
-async def test_subclasses_iterate_in_their_own_way(make_stream):
+async def test_subclasses_may_override_iteration(make_stream):
     """A class in Python says what ``async for`` calls, as it says everything else."""
 
     class Upper(type(make_stream())):

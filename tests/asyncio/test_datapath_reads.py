@@ -17,6 +17,7 @@ from support import (
     BINARY,
     CLOSE,
     TEXT,
+    SpyTransport,
     close_payload,
     dial,
     dial_open,
@@ -24,6 +25,7 @@ from support import (
     request,
     serve_protocols,
     soon,
+    stays,
     until,
     uri_of,
 )
@@ -31,6 +33,7 @@ from support import (
 import wsframe
 from wsframe import ConnectionClosedError, State, WebSocketProtocol
 from wsframe.limits import READ_SIZE
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -64,13 +67,6 @@ async def serving(factory=Recorder, crowd=0, **options):
 
 in_a_crowd = pytest.mark.parametrize("crowd", [0, 10], ids=["alone", "in a crowd"])
 """The event loop watches the first connections one by one, and the others together."""
-
-
-async def stays(condition):
-    """Check that a condition holds for as long as a reader needs to break it."""
-    for _ in range(20):
-        await asyncio.sleep(0.002)
-        assert condition()
 
 
 # The read buffer that connections share
@@ -119,7 +115,7 @@ async def test_reads_of_many_connections_over_tls_never_mix(server_tls, client_t
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_get_buffer_the_read_and_buffer_updated_follow_one_another(tls, server_tls, client_tls):
+async def test_get_buffer_read_and_buffer_updated_are_not_interleaved(tls, server_tls, client_tls):
     """Between them, no other connection is asked for its buffer: they all have the same."""
     calls = []
 
@@ -243,13 +239,14 @@ async def test_end_of_the_stream(crowd):
 
 
 @in_a_crowd
-async def test_end_of_the_stream_behind_messages_in_one_read(crowd):
+async def test_end_of_the_stream_after_messages_in_one_read(crowd):
     async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             made[0].transport.pause_reading()
             await peer.send(peer.frame(TEXT, b"a") + peer.frame(TEXT, b"b"))
             peer.writer.write_eof()
-            await asyncio.sleep(0.02)
+            # Loopback delivers at once, as soon as the event loop has called shutdown().
+            await settle()
             made[0].transport.resume_reading()
             await peer.expect(TEXT, b"a")
             await peer.expect(TEXT, b"b")
@@ -260,7 +257,7 @@ async def test_end_of_the_stream_behind_messages_in_one_read(crowd):
 
 @in_a_crowd
 async def test_reset_by_the_peer_is_the_cause(crowd):
-    """What the system says is what the application is told."""
+    """The application receives the system's error."""
     async with serving(crowd=crowd) as (server, made):
         async with dial_open(server) as peer:
             await peer.send_frame(TEXT, b"a")
@@ -272,17 +269,19 @@ async def test_reset_by_the_peer_is_the_cause(crowd):
 
 async def test_reset_by_the_peer_is_the_cause_of_connection_closed():
     raised = asyncio.get_running_loop().create_future()
+    received = asyncio.Event()
 
     async def handler(websocket):
         try:
             await websocket.recv()
+            received.set()
             await websocket.recv()
         except ConnectionClosedError as exc:
             raised.set_result(exc)
 
     async with wsframe.serve(handler, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
-        await asyncio.sleep(0.02)
+        await soon(received.wait())
         peer.abort()
         assert isinstance((await soon(raised)).__cause__, ConnectionResetError)
 
@@ -290,7 +289,7 @@ async def test_reset_by_the_peer_is_the_cause_of_connection_closed():
 @in_a_crowd
 @pytest.mark.parametrize("how", ["abort", "close"])
 async def test_transport_ended_inside_a_read(how, crowd):
-    """Nothing is handled behind it but what was read together with it, and nothing is written."""
+    """Nothing is handled after it except data of the same read, and nothing is written."""
 
     class Ending(Recorder):
         def message_received(self, data):
@@ -324,26 +323,14 @@ async def test_closing_handshake_inside_a_read(crowd):
 
 
 @in_a_crowd
-async def test_replaced_transport_is_used_from_then_on(crowd):
+async def test_replaced_transport_is_used(crowd):
     """A wrapper in between sees each write, and what it refuses to read is not read."""
     written = []
-
-    class Wrapper:
-        def __init__(self, transport):
-            self.inner = transport
-
-        def __getattr__(self, name):
-            return getattr(self.inner, name)
-
-        def write(self, data):
-            written.append(bytes(data))
-            self.inner.write(data)
-
     async with serving(crowd=crowd) as (server, made), dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a")
         await peer.expect(TEXT, b"a")
         assert written == []
-        made[0].transport = Wrapper(made[0].transport)
+        made[0].transport = SpyTransport(made[0].transport, written)
         for _ in range(3):
             await peer.send_frame(TEXT, b"b")
             await peer.expect(TEXT, b"b")
@@ -450,7 +437,7 @@ print(len(os.listdir("/proc/self/fd")) - before)
 
 
 @in_a_crowd
-async def test_subclass_that_overrides_the_buffer_is_asked_for_it(crowd):
+async def test_subclass_may_override_get_buffer(crowd):
     class Own(Recorder):
         def __init__(self):
             super().__init__()
@@ -467,7 +454,7 @@ async def test_subclass_that_overrides_the_buffer_is_asked_for_it(crowd):
         assert made[0].own - before == len(peer.frame(TEXT, b"abc"))
 
 
-async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
+async def test_protocol_works_on_a_loop_with_hidden_reads(loop_kind):
     """Event loops of other kinds have no way to take the reads over; the transport keeps reading."""
     if loop_kind == "uvloop":
         pytest.skip("uvloop's own class cannot be taken apart")
@@ -491,7 +478,7 @@ async def test_protocol_on_a_loop_that_hides_how_it_reads(loop_kind):
 
 
 @in_a_crowd
-async def test_flooding_peer_does_not_keep_others_from_being_read(crowd):
+async def test_flooding_peer_does_not_starve_others(crowd):
     """Reads in a row are bounded: who sends without end takes turns with the others."""
     received = []
 
@@ -587,7 +574,7 @@ async def test_eager_handlers_of_two_connections_in_one_read(loop_kind):
     assert len(order) == 100
 
 
-async def test_connection_over_a_stream_that_was_dialled_by_hand():
+async def test_connection_over_an_existing_stream():
     """A dialled peer that never opens leaves nothing behind in the shared buffer."""
     async with serving() as (server, made):
         async with dial(server) as silent, dial_open(server) as peer:

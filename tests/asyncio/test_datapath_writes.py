@@ -1,4 +1,4 @@
-"""Direct writes: whole, in order, never behind the end; many sends in one turn of the event loop leave as one write."""
+"""Direct writes: whole, in order, never after the end; many sends in one turn of the event loop leave as one write."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import array
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import socket
 import threading
 
 import pytest
-from support import BINARY, PING, TEXT, dial_open, echo, serve_protocols, soon, until, uri_of
+from support import BINARY, PING, TEXT, SpyTransport, dial_open, echo, idle, serve_protocols, soon, until, uri_of
 
 import wsframe
 from wsframe import ConnectionClosed, InvalidState, State, WebSocketProtocol, broadcast
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -64,7 +66,7 @@ SIZES = [0, 1, 125, 126, 4000, 4095, 4096, 4097, 65_535, 65_536, 100_000, 1_000_
 
 
 @pytest.mark.parametrize("buffer_size", [1, 50_000, None])
-async def test_messages_of_any_size_arrive_whole(buffer_size):
+async def test_messages_of_any_size_arrive_unchanged(buffer_size):
     sizes = [size for size in SIZES if buffer_size is None or size <= 20 * buffer_size or size <= 100_000]
     async with opened(buffer_size=buffer_size) as (end, peer):
         for size in sizes:
@@ -118,7 +120,7 @@ async def test_many_pieces_in_one_write():
             await expect_all(peer, messages)
 
 
-async def test_payload_changed_after_send_arrives_as_it_was():
+async def test_payload_changed_after_send_arrives_unchanged():
     async with opened(buffer_size=1) as (end, peer):
         for kind in (bytearray, lambda data: memoryview(bytearray(data)), lambda data: array.array("B", data)):
             for size in (10, 5000, 500_000):
@@ -137,17 +139,17 @@ async def test_pause_writing_and_resume_writing_are_called():
             end.send(bytes(700_000))
             assert end.paused == [True]
             assert end.buffered_bytes > 10_000
-            # What is sent now goes behind it.
-            end.send(b"behind")
+            # What is sent now follows it.
+            end.send(b"after")
             assert end.paused == [True]
-            await expect_all(peer, [bytes(700_000), b"behind"])
+            await expect_all(peer, [bytes(700_000), b"after"])
             await until(lambda: len(end.paused) == 2)
             assert end.paused == [True, False]
             end.paused.clear()
 
 
 @pytest.mark.parametrize("how", ["abort", "close"])
-async def test_nothing_is_written_behind_the_end_of_the_transport(how):
+async def test_nothing_is_written_after_the_end_of_the_transport(how):
     async with opened() as (end, peer):
         end.send(b"1")
         getattr(end.transport, how)()
@@ -161,13 +163,21 @@ async def test_nothing_is_written_behind_the_end_of_the_transport(how):
             end.send(b"3")
 
 
+def is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
 async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
     """Another socket may have got the same number meanwhile."""
     async with opened() as (end, peer):
         number = end.transport.get_extra_info("socket").fileno()
         peer.abort()
         await until(lambda: end.lost)
-        await asyncio.sleep(0.01)
+        await until(lambda: not is_open(number))
         pairs = [socket.socketpair() for _ in range(20)]
         sockets = [sock for pair in pairs for sock in pair]
         try:
@@ -189,8 +199,8 @@ async def test_file_descriptor_is_not_used_once_the_connection_is_lost():
                 sock.close()
 
 
-async def test_peer_that_is_gone_ends_in_connection_closed(caplog):
-    """The system's EPIPE or ECONNRESET is nobody's business but the exception's."""
+async def test_sending_to_a_lost_peer_raises_connection_closed(caplog):
+    """EPIPE or ECONNRESET appears only in the exception, not in the log."""
     caplog.set_level(logging.INFO)
     ended = asyncio.get_running_loop().create_future()
 
@@ -213,41 +223,20 @@ async def test_peer_that_is_gone_ends_in_connection_closed(caplog):
 # One turn of the event loop
 
 
-class Transport:
-    """Notes the writes of a transport, for which it stands in."""
-
-    def __init__(self, transport, notes):
-        self.inner = transport
-        self.notes = notes
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def write(self, data):
-        if isinstance(self.notes, Exception):
-            raise self.notes
-        self.notes.append(bytes(data))
-        self.inner.write(data)
-
-
 async def connections_of(server, count):
     await until(lambda: len(server.connections) == count)
     return list(server.connections)
 
 
-async def wait_closed(websocket):
-    await websocket.wait_closed()
-
-
-async def test_broadcasts_in_one_turn_leave_as_one_write_behind_the_first():
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+async def test_broadcasts_in_one_turn_are_joined_after_the_first():
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(5)]
         connections = await connections_of(server, 5)
-        await asyncio.sleep(0.01)
+        await settle()
         notes = []
         for connection in connections:
             notes.append([])
-            connection.transport = Transport(connection.transport, notes[-1])
+            connection.transport = SpyTransport(connection.transport, notes[-1])
         for i in range(10):
             broadcast(connections, f"message {i}")
         assert [len(writes) for writes in notes] == [1] * 5
@@ -266,17 +255,17 @@ async def test_broadcasts_in_one_turn_leave_as_one_write_behind_the_first():
 
 
 async def test_error_of_one_connection_does_not_keep_others_from_writing():
-    """At the end of the turn as well; the event loop is told of it."""
+    """At the end of the turn as well; the exception goes to the event loop's handler."""
     loop = asyncio.get_running_loop()
     told, handler = [], loop.get_exception_handler()
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         connections = await connections_of(server, 3)
-        await asyncio.sleep(0.01)
+        await settle()
         broadcast(connections, "1")
         broadcast(connections, "2")
         transports = [connection.transport for connection in connections]
-        connections[0].transport = Transport(transports[0], ZeroDivisionError("on purpose"))
+        connections[0].transport = SpyTransport(transports[0], ZeroDivisionError("on purpose"))
         loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -288,14 +277,14 @@ async def test_error_of_one_connection_does_not_keep_others_from_writing():
             await peer.expect(TEXT, b"1")
             with contextlib.suppress(asyncio.TimeoutError):
                 received = await asyncio.wait_for(peer.read_frame(), 0.2)
-                # Of the one whose write failed nobody knows how much was written, so it has been aborted.
+                # The connection whose write failed has been aborted: part of the frame may have been written.
                 complete += received is not None and (received.opcode, received.payload) == (TEXT, b"2")
             peer.abort()
         assert complete == 2
 
 
 async def test_connections_lost_before_the_end_of_the_turn_are_left_out():
-    async with wsframe.serve(wait_closed, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
+    async with wsframe.serve(idle, HERE, 0, compression=None) as server, contextlib.AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         connections = await connections_of(server, 3)
         broadcast(connections, "1")
@@ -410,7 +399,7 @@ def drive(coroutine):
 
 
 async def test_connection_refuses_other_threads():
-    async with wsframe.serve(wait_closed, HERE, 0) as server, dial_open(server) as peer:
+    async with wsframe.serve(idle, HERE, 0) as server, dial_open(server) as peer:
         (end,) = await connections_of(server, 1)
         for call in (
             lambda: end.send("a"),
@@ -452,7 +441,7 @@ async def test_run_coroutine_threadsafe_sends_and_receives():
             assert await soon(loop.run_in_executor(None, work)) == "a"
 
 
-async def test_large_messages_of_clients_are_what_was_sent():
+async def test_large_messages_of_clients_arrive_unchanged():
     """Their frames are written in the same memory, one after the other, unless the last one still waits to leave."""
     chooser = random.Random(5)
     sizes = [100_000, 100_000, 1 << 20, 1 << 20, 600_000, 599_999, 70_000, 3 << 20, 1 << 20, 5, 1 << 20]

@@ -19,7 +19,7 @@ HERE = "127.0.0.1"
 
 
 @each_request
-def test_request_is_answered_at_once(vector):
+def test_request_is_answered_without_waiting_for_a_timeout(vector):
     """RFC 9112 §2.2, §3, §3.2: and not when the time for the handshake is over."""
 
     async def talk():
@@ -50,7 +50,7 @@ def answering(vector):
 
 
 @each_response
-def test_response_is_read(vector, monkeypatch):
+def test_response_is_parsed(vector, monkeypatch):
     """RFC 9112 §4, §6.3, RFC 9110 §15.2."""
     monkeypatch.setattr(wsframe.asyncio.client, "REFUSAL_BODY_S", 0.2)
 
@@ -69,16 +69,14 @@ def test_response_is_read(vector, monkeypatch):
     run(talk())
 
 
-async def test_interim_responses_may_come_one_by_one():
+async def test_interim_responses_may_arrive_separately():
     """RFC 9110 §15.2."""
 
     async def script(peer):
         _, headers = await peer.read_head()
         key = dict(headers)["Sec-WebSocket-Key"]
-        for _ in range(MAX_INTERIM_RESPONSES):
-            await peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n")
-            await asyncio.sleep(0.01)
-        await peer.send(response_of({"data": "HTTP/1.1 101 A\r\n{right}"}, key))
+        interim = b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n"
+        await peer.send(*[interim] * MAX_INTERIM_RESPONSES, response_of({"data": "HTTP/1.1 101 A\r\n{right}"}, key))
         await soon(peer.reader.read())
 
     async with raw_server(script) as server:
@@ -86,7 +84,7 @@ async def test_interim_responses_may_come_one_by_one():
             assert websocket.response.status_code == 101
 
 
-async def test_interim_responses_without_end_are_given_up():
+async def test_endless_interim_responses_are_refused():
     """RFC 6455 §10.4."""
 
     async def script(peer):
@@ -103,7 +101,7 @@ async def test_interim_responses_without_end_are_given_up():
 REFUSAL = {"data": "HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nsorry"}
 
 
-async def test_refusal_whose_body_does_not_end_in_time_is_one_all_the_same():
+async def test_refusal_with_an_incomplete_body_is_reported():
     """Also where all of the time limit is less than what a body gets."""
     async with raw_server(answering(REFUSAL)) as server:
         with pytest.raises(InvalidStatus) as info:
@@ -112,7 +110,7 @@ async def test_refusal_whose_body_does_not_end_in_time_is_one_all_the_same():
     assert isinstance(info.value.__cause__, (TimeoutError, asyncio.TimeoutError))
 
 
-async def test_refusal_of_one_attempt_says_nothing_of_the_next():
+async def test_refusal_does_not_affect_the_next_attempt():
     async with raw_server(answering(REFUSAL)) as server:
         connecting = connect(server.uri, open_timeout=0.5)
         with pytest.raises(InvalidStatus):
@@ -124,52 +122,63 @@ async def test_refusal_of_one_attempt_says_nothing_of_the_next():
 
 
 async def hang(*args, **options):
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 
-async def test_time_that_runs_out_before_there_is_a_connection():
+async def test_open_timeout_covers_the_tcp_connection():
     with pytest.raises(TimeoutError, match="timed out during opening handshake"):
         connecting = connect("ws://localhost/", open_timeout=0.05, proxy=None)
         connecting.open_tcp_connection = hang
         await connecting
 
 
-async def protocol_refused_by(script, **options):
-    """Connect with callbacks; return what the handshake fails with."""
-    failures = []
+async def protocol_refused_by(script, *, read=None, **options):
+    """Connect with callbacks, setting ``read`` with each read; return the exception that the handshake fails with."""
+    failures, lost = [], asyncio.Event()
 
     class Client(WebSocketProtocol):
+        def buffer_updated(self, nbytes):
+            super().buffer_updated(nbytes)
+            if read is not None:
+                read.set()
+
         def handshake_failed(self, exc):
             failures.append(exc)
+
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            lost.set()
 
     async with raw_server(script) as server:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: Client(server.uri, **options), HERE, server.port)
         await until(lambda: failures)
         transport.abort()
-        await asyncio.sleep(0.01)
+        await soon(lost.wait())
     (failure,) = failures
     return failure
 
 
 @pytest.mark.parametrize("how", ["end", "reset", "silence"])
-async def test_callbacks_get_a_refusal_whose_body_does_not_end(how):
+async def test_callbacks_receive_a_refusal_with_an_incomplete_body(how):
+    read = asyncio.Event()
+
     async def script(peer):
         await peer.read_head()
         await peer.send(REFUSAL["data"].encode())
         if how == "reset":
-            await asyncio.sleep(0.1)
+            await soon(read.wait())
             peer.abort()
         elif how == "silence":
             with contextlib.suppress(ConnectionError):
                 await soon(peer.reader.read())
 
-    failure = await protocol_refused_by(script, open_timeout=0.5 if how == "silence" else None)
+    failure = await protocol_refused_by(script, read=read, open_timeout=0.5 if how == "silence" else None)
     assert isinstance(failure, InvalidStatus)
     assert failure.response.body == b"sorry"
 
 
-async def test_callbacks_get_an_error_if_there_is_no_response():
+async def test_callbacks_receive_an_error_without_a_response():
     async def script(peer):
         await peer.read_head()
 
@@ -179,13 +188,18 @@ async def test_callbacks_get_an_error_if_there_is_no_response():
 # A client that half-closes
 
 
+async def end_of(connection):
+    """Wait until the client has ended its stream, or reading is paused before that."""
+    await until(lambda: connection._peer_ended or not connection.transport.is_reading())
+
+
 async def answer_later(connection, received):
-    await asyncio.sleep(0.05)
+    await end_of(connection)
     return connection.respond(200, "OK\n") if received.path == "/healthz" else None
 
 
 async def change_later(connection, received, response):
-    await asyncio.sleep(0.05)
+    await end_of(connection)
 
 
 async def answer_to_half_closed(data, **options):
@@ -199,7 +213,7 @@ async def answer_to_half_closed(data, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"process_request": answer_later}, {"process_response": change_later}])
-async def test_half_closed_client_gets_its_answer(options):
+async def test_half_closed_client_receives_the_response(options):
     """RFC 9112 §9.6: as printf | nc -N sends it."""
     answer = await answer_to_half_closed(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", **options)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n" if "process_request" in options else b"HTTP/1.1 426 ")
@@ -208,28 +222,34 @@ async def test_half_closed_client_gets_its_answer(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"process_request": answer_later}, {"process_response": change_later}])
-@pytest.mark.parametrize("behind", [b"", wire_frame(TEXT, b"a", mask=b"abcd")])
-async def test_half_closed_client_gets_the_whole_handshake(options, behind):
-    answer = await answer_to_half_closed(request() + behind, **options)
+@pytest.mark.parametrize("trailing", [b"", wire_frame(TEXT, b"a", mask=b"abcd")])
+async def test_half_closed_client_receives_the_whole_handshake(options, trailing):
+    answer = await answer_to_half_closed(request() + trailing, **options)
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"\r\n\r\n" in answer
 
 
-async def test_half_closed_client_does_not_wait_longer_than_the_time_limit():
+async def test_half_closed_client_is_dropped_after_the_time_limit():
     async def forever(connection, received):
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     with contextlib.suppress(ConnectionError):
         assert await answer_to_half_closed(request(), process_request=forever, open_timeout=0.3) == b""
 
 
-async def test_half_closed_tls_is_the_end(server_tls, client_tls, caplog):
+async def test_half_closed_tls_ends_the_connection(server_tls, client_tls, caplog):
     """TLS of asyncio has no half-closed state, and warns of who wants one."""
     caplog.set_level(logging.WARNING)
-    async with serve(echo, HERE, 0, ssl=server_tls, process_request=answer_later) as server:
+    asked = asyncio.Event()
+
+    async def process_request(connection, received):
+        asked.set()
+        await until(connection.transport.is_closing)
+
+    async with serve(echo, HERE, 0, ssl=server_tls, process_request=process_request) as server:
         _, writer = await asyncio.open_connection(HERE, port_of(server), ssl=client_tls, server_hostname="localhost")
         writer.write(request())
-        await asyncio.sleep(0.01)
+        await soon(asked.wait())
         writer.close()
         with contextlib.suppress(ConnectionError):
             await soon(writer.wait_closed())
@@ -279,7 +299,7 @@ def adding(*lines):
         ("Sec-WebSocket-Extensions", "x-foo"),
     ],
 )
-async def test_headers_that_the_application_adds_do_not_double_those_of_the_handshake(name, value, caplog):
+async def test_added_headers_do_not_duplicate_those_of_the_handshake(name, value, caplog):
     offer = {"Sec-WebSocket-Protocol": "a, b", "Sec-WebSocket-Extensions": "permessage-deflate"}
     options = {"subprotocols": ["a"], "headers": offer}
     _, plain, _ = await wire_of(**options)
@@ -316,7 +336,7 @@ async def test_application_may_choose_the_subprotocol_in_a_header(caplog):
     assert "contradict the handshake: Sec-WebSocket-Protocol" in caplog.text
 
 
-async def test_application_may_take_compression_back():
+async def test_application_may_remove_compression():
     def process_response(connection, received, response):
         del response.headers["Sec-WebSocket-Extensions"]
 
@@ -369,7 +389,7 @@ def responding(status, text, *lines, body=None):
         (responding(304, ""), {"content-length": ["0"]}),
     ],
 )
-async def test_response_says_once_how_long_its_body_is(process_request, expected):
+async def test_response_declares_its_length_once(process_request, expected):
     """RFC 9110 §6.4.1, §8.6; RFC 9112 §6.2."""
     status, lines, body = await wire_of(process_request=process_request)
     assert {name: lines.get(name) for name in expected} == expected
@@ -379,7 +399,7 @@ async def test_response_says_once_how_long_its_body_is(process_request, expected
         assert body == b""
 
 
-async def test_response_to_head_has_the_length_of_the_other_body():
+async def test_response_to_head_declares_the_length_of_the_body():
     """RFC 9110 §9.3.2."""
     process_request = responding(200, "", body=b"")
 
@@ -406,7 +426,7 @@ async def test_response_without_a_length_ends_with_the_connection():
 @pytest.mark.parametrize(
     ("status", "phrase"), [(100, "Continue"), (103, "Early Hints"), (1000, "x"), (200, "a\r\nX: y"), (200, "\u20ac")]
 )
-async def test_response_that_cannot_be_sent_is_an_error_of_the_application(status, phrase, caplog):
+async def test_unsendable_response_is_an_application_error(status, phrase, caplog):
     def process_request(connection, received):
         return wsframe.http11.Response(status, phrase, wsframe.Headers())
 

@@ -18,6 +18,7 @@ import wsframe
 from wsframe.asyncio.broadcast import broadcast
 from wsframe.constants import Opcode, State
 from wsframe.messages.prepared import PreparedMessage
+from wsframe.testing.clock import settle
 
 
 class Interrupt(BaseException):
@@ -159,7 +160,7 @@ async def test_interrupted_anywhere_at_the_end_of_a_turn(stack, error):
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
 @pytest.mark.parametrize("kind", ["callbacks", "coroutines"])
-async def test_event_loop_that_refuses_once(stack, monkeypatch, kind, error):
+async def test_event_loop_that_fails_once(stack, monkeypatch, kind, error):
     """A call_soon that fails costs nothing but the joining of writes."""
     loop = asyncio.get_running_loop()
     transport = Transport()
@@ -192,7 +193,7 @@ async def test_event_loop_that_refuses_once(stack, monkeypatch, kind, error):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
-async def test_wake_up_that_fails_is_made_up_for(stack, error):
+async def test_failed_wake_up_is_retried(stack, error):
     """A task that waits is not forgotten when the event loop refuses to resume it."""
     waiter = stack.twin.queue.Waiter(Refusing(asyncio.get_running_loop(), error))
     calls = []
@@ -208,7 +209,7 @@ async def test_wake_up_that_fails_is_made_up_for(stack, error):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, Interrupt])
-async def test_cancellation_that_fails_is_made_up_for(stack, error):
+async def test_failed_cancellation_is_retried(stack, error):
     waiter = stack.twin.queue.Waiter(Refusing(asyncio.get_running_loop(), error))
     calls = []
     waiter.add_done_callback(calls.append, context=contextvars.copy_context())
@@ -225,17 +226,17 @@ async def test_cancellation_that_fails_is_made_up_for(stack, error):
 class Refusing:
     """An event loop whose call_soon fails once, before or after it has done what it was asked for."""
 
-    def __init__(self, loop, error, behind=False):
+    def __init__(self, loop, error, afterwards=False):
         self.loop = loop
         self.error = error
-        self.behind = behind
+        self.afterwards = afterwards
 
     def __getattr__(self, name):
         return getattr(self.loop, name)
 
     def call_soon(self, *args, **kwargs):
         error, self.error = self.error, None
-        if error is not None and not self.behind:
+        if error is not None and not self.afterwards:
             raise error
         handle = self.loop.call_soon(*args, **kwargs)
         if error is not None:
@@ -243,10 +244,10 @@ class Refusing:
         return handle
 
 
-async def test_wake_up_that_fails_behind_what_it_did_resumes_once(stack):
+async def test_wake_up_that_fails_after_its_effect_resumes_once(stack):
     """KeyboardInterrupt may come when the callback is scheduled already."""
     loop = asyncio.get_running_loop()
-    waiter = stack.twin.queue.Waiter(Refusing(loop, Interrupt, behind=True))
+    waiter = stack.twin.queue.Waiter(Refusing(loop, Interrupt, afterwards=True))
     calls = []
     waiter.add_done_callback(calls.append, context=contextvars.copy_context())
     with pytest.raises(Interrupt):
@@ -273,7 +274,7 @@ async def test_thread_of_push_and_broadcast_is_checked(stack):
 
 
 @pytest.mark.parametrize("method", ["pause_reading", "resume_reading"])
-async def test_reading_goes_on_after_an_interrupted_pause_or_resumption(stack, method):
+async def test_reading_continues_after_an_interrupted_pause_or_resumption(stack, method):
     def interrupt():
         raise Interrupt
 
@@ -311,7 +312,7 @@ def deliver_text(connection, text):
 
 
 async def test_interrupted_callback_ends_the_connection(stack):
-    """What came behind is lost, so it must not be taken for something else."""
+    """What follows is lost, so it must not be taken for something else."""
 
     class Interrupted(stack.protocol):
         def message_received(self, data):
@@ -340,7 +341,7 @@ async def test_interrupted_while_the_end_is_sent_sends_it_once(stack):
         if connection.protocol.state is State.OPEN:
             connection.protocol.send_close(1000, "bye")
         written = connection.protocol.data_to_send()
-        # Interrupted in between, it may be left out; a second one, or data behind it, must never be.
+        # Interrupted in between, it may be left out; a second one, or data after it, must never be.
         assert written in (frame(Opcode.CLOSE, b"\x03\xe8bye", to=wsframe.Role.CLIENT), b""), number
         assert connection.protocol.state is State.CLOSING
         if not step.raised:
@@ -376,14 +377,14 @@ async def test_interrupted_write_of_a_real_connection(name):
     await end(stop)
 
 
-async def test_broadcast_from_another_thread_silences_nobody():
+async def test_refused_broadcast_from_another_thread_blocks_no_sends():
     stop = []
     connection, client = await real_connection(stop)
     with pytest.raises(RuntimeError, match="another thread"):
         await asyncio.to_thread(broadcast, [connection], "refused")
     for text in ("1", "2"):
         await connection.send(text)
-        await asyncio.sleep(0.01)
+        await settle()
     assert [await asyncio.wait_for(client.recv(), 10) for _ in range(2)] == ["1", "2"]
     await until(lambda: connection.protocol.unsent_bytes == 0)
     await end(stop)

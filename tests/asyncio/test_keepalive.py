@@ -1,4 +1,4 @@
-"""Keepalive (RFC 6455 §5.5.2): pings at intervals, and the end of a peer that shows no sign of life."""
+"""Keepalive (RFC 6455 §5.5.2): pings at intervals, and dropping a peer that shows no sign of life."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 
 import pytest
-from support import CLOSE, PING, PONG, TEXT, dial_open, echo, raw_server, soon, until, uri_of
+import support
+from support import CLOSE, PING, PONG, TEXT, clocked, connection_of, dial_open, echo, read_to_end, soon, until, uri_of
 
-from wsframe import ConnectionClosed, ConnectionClosedError, WebSocketProtocol, connect, serve
+from wsframe import ClientConnection, ConnectionClosed, ConnectionClosedError, WebSocketProtocol, connect, serve
 from wsframe.asyncio.datapath.keepalive import Keepalive
+from wsframe.testing import Clock
 
 HERE = "127.0.0.1"
 
 
-async def test_pings_come_at_intervals():
+async def test_pings_are_sent_at_intervals():
     """RFC 6455 §5.5.2: different ones, and the latency is measured."""
     async with serve(echo, HERE, 0, ping_interval=0.02) as server, dial_open(server) as peer:
         payloads = set()
@@ -28,15 +30,18 @@ async def test_pings_come_at_intervals():
         await until(lambda: connection.latency > 0)
 
 
-async def test_no_pings_unless_wanted():
-    async with serve(echo, HERE, 0, ping_interval=None) as server, dial_open(server) as peer:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(peer.reader.read(1), 0.1)
+async def test_ping_interval_none_sends_no_pings():
+    clock = Clock()
+    options = {"ping_interval": None, "create_connection": clocked(clock)}
+    async with serve(echo, HERE, 0, **options) as server, dial_open(server):
+        connection = await connection_of(server)
+        await clock.advance(1000)
+        assert connection.stats.pings_sent == 0
 
 
 @pytest.mark.parametrize("answers", [0, 3])
-async def test_silent_peer_is_given_up(answers):
-    """RFC 6455 §7.1.7: told with 1011."""
+async def test_missing_pong_fails_the_connection(answers):
+    """RFC 6455 §7.1.7: with 1011."""
     ended = asyncio.get_running_loop().create_future()
 
     async def handler(websocket):
@@ -55,24 +60,32 @@ async def test_silent_peer_is_given_up(answers):
         assert frames[-1].opcode == CLOSE
 
 
-async def test_any_byte_counts_as_life():
-    """DESIGN §5: not the right pong only; a slow upload is alive."""
-    options = {"ping_interval": 0.05, "ping_timeout": 0.4}
-
+async def test_any_byte_counts_as_a_sign_of_life():
+    """DESIGN §5: not only the matching pong; a slow upload is alive."""
+    clock = Clock()
+    reads = []
+    options = {
+        "ping_interval": 20,
+        "ping_timeout": 20,
+        "create_connection": support.recorded_reads(reads, clocked(clock)),
+    }
     async with serve(echo, HERE, 0, **options) as server, contextlib.AsyncExitStack() as stack:
         pong, message, byte = [await stack.enter_async_context(dial_open(server)) for _ in range(3)]
         await byte.send(byte.frame(TEXT, b"y" * 1000)[:10])
-        for _ in range(30):
+        for _ in range(20):
+            reads.clear()
             await pong.send_frame(PONG, b"other")
             await message.send_frame(TEXT, b"x")
             await byte.send(b"y")
-            await asyncio.sleep(0.05)
-        assert len(server.connections) == 3
+            await until(lambda: {connection for connection, _ in reads} == server.connections)
+            await clock.advance(15)
+            assert len(server.connections) == 3
 
 
-async def test_peer_that_we_do_not_read_from_is_not_given_up():
-    """Its pongs cannot be seen."""
-    options = {"ping_interval": 0.03, "ping_timeout": 0.03, "max_queue": 1}
+async def test_keepalive_does_not_time_out_while_reading_is_paused():
+    """Pongs that are not read do not count as missing."""
+    clock = Clock()
+    options = {"ping_interval": 20, "ping_timeout": 20, "max_queue": 1, "create_connection": clocked(clock)}
     release = asyncio.Event()
 
     async def handler(websocket):
@@ -82,9 +95,9 @@ async def test_peer_that_we_do_not_read_from_is_not_given_up():
 
     async with serve(handler, HERE, 0, **options) as server, dial_open(server) as peer:
         await peer.send(peer.frame(TEXT, b"a") * 5)
-        (connection,) = server.connections or [None]
+        connection = await connection_of(server)
         await until(lambda: connection.reading_paused)
-        await asyncio.sleep(0.3)
+        await clock.advance(200)
         assert connection.state.name == "OPEN"
         release.set()
         received = 0
@@ -96,17 +109,17 @@ async def test_peer_that_we_do_not_read_from_is_not_given_up():
                 received += 1
 
 
-async def test_pings_go_on_without_a_time_limit():
+async def test_ping_timeout_none_keeps_pinging():
     options = {"ping_interval": 0.02, "ping_timeout": None}
     async with serve(echo, HERE, 0, **options) as server, dial_open(server) as peer:
         for _ in range(5):
             assert (await peer.read_frame()).opcode == PING
         (connection,) = server.connections
-        # Pings that nobody waits for are not collected.
+        # Unanswered keepalive pings are not collected.
         assert len(connection._pings) == 1
 
 
-async def test_own_pings_are_kept_while_keepalive_goes_on():
+async def test_keepalive_does_not_discard_pings_of_the_application():
     options = {"ping_interval": 0.02, "ping_timeout": None}
 
     async def script(peer):
@@ -114,15 +127,14 @@ async def test_own_pings_are_kept_while_keepalive_goes_on():
         frames = [await peer.read_frame() for _ in range(4)]
         (mine,) = [frame.payload for frame in frames if frame.payload == b"mine"]
         await peer.send_frame(PONG, mine)
-        with contextlib.suppress(ConnectionError):
-            await soon(peer.reader.read())
+        await read_to_end(peer)
 
-    async with raw_server(script) as server, connect(server.uri, close_timeout=0.1, **options) as websocket:
+    async with support.raw_server(script) as server, connect(server.uri, close_timeout=0.1, **options) as websocket:
         pong = await websocket.ping(b"mine")
         assert await soon(pong) >= 0
 
 
-async def test_silence_while_closing_is_up_to_the_close_timeout():
+async def test_keepalive_stops_when_closing_starts():
     """RFC 6455 §7.1.1: there is no second Close frame."""
     options = {"ping_interval": 0.02, "ping_timeout": 0.05, "close_timeout": 0.3}
     async with serve(echo, HERE, 0, **options) as server, dial_open(server) as peer:
@@ -133,7 +145,7 @@ async def test_silence_while_closing_is_up_to_the_close_timeout():
         assert [frame.payload for frame in frames if frame.opcode == CLOSE] == [b"\x0f\xa0"]
 
 
-async def test_payloads_of_pings_are_not_used_twice(monkeypatch):
+async def test_ping_payloads_are_not_reused(monkeypatch):
     """RFC 6455 §5.5.3: or a pong would be ambiguous."""
     payloads = [b"aaaa", b"bbbb", b"aaaa", b"bbbb", b"cccc"]
     async with serve(echo, HERE, 0, ping_interval=None) as server, connect(uri_of(server)) as websocket:
@@ -151,21 +163,20 @@ async def test_ping_without_keepalive_is_answered():
             assert await soon(await websocket.ping()) >= 0
 
 
-async def test_client_gives_a_silent_server_up():
+async def test_client_drops_a_silent_server():
     async def script(peer):
         await peer.accept()
-        with contextlib.suppress(ConnectionError):
-            await peer.reader.read()
+        await read_to_end(peer)
 
     options = {"ping_interval": 0.03, "ping_timeout": 0.1, "close_timeout": 0.1}
-    async with raw_server(script) as server, connect(server.uri, **options) as websocket:
+    async with support.raw_server(script) as server, connect(server.uri, **options) as websocket:
         with pytest.raises(ConnectionClosedError) as info:
             await soon(websocket.recv())
         assert info.value.sent.code == 1011
         assert websocket.close_code == 1006
 
 
-async def test_callbacks_have_a_keepalive_too():
+async def test_callbacks_have_keepalive():
     closed = []
 
     class Protocol(WebSocketProtocol):
@@ -184,9 +195,16 @@ async def test_callbacks_have_a_keepalive_too():
 
 
 async def test_two_wsframes_keep_each_other_alive():
-    options = {"ping_interval": 0.02, "ping_timeout": 1}
-    async with serve(echo, HERE, 0, **options) as server, connect(uri_of(server), **options) as websocket:
-        await asyncio.sleep(0.3)
+    clock = Clock()
+    options = {"ping_interval": 20, "ping_timeout": 20}
+    async with (
+        serve(echo, HERE, 0, create_connection=clocked(clock), **options) as server,
+        connect(uri_of(server), create_connection=clocked(clock, ClientConnection), **options) as websocket,
+    ):
+        connection = await connection_of(server)
+        for count in range(1, 6):
+            await clock.advance(20)
+            await until(lambda: connection.stats.pongs_received == websocket.stats.pongs_received == count)
         await websocket.send("a")
         assert await soon(websocket.recv()) == "a"
 
@@ -209,37 +227,38 @@ class FakeConnection:
         self.timed_out = True
 
 
-async def test_progress_of_what_is_sent_counts_as_life():
-    """The ping waits behind it."""
+async def test_progress_in_sending_counts_as_a_sign_of_life():
+    """The ping waits after what was sent before."""
     connection = FakeConnection()
     connection.buffered_bytes = 1000
     keepalive = Keepalive(connection, 0.02, 0.02)
     send_keepalive_ping = connection.send_keepalive_ping
 
-    def make_progress_behind_four_pings():
+    def make_progress_after_each_of_four_pings():
         backlog = send_keepalive_ping()
         connection.buffered_bytes -= connection.pinged <= 4
         return backlog
 
-    connection.send_keepalive_ping = make_progress_behind_four_pings
+    connection.send_keepalive_ping = make_progress_after_each_of_four_pings
     await until(lambda: connection.timed_out)
     assert connection.pinged == 5
     keepalive.stop()
     keepalive.stop()
 
 
-async def test_pong_while_no_ping_is_out_changes_nothing():
+async def test_pong_without_a_pending_ping_changes_nothing():
     connection = FakeConnection()
-    keepalive = Keepalive(connection, 0.02, None)
+    clock = Clock()
+    keepalive = Keepalive(connection, 20, None, clock)
     keepalive.pong_received()
-    await until(lambda: connection.pinged)
+    await clock.advance(20)
+    assert connection.pinged == 1
     keepalive.pong_received()
     keepalive.pong_received()
     keepalive.stop()
     keepalive.pong_received()
-    pinged = connection.pinged
-    await asyncio.sleep(0.06)
-    assert connection.pinged == pinged
+    await clock.advance(100)
+    assert connection.pinged == 1
 
 
 async def test_sending_a_ping_may_end_the_connection():
@@ -258,7 +277,7 @@ async def test_sending_a_ping_may_end_the_connection():
     assert keepalive._handle is None
 
 
-async def test_ping_that_nobody_waits_for_any_more_ends_with_the_connection():
+async def test_cancelled_ping_ends_with_the_connection():
     async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as websocket:
         websocket.transport.pause_reading()
         waiting, cancelled = await websocket.ping(), await websocket.ping()

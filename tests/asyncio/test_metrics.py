@@ -34,7 +34,7 @@ async def test_stats_of_a_connection():
             stats.pings_sent = 2
 
 
-async def test_stats_count_what_waits():
+async def test_stats_count_waiting_bytes_and_messages():
     async def handler(websocket):
         for i in range(3):
             await websocket.send(str(i))
@@ -45,7 +45,7 @@ async def test_stats_count_what_waits():
         assert websocket.stats.buffered_bytes == 0
 
 
-async def test_compressed_bytes_are_fewer():
+async def test_stats_count_compressed_bytes():
     async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as websocket:
         await websocket.send("a" * 10_000)
         await soon(websocket.recv())
@@ -83,7 +83,7 @@ def parse(text):
     return {name: float(value) for name, value in re.findall(r"^(\w+) ([\d.]+)$", text, re.MULTILINE)}
 
 
-async def test_server_counts_connections_that_are_gone():
+async def test_server_counts_closed_connections():
     async with serve(echo, HERE, 0, compression=None) as server:
         for _ in range(2):
             async with connect(uri_of(server), compression=None) as websocket:

@@ -57,7 +57,7 @@ async def test_http_proxy_makes_a_tunnel():
     assert script.asked == [(f"CONNECT {target} HTTP/1.1", {"Host": target, "User-Agent": "me"})]
 
 
-async def test_http_proxy_with_tls_behind_it(server_tls, client_tls):
+async def test_tls_through_an_http_proxy(server_tls, client_tls):
     script = HTTPProxy()
     async with serve(echo, HERE, 0, ssl=server_tls) as server, raw_server(script) as proxy:
         uri = f"wss://localhost:{port_of(server)}/"
@@ -93,7 +93,7 @@ async def test_unix_sockets_have_no_proxy(tmp_path, monkeypatch):
             assert await soon(websocket.recv()) == "hello"
 
 
-async def test_user_and_password_for_the_proxy():
+async def test_credentials_are_sent_to_the_proxy():
     """RFC 7617."""
     async with serve(echo, HERE, 0) as server, raw_server(HTTPProxy("u:p")) as proxy:
         await talk(uri_of(server), proxy=address_of(proxy, user_info="u:p@"))
@@ -102,7 +102,7 @@ async def test_user_and_password_for_the_proxy():
         assert info.value.response.status_code == 407
 
 
-async def test_host_and_port_are_where_the_tunnel_ends():
+async def test_host_and_port_options_set_the_target_of_the_tunnel():
     script = HTTPProxy()
     async with serve(echo, HERE, 0) as server, raw_server(script) as proxy:
         options = {"host": HERE, "port": port_of(server), "proxy": address_of(proxy)}
@@ -111,14 +111,14 @@ async def test_host_and_port_are_where_the_tunnel_ends():
         assert script.asked[0][0] == f"CONNECT {HERE}:{port_of(server)} HTTP/1.1"
 
 
-async def test_other_options_are_for_the_connection_to_the_proxy():
+async def test_other_options_apply_to_the_connection_to_the_proxy():
     async with serve(echo, HERE, 0) as server, raw_server(HTTPProxy()) as proxy:
         with pytest.raises(OSError):
             await soon(connect(uri_of(server), proxy=address_of(proxy), local_addr=("192.0.2.1", 0)))
         await talk(uri_of(server), proxy=address_of(proxy), local_addr=(HERE, 0))
 
 
-async def test_options_for_a_proxy_are_ignored_without_one(client_tls):
+async def test_proxy_options_are_ignored_without_a_proxy(client_tls):
     async with serve(echo, HERE, 0) as server:
         await talk(uri_of(server), proxy_ssl=client_tls)
 
@@ -126,7 +126,7 @@ async def test_options_for_a_proxy_are_ignored_without_one(client_tls):
 @pytest.mark.parametrize(
     "answer", [b"220 smtp.example\r\n", b"HTTP/1.1 999 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nmore", b"", b"HTTP/1.1 2"]
 )
-async def test_what_is_no_proxy_is_an_error(answer):
+async def test_invalid_proxy_response_is_an_error(answer):
     async def script(peer):
         await peer.read_head()
         await peer.send(answer)
@@ -136,7 +136,7 @@ async def test_what_is_no_proxy_is_an_error(answer):
             await soon(connect("ws://example.com/", proxy=address_of(proxy)))
 
 
-async def test_proxy_that_resets_is_an_error():
+async def test_reset_by_the_proxy_is_an_error():
     async def script(peer):
         await peer.read_head()
         peer.abort()
@@ -146,14 +146,14 @@ async def test_proxy_that_resets_is_an_error():
             await soon(connect("ws://example.com/", proxy=address_of(proxy)))
 
 
-async def test_proxy_that_is_not_there_is_an_os_error():
+async def test_unreachable_proxy_is_an_os_error():
     port = free_port()
     with pytest.raises(OSError):
         await soon(connect("ws://example.com/", proxy=f"http://{HERE}:{port}"))
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
-async def test_proxy_that_does_not_answer_is_waited_for_in_vain(scheme):
+async def test_silent_proxy_times_out(scheme):
     ended = asyncio.Event()
 
     async def script(peer):
@@ -167,7 +167,7 @@ async def test_proxy_that_does_not_answer_is_waited_for_in_vain(scheme):
         await soon(ended.wait())
 
 
-async def test_what_a_proxy_says_after_it_was_given_up_is_ignored():
+async def test_late_proxy_response_is_ignored():
     tunnel = Tunnel(ProxyHandshake(parse_proxy("http://p"), parse_uri("ws://h")))
     tunnel.established.cancel()
     tunnel.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -175,7 +175,7 @@ async def test_what_a_proxy_says_after_it_was_given_up_is_ignored():
     assert tunnel.established.cancelled()
 
 
-async def test_proxy_that_is_lost_before_the_tunnel_is_used(monkeypatch):
+async def test_proxy_lost_before_the_tunnel_is_used_is_an_error(monkeypatch):
     async with serve(echo, HERE, 0) as server, raw_server(HTTPProxy()) as proxy:
 
         def factory(*arguments, **options):
@@ -226,12 +226,12 @@ async def test_tls_through_an_https_proxy(server_tls, client_tls, loop_kind):
         ("https://localhost:9", None, "proxy_ssl=None is incompatible with an https:// proxy"),
     ],
 )
-async def test_an_https_proxy_is_one_with_tls(proxy, proxy_ssl, message):
+async def test_https_proxy_uses_tls(proxy, proxy_ssl, message):
     with pytest.raises(ValueError, match=message):
         await soon(connect("ws://localhost/", proxy=proxy, proxy_ssl=proxy_ssl))
 
 
-async def test_proxies_of_other_kinds_are_refused():
+async def test_unknown_proxy_schemes_are_refused():
     with pytest.raises(InvalidProxy, match="ftp://p isn't a valid proxy: scheme ftp isn't supported"):
         await soon(connect("ws://localhost/", proxy="ftp://p"))
 
@@ -251,7 +251,7 @@ async def test_socks_proxy(scheme):
     assert (host == "localhost") if scheme == "socks5h" else ipaddress.ip_address(host).is_loopback
 
 
-async def test_socks_proxy_with_tls_behind_it(server_tls, client_tls, monkeypatch):
+async def test_tls_through_a_socks_proxy(server_tls, client_tls, monkeypatch):
     script = SocksProxy()
     async with serve(echo, HERE, 0, ssl=server_tls) as server, raw_server(script) as proxy:
         monkeypatch.setenv("socks_proxy", address_of(proxy))
@@ -259,7 +259,7 @@ async def test_socks_proxy_with_tls_behind_it(server_tls, client_tls, monkeypatc
         assert script.asked == [("localhost", port_of(server))]
 
 
-async def test_user_and_password_for_a_socks_proxy():
+async def test_credentials_are_sent_to_a_socks_proxy():
     """RFC 1929."""
     async with serve(echo, HERE, 0) as server, raw_server(SocksProxy("u:p")) as proxy:
         await talk(uri_of(server), proxy=address_of(proxy, "socks5h", "u:p@"))
@@ -269,7 +269,7 @@ async def test_user_and_password_for_a_socks_proxy():
             assert type(info.value.__cause__).__module__.startswith("python_socks")
 
 
-async def test_socks_proxy_that_is_not_there_is_an_os_error():
+async def test_unreachable_socks_proxy_is_an_os_error():
     port = free_port()
     with pytest.raises(OSError):
         await soon(connect("ws://example.com/", proxy=f"socks5://{HERE}:{port}"))
@@ -288,7 +288,7 @@ async def test_socks_needs_python_socks(monkeypatch):
         await soon(connect("ws://localhost/", proxy="socks5://localhost"))
 
 
-async def test_a_proxy_may_be_slower_than_the_closing_handshake():
+async def test_closing_handshake_through_a_proxy_completes():
     """The tunnel carries the Close frames too."""
     async with serve(echo, HERE, 0) as server, raw_server(HTTPProxy()) as proxy:
         websocket = await talk(uri_of(server), proxy=address_of(proxy), close_timeout=PATIENCE_S)

@@ -30,7 +30,7 @@ async def collect(connecting, handle, enough):
     return count
 
 
-async def test_each_turn_has_a_connection_of_its_own_and_closes_it():
+async def test_each_iteration_opens_and_closes_a_connection():
     websockets = []
 
     async def handle(websocket):
@@ -45,7 +45,7 @@ async def test_each_turn_has_a_connection_of_its_own_and_closes_it():
     assert len(set(websockets)) == 3
 
 
-async def test_connection_that_the_server_has_closed_is_followed_by_another():
+async def test_closed_connection_is_followed_by_another():
     async def close(websocket):
         await websocket.close(1012)
 
@@ -57,7 +57,7 @@ async def test_connection_that_the_server_has_closed_is_followed_by_another():
         assert await soon(collect(connect(uri_of(server)), handle, 2)) == 2
 
 
-async def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
+async def test_failed_attempts_are_repeated_after_a_delay(caplog):
     answers = iter(["drop", 503, 500, None, 502, None])
     taken = []
 
@@ -93,7 +93,7 @@ async def test_attempts_that_fail_are_repeated_after_a_delay(caplog):
     ]
 
 
-async def test_server_that_is_not_there_yet():
+async def test_connecting_succeeds_once_the_server_starts():
     port = free_port()
     servers, answers = [], []
 
@@ -127,7 +127,7 @@ async def test_server_that_is_not_there_yet():
     await server.wait_closed()
 
 
-async def test_time_that_ran_out_is_worth_another_attempt():
+async def test_timeout_is_followed_by_another_attempt():
     attempts = []
 
     async def script(peer):
@@ -150,7 +150,7 @@ async def test_time_that_ran_out_is_worth_another_attempt():
     assert len(attempts) == 2
 
 
-async def test_what_will_not_pass_is_raised():
+async def test_permanent_failures_are_raised():
     def process_request(connection, request):
         return connection.respond(403, "no")
 
@@ -159,7 +159,7 @@ async def test_what_will_not_pass_is_raised():
             await soon(collect(connect(uri_of(server)), None, 1))
 
 
-async def test_application_decides_what_will_pass():
+async def test_application_decides_which_failures_are_permanent():
     seen = []
 
     def process_request(connection, request):
@@ -177,7 +177,7 @@ async def test_application_decides_what_will_pass():
     assert isinstance(info.value.__cause__, InvalidStatus)
 
 
-async def test_application_may_raise_what_it_should_return():
+async def test_exception_raised_by_the_application_ends_reconnecting():
     def process_exception(exc):
         raise LookupError("gone for good")
 

@@ -40,7 +40,7 @@ async def test_redirects_are_followed():
         assert connecting.uri == uri_of(server, "/end?a")
 
 
-async def test_redirects_without_end_are_given_up(monkeypatch):
+async def test_endless_redirects_are_refused(monkeypatch):
     seen = []
     monkeypatch.setattr(wsframe.asyncio.client, "MAX_REDIRECTS", 3)
     async with serve(echo, HERE, 0, process_request=redirect_to("/0", seen=seen)) as server:
@@ -49,7 +49,7 @@ async def test_redirects_without_end_are_given_up(monkeypatch):
     assert len(seen) == 3
 
 
-async def test_another_origin_does_not_get_the_credentials():
+async def test_credentials_are_not_sent_to_another_origin():
     seen = []
     headers = {"Authorization": "a", "Cookie": "b", "X": "c"}
     async with serve(echo, HERE, 0, process_request=redirect_to(seen=seen)) as other:
@@ -66,7 +66,7 @@ async def test_another_origin_does_not_get_the_credentials():
     assert third["X"] == "c"
 
 
-async def test_redirect_is_for_one_attempt():
+async def test_redirect_applies_to_one_attempt():
     """RFC 9110 §15.4: the next one asks the URI that was given, with the credentials."""
     seen = []
     nodes = []
@@ -96,7 +96,7 @@ async def test_redirect_is_for_one_attempt():
     assert connecting.additional_headers is headers
 
 
-async def test_credentials_do_not_come_back_in_the_same_attempt():
+async def test_credentials_stay_removed_within_an_attempt():
     """Where another origin sends the client is not where the application wanted them."""
     seen = []
     back = []
@@ -128,7 +128,7 @@ async def test_redirect_may_be_overridden():
             await soon(Stubborn(uri_of(server, "/0")))
 
 
-async def test_headers_are_there_after_a_redirect():
+async def test_headers_are_sent_after_a_redirect():
     """Though an iterator gives them only once."""
     seen = []
     async with serve(echo, HERE, 0, process_request=redirect_to("/end", seen=seen)) as server:
@@ -137,7 +137,7 @@ async def test_headers_are_there_after_a_redirect():
     assert [request.headers["X"] for request in seen] == ["y", "y"]
 
 
-async def test_redirect_never_gives_tls_up(server_tls, client_tls):
+async def test_redirect_never_downgrades_tls(server_tls, client_tls):
     """RFC 6455 §10.6."""
     async with serve(echo, HERE, 0, ssl=server_tls, process_request=redirect_to("ws://localhost/")) as server:
         with pytest.raises(SecurityError, match="cannot follow redirect to non-secure URI ws://localhost/"):
@@ -155,7 +155,7 @@ async def test_redirect_may_lead_to_tls(server_tls, certificate, monkeypatch):
                 await soon(connect(uri_of(server, "/0"), ssl=None))
 
 
-async def test_redirect_with_a_socket_of_the_applications_is_refused():
+async def test_redirect_with_the_sock_option_is_refused():
     async with serve(echo, HERE, 0, process_request=redirect_to("/end")) as server:
         with socket.create_connection((HERE, port_of(server))) as sock:
             with pytest.raises(
@@ -166,7 +166,7 @@ async def test_redirect_with_a_socket_of_the_applications_is_refused():
 
 
 @pytest.mark.parametrize("given", [{"host": HERE}, {"port": 1}, {"host": HERE, "port": 1}])
-async def test_redirect_with_an_address_of_the_applications_stays_at_the_origin(given):
+async def test_redirect_with_host_or_port_option_stays_at_the_origin(given):
     async with serve(echo, HERE, 0, process_request=redirect_to("/end", "ws://other/")) as server:
         port = port_of(server)
         options = {name: port if name == "port" else value for name, value in given.items()}
@@ -178,7 +178,7 @@ async def test_redirect_with_an_address_of_the_applications_stays_at_the_origin(
             await soon(connect(uri + "1", **options))
 
 
-async def test_redirect_with_a_unix_socket_stays_there(tmp_path, monkeypatch):
+async def test_redirect_stays_on_the_unix_socket(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = unix_path(tmp_path)
     async with unix_serve(echo, path, process_request=redirect_to("/end", "ws://other/")):
@@ -189,7 +189,7 @@ async def test_redirect_with_a_unix_socket_stays_there(tmp_path, monkeypatch):
             await soon(unix_connect(path, "ws://h/1"))
 
 
-async def test_redirect_to_what_is_no_websocket_uri_is_an_error():
+async def test_redirect_to_an_invalid_uri_is_an_error():
     async with serve(echo, HERE, 0, process_request=redirect_to("ftp://localhost/")) as server:
         with pytest.raises(InvalidURI, match="ftp://localhost/"):
             await soon(connect(uri_of(server, "/0")))

@@ -26,6 +26,7 @@ from wsframe.extensions.deflate import PerMessageDeflateFactory
 from wsframe.limits import Limits
 from wsframe.messages.events import Message
 from wsframe.messages.prepared import PreparedMessage
+from wsframe.testing.clock import settle
 
 LOGGER = logging.getLogger("test_reentry")
 LOGGER.disabled = True
@@ -154,7 +155,7 @@ def kind(request):
 @pytest.mark.parametrize("count", [1, 3, 70, 300])
 @pytest.mark.parametrize("where", ["is_closing", "write"])
 @pytest.mark.parametrize("role", Role)
-async def test_what_is_sent_within_a_write_comes_behind_it(stack, kind, where, role, count):
+async def test_messages_sent_within_a_write_follow_it(stack, kind, where, role, count):
     transport = Transport()
     connection = make(kind, stack, transport, role)
     send = sender(kind, connection)
@@ -167,14 +168,14 @@ async def test_what_is_sent_within_a_write_comes_behind_it(stack, kind, where, r
     transport.hook, transport.where = hook, where
     send(sent[0])
     send(sent[-1])
-    await asyncio.sleep(0.01)
+    await settle()
     assert messages(stack, transport.written, Role.CLIENT if role is Role.SERVER else Role.SERVER) == sent
     assert connection.protocol.unsent_bytes == 0
 
 
 @pytest.mark.parametrize("where", ["is_closing", "write"])
 @pytest.mark.parametrize("size", [10, 5000, 100_000])
-async def test_what_is_sent_within_the_write_of_a_read_comes_behind_it(stack, where, size):
+async def test_messages_sent_within_the_write_of_a_read_follow_it(stack, where, size):
     transport = Transport()
     connection = callbacks(stack, transport)
     connection_send = connection.send
@@ -197,7 +198,7 @@ async def test_what_is_sent_within_the_write_of_a_read_comes_behind_it(stack, wh
 
 
 @pytest.mark.parametrize("where", ["is_closing", "write"])
-async def test_connection_that_is_closed_within_a_write(stack, kind, where):
+async def test_connection_closed_within_a_write(stack, kind, where):
     transport = Transport()
     connection = make(kind, stack, transport)
     send = sender(kind, connection)
@@ -420,7 +421,7 @@ async def test_connection_closed_while_a_message_is_compressed(stack, role):
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("failure", [MemoryError, KeyboardInterrupt, zlib.error])
-async def test_failure_while_a_message_is_compressed_loses_that_one_only(stack, role, failure):
+async def test_failure_while_a_message_is_compressed_loses_only_that_message(stack, role, failure):
     connection, peer, extension = deflating(stack, role)
     text = "the same words again and again, " * 20
 
@@ -446,7 +447,7 @@ async def test_failure_while_a_message_is_compressed_loses_that_one_only(stack, 
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_fragments_are_not_interrupted_by_what_runs_while_one_is_compressed(stack, role):
+async def test_fragments_are_not_interrupted_during_compression(stack, role):
     connection, peer, extension = deflating(stack, role)
     refused = []
 
@@ -545,7 +546,7 @@ async def test_read_of_the_same_connection_within_a_callback(stack):
     assert got == [b"1", b"2", b"3", b"4"]
 
 
-async def test_transport_that_lies_about_what_it_has_read(stack):
+async def test_transport_with_a_wrong_read_size(stack):
     connection = callbacks(stack, Transport())
     for size in (-1, -(10**6), 0, 10**9):
         view = connection.get_buffer(-1)
@@ -553,7 +554,7 @@ async def test_transport_that_lies_about_what_it_has_read(stack):
         connection.buffer_updated(size)
 
 
-async def test_read_buffer_stays_where_it_is(stack):
+async def test_read_buffer_keeps_its_address(stack):
     """A transport may release the view it was given, and take the memory under it for its own."""
     connection = callbacks(stack, Transport())
     view = connection.get_buffer(-1)
@@ -567,7 +568,7 @@ async def test_read_buffer_stays_where_it_is(stack):
 # What ends an iteration
 
 
-async def test_exception_that_carries_a_result_carries_nothing_else(stack):
+async def test_stop_iteration_refers_only_to_the_result(stack):
     """It may serve again; what somebody has left on it must not."""
     connection = coroutines(stack, Transport())
 

@@ -9,19 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support import (
-    BINARY,
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    environment,
-    head,
-    raw_server,
-    serve_forever,
-    soon,
-)
+from support import BINARY, CLOSE, PING, PONG, TEXT, close_payload, environment, head, raw_server, serve_forever, soon
 
 from wsframe import (
     ConnectionClosedError,
@@ -40,15 +28,15 @@ from wsframe import (
 )
 
 
-async def refused(headers=None, start_line=None, behind=b"", **options):
+async def refused(headers=None, start_line=None, trailing=b"", **options):
     """Let a server answer with these headers; return the exception that connect raises."""
 
     async def script(peer):
         if start_line is None:
-            await peer.accept(headers, behind)
+            await peer.accept(headers, trailing)
         else:
             await peer.read_head()
-            await peer.send(head(start_line, headers or {}) + behind)
+            await peer.send(head(start_line, headers or {}) + trailing)
         # A client that does not want the connection ends it.
         try:
             assert await soon(peer.reader.read()) == b""
@@ -65,7 +53,7 @@ async def refused(headers=None, start_line=None, behind=b"", **options):
 
 
 @pytest.mark.parametrize("line", ["200 OK", "301 Moved Permanently", "403 Forbidden", "426 Upgrade Required", "500 No"])
-async def test_c1_other_status_than_101_is_an_error_with_the_response(line):
+async def test_c1_status_other_than_101_is_an_error_with_the_response(line):
     """RFC 6455 §4.1."""
     headers = {"Content-Length": "5", "X": "y", "Upgrade": "websocket", "Connection": "Upgrade"}
     exc = await refused(headers, f"HTTP/1.1 {line}", b"sorry")
@@ -89,13 +77,13 @@ async def test_c1_body_without_length_ends_with_the_connection():
 
 
 @pytest.mark.parametrize("headers", [{"Upgrade": None}, {"Upgrade": "h2c"}, {"Connection": None}, {"Connection": "x"}])
-async def test_c2_upgrade_and_connection_must_be_there(headers):
+async def test_c2_upgrade_and_connection_are_required(headers):
     """RFC 6455 §4.1."""
     assert isinstance(await refused(headers), InvalidUpgrade)
 
 
 @pytest.mark.parametrize("headers", [{"Connection": "keep-alive, UPGRADE"}, {"Upgrade": "WebSocket"}])
-async def test_c2_upgrade_and_connection_are_without_regard_to_case(headers):
+async def test_c2_upgrade_and_connection_are_case_insensitive(headers):
     """RFC 6455 §4.1."""
 
     async def script(peer):
@@ -108,7 +96,7 @@ async def test_c2_upgrade_and_connection_are_without_regard_to_case(headers):
 
 
 @pytest.mark.parametrize("accept", [None, "", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", ["a", "a"]])
-async def test_c3_accept_must_be_right_and_there_once(accept):
+async def test_c3_accept_must_be_valid_and_unique(accept):
     """RFC 6455 §4.1, §11.3.3."""
     assert isinstance(await refused({"Sec-WebSocket-Accept": accept}), InvalidHeader)
 
@@ -175,7 +163,7 @@ else:
     return [data[i : i + 4] for i in range(0, len(data), 4)]
 
 
-def test_c7_masks_are_not_the_same_in_two_processes(impl):
+def test_c7_masks_differ_between_processes(impl):
     """RFC 6455 §5.3, §10.3."""
     first, second = masks_of(impl.name, False), masks_of(impl.name, False)
     assert len(first) == len(second) == 700
@@ -183,7 +171,7 @@ def test_c7_masks_are_not_the_same_in_two_processes(impl):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_c7_masks_are_not_the_same_after_a_fork(impl):
+def test_c7_masks_differ_after_a_fork(impl):
     """RFC 6455 §10.3."""
     keys = masks_of(impl.name, True)
     assert len(keys) == 200
@@ -214,7 +202,7 @@ async def test_c8_every_frame_is_masked():
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 101 Switching Protocols\r\n"])
-async def test_c10_endless_response_is_given_up(start):
+async def test_c10_endless_response_is_refused(start):
     """RFC 6455 §10.4."""
     sent = 0
 
@@ -237,7 +225,7 @@ async def test_c10_endless_response_is_given_up(start):
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Switching Protocols\r\n"])
-async def test_c10_silent_server_is_given_up(answer):
+async def test_c10_silent_server_times_out(answer):
     """RFC 6455 §10.4."""
 
     async def script(peer):
@@ -255,7 +243,7 @@ async def test_c10_silent_server_is_given_up(answer):
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Switching Protocols\r\n", b"SSH-2.0-x\r\n\r\n", b"\0\r\n\r\n"])
-async def test_c10_what_is_no_response_is_an_error(answer):
+async def test_c10_invalid_response_is_an_error(answer):
     """RFC 6455 §4.1."""
 
     async def script(peer):
@@ -277,11 +265,11 @@ async def test_c10_reset_in_the_handshake_is_an_error():
             await soon(connect(server.uri))
 
 
-async def test_c11_frames_behind_the_response_are_delivered():
+async def test_c11_frames_after_the_response_are_delivered():
     """RFC 6455 §4.1: in the same segment."""
 
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"glued") + peer.frame(PING, b"p") + peer.frame(CLOSE, b"\x03\xe8"))
+        await peer.accept(trailing=peer.frame(TEXT, b"glued") + peer.frame(PING, b"p") + peer.frame(CLOSE, b"\x03\xe8"))
         await peer.expect(PONG, b"p")
         await peer.expect(CLOSE, b"\x03\xe8")
 
@@ -291,9 +279,9 @@ async def test_c11_frames_behind_the_response_are_delivered():
             await soon(websocket.recv())
 
 
-async def test_c11_response_may_come_one_byte_at_a_time():
+async def test_c11_response_may_arrive_one_byte_at_a_time():
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"a"), piece_size=1)
+        await peer.accept(trailing=peer.frame(TEXT, b"a"), piece_size=1)
         await serve_forever(peer)
 
     async with raw_server(script) as server, connect(server.uri) as websocket:
@@ -386,7 +374,7 @@ async def test_x3_close_is_echoed():
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
-async def test_x5_client_does_not_wait_for_ever_for_the_end_of_tcp(who):
+async def test_x5_client_drops_tcp_when_the_server_does_not(who):
     """RFC 6455 §7.1.1: a server that leaves TCP open after the closing handshake."""
 
     async def script(peer):
@@ -409,7 +397,7 @@ async def test_x5_client_does_not_wait_for_ever_for_the_end_of_tcp(who):
         assert websocket.close_code == 1000
 
 
-async def test_x5_client_does_not_wait_for_ever_for_the_answer_to_close():
+async def test_x5_client_times_out_without_an_answer_to_close():
     """RFC 6455 §7.1.1."""
 
     async def script(peer):
@@ -428,12 +416,12 @@ async def test_x5_client_does_not_wait_for_ever_for_the_answer_to_close():
         assert isinstance(info.value.__cause__, TimeoutError)
 
 
-async def test_x6_nothing_is_processed_behind_a_violation():
+async def test_x6_nothing_is_processed_after_a_violation():
     """RFC 6455 §7.1.7: what came before it can still be received."""
 
     async def script(peer):
         await peer.accept()
-        await peer.send(peer.frame(TEXT, b"before") + peer.frame(TEXT, b"", rsv=4) + peer.frame(TEXT, b"behind") * 3)
+        await peer.send(peer.frame(TEXT, b"before") + peer.frame(TEXT, b"", rsv=4) + peer.frame(TEXT, b"after") * 3)
         await peer.expect_failure(1002)
 
     async with raw_server(script) as server, connect(server.uri) as websocket:
@@ -445,7 +433,7 @@ async def test_x6_nothing_is_processed_behind_a_violation():
 @pytest.mark.parametrize(
     ("end", "code"), [("reset", 1006), ("eof", 1006), ("empty close", 1005), ("close", 1001), ("error close", 1011)]
 )
-async def test_x8_close_code_tells_how_it_ended(end, code):
+async def test_x8_close_code_reports_how_the_connection_ended(end, code):
     """RFC 6455 §7.1.5."""
 
     async def script(peer):

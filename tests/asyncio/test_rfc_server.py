@@ -9,26 +9,11 @@ import logging
 import random
 
 import pytest
-from support import (
-    ACCEPT,
-    BINARY,
-    CLOSE,
-    KEY,
-    PING,
-    PONG,
-    TEXT,
-    close_payload,
-    dial,
-    dial_open,
-    echo,
-    port_of,
-    request,
-    soon,
-    until,
-    wire_frame,
-)
+import support
+from support import ACCEPT, BINARY, CLOSE, KEY, PING, PONG, TEXT, dial, dial_open, echo, request, soon, until
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, State, serve
+from wsframe.testing import Clock
 
 HERE = "127.0.0.1"
 
@@ -42,7 +27,7 @@ async def status_of(data, **options):
         assert version == "HTTP/1.1"
         headers = {name.lower(): value for name, value in headers}
         if status != "101":
-            # The refusal is complete, and TCP ends: nobody may take the connection for an upgraded one.
+            # The refusal is complete, and TCP ends: the connection must not be taken for an upgraded one.
             body = await soon(peer.reader.read())
             assert len(body) == (0 if data.startswith(b"HEAD") else int(headers["content-length"]))
             assert headers["connection"] == "close"
@@ -85,7 +70,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("data", "expected"), [pytest.param(*row[1:], id=row[0]) for row in REQUESTS])
-async def test_h1_to_h16_request_is_judged(data, expected):
+async def test_h1_to_h16_request_is_checked(data, expected):
     """RFC 6455 §4.2.1, §4.2.2, §4.4."""
     status, headers = await status_of(data)
     assert status in expected
@@ -103,7 +88,7 @@ async def test_h1_to_h16_request_is_judged(data, expected):
     ],
 )
 @pytest.mark.parametrize("way", ["whole", "in pieces"])
-async def test_h13_what_is_not_http_gets_no_answer(data, way, caplog):
+async def test_h13_data_that_is_not_http_gets_no_answer(data, way, caplog):
     async with serve(echo, HERE, 0) as server, dial(server) as peer:
         pieces = [data] if way == "whole" else [data[i : i + 1] for i in range(len(data))]
         with contextlib.suppress(ConnectionError):
@@ -169,45 +154,49 @@ async def test_h12_endless_head_is_refused(start, status):
 @pytest.mark.parametrize("trickle", [False, True], ids=["silence", "trickle"])
 async def test_h14_handshake_has_a_time_limit(trickle):
     """RFC 6455 §10.4."""
-    async with serve(echo, HERE, 0, open_timeout=0.5) as server, dial(server) as peer:
-
-        async def send_slowly():
-            for i in range(1000):
-                await peer.send(request()[i % 20 : i % 20 + 1])
-                await asyncio.sleep(0.05)
-
-        task = asyncio.ensure_future(send_slowly()) if trickle else None
-        try:
-            assert await soon(peer.reader.read(), 10) == b""
-        except ConnectionError:
-            pass
-        finally:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+    clock = Clock()
+    reads = []
+    options = {"open_timeout": 10, "create_connection": support.recorded_reads(reads, support.clocked(clock))}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await until(lambda: server._attached)
+        for i in range(19):
+            if trickle:
+                await peer.send(request()[i : i + 1])
+                await until(lambda: len(reads) == i + 1)
+            await clock.advance(0.5)
+            assert server._attached
+        await clock.advance(0.5)
+        with contextlib.suppress(ConnectionError):
+            assert await soon(peer.reader.read()) == b""
 
 
-async def test_h15_frame_behind_the_request_is_answered():
+async def test_h15_frame_after_the_request_is_answered():
     """RFC 6455 §4.2.2."""
-    data = wire_frame(TEXT, b"glued", mask=b"abcd")
-    async with serve(echo, HERE, 0) as server, dial_open(server, behind=data) as peer:
+    data = support.wire_frame(TEXT, b"glued", mask=b"abcd")
+    async with serve(echo, HERE, 0) as server, dial_open(server, trailing=data) as peer:
         await peer.expect(TEXT, b"glued")
 
 
-async def test_h15_frame_behind_the_request_waits_for_process_request():
-    """RFC 6455 §4.2.2: also what comes while a coroutine decides."""
+async def test_h15_frame_after_the_request_waits_for_process_request():
+    """RFC 6455 §4.2.2: also one received while a coroutine decides."""
+    frames = [(TEXT, b"a", False), (0, b"b", True), (TEXT, b"c", True)]
+    wire = [support.wire_frame(opcode, payload, fin=fin, mask=b"abcd") for opcode, payload, fin in frames]
+    reads = []
 
     async def process_request(connection, received):
-        await asyncio.sleep(0.05)
+        size = len(request()) + sum(map(len, wire))
+        # Reading may pause before all of it is read.
+        await until(lambda: sum(nbytes for _, nbytes in reads) == size or not connection.transport.is_reading())
 
-    async with serve(echo, HERE, 0, process_request=process_request) as server, dial(server) as peer:
-        await peer.send(request() + peer.frame(TEXT, b"a", fin=False), peer.frame(0, b"b"), peer.frame(TEXT, b"c"))
+    options = {"process_request": process_request, "create_connection": support.recorded_reads(reads)}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await peer.send(request() + wire[0], *wire[1:])
         await peer.read_head()
         await peer.expect(TEXT, b"ab")
         await peer.expect(TEXT, b"c")
 
 
-async def test_h15_request_may_come_one_byte_at_a_time():
+async def test_h15_request_may_arrive_one_byte_at_a_time():
     """RFC 6455 §4.2.1."""
     async with serve(echo, HERE, 0) as server, dial(server) as peer:
         data = request() + peer.frame(TEXT, b"a")
@@ -237,7 +226,7 @@ async def test_h17_line_breaks_of_the_application_are_refused(caplog):
 
 
 async def fails(code, *pieces, before=(), **options):
-    """Send pieces behind the handshake; expect answers, a Close frame with this code and the end of TCP."""
+    """Send pieces after the handshake; expect answers, a Close frame with this code and the end of TCP."""
     ended = []
 
     async def handler(websocket):
@@ -275,7 +264,7 @@ async def test_f2_unknown_opcodes_fail_the_connection_from_the_header(opcode):
 
 async def test_f3_unmasked_frame_fails_the_connection():
     """RFC 6455 §5.1: and it is not echoed."""
-    await fails(1002, wire_frame(TEXT, b"unmasked"))
+    await fails(1002, support.wire_frame(TEXT, b"unmasked"))
 
 
 @pytest.mark.parametrize("length_size", [2, 8])
@@ -302,8 +291,8 @@ async def test_f6_top_bit_of_the_length_fails_the_connection(length, fragment):
 
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
-async def test_f7_control_frames_are_short_and_whole(opcode):
-    """RFC 6455 §5.5: judged from the header."""
+async def test_f7_long_or_fragmented_control_frames_fail_the_connection(opcode):
+    """RFC 6455 §5.5: detected from the header."""
     await fails(1002, (opcode, b"", ("length", 126), ("length_size", 2)))
     await fails(1002, (opcode, b"", ("length", 5), ("fin", False)))
 
@@ -321,7 +310,7 @@ async def test_f8_new_message_inside_a_fragmented_one_fails_the_connection(opcod
     await fails(1002, (TEXT, b"a", ("fin", False)), (opcode, b"b"))
 
 
-async def test_f9_f10_ping_between_fragments_is_answered_ahead():
+async def test_f9_f10_ping_between_fragments_is_answered_before_the_message():
     """RFC 6455 §5.4, §5.5.2, §5.5.3."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"a", fin=False)
@@ -331,7 +320,7 @@ async def test_f9_f10_ping_between_fragments_is_answered_ahead():
         await peer.expect(TEXT, b"ab")
 
 
-async def test_f10_pings_are_answered_while_nobody_reads():
+async def test_f10_pings_are_answered_while_the_application_does_not_receive():
     """RFC 6455 §5.5.2."""
 
     async def handler(websocket):
@@ -361,14 +350,14 @@ async def test_f12_fragments_of_any_size_make_a_message(pieces):
         await peer.expect(BINARY, b"".join(pieces))
 
 
-async def test_f13_data_behind_a_close_frame_is_discarded():
+async def test_f13_data_after_a_close_frame_is_discarded():
     """RFC 6455 §5.5.1, §1.4."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
-        await peer.send(peer.frame(CLOSE, close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
-        assert await peer.read_short() == [(CLOSE, close_payload(1000))]
+        await peer.send(peer.frame(CLOSE, support.close_payload(1000)) + peer.frame(TEXT, b"late") + b"\xff\xff")
+        assert await peer.read_pairs() == [(CLOSE, support.close_payload(1000))]
 
 
-async def test_f13_nothing_is_sent_behind_our_close_frame():
+async def test_f13_nothing_is_sent_after_our_close_frame():
     """RFC 6455 §5.5.1: the ping that comes then gets no pong, and messages can still be received."""
     received = []
 
@@ -378,7 +367,7 @@ async def test_f13_nothing_is_sent_behind_our_close_frame():
         await closing
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
-        await peer.expect(CLOSE, close_payload(1000))
+        await peer.expect(CLOSE, support.close_payload(1000))
         await peer.send_frame(PING, b"p")
         await peer.send_frame(TEXT, b"crossed")
         await peer.send_close(1000)
@@ -399,7 +388,7 @@ ANSWERS = [(TEXT, b"a"), (PONG, b"p"), (TEXT, "h\xe9".encode()), (BINARY, b"\xff
 
 async def test_f14_every_cut_of_the_stream_gives_the_same_answers():
     """RFC 6455 §5.2; the order of a pong among echoes depends on when the handler runs."""
-    data = b"".join(wire_frame(opcode, payload, mask=b"wxyz", **bits) for opcode, payload, bits in STREAM)
+    data = b"".join(support.wire_frame(opcode, payload, mask=b"wxyz", **bits) for opcode, payload, bits in STREAM)
     interesting = [*range(1, 60), *range(len(data) - 16, len(data))]
     cuttings = [[cut] for cut in interesting]
     chooser = random.Random(6455)
@@ -424,7 +413,7 @@ async def test_f14_every_cut_of_the_stream_gives_the_same_answers():
 @pytest.mark.parametrize(
     ("payload", "code"),
     [(b"\x03", 1002), (b"\x03\xe8\xff", 1007)]
-    + [(close_payload(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)],
+    + [(support.close_payload(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)],
 )
 async def test_x1_x2_bad_close_frame_fails_the_connection(payload, code):
     """RFC 6455 §5.5.1, §7.4."""
@@ -436,15 +425,15 @@ async def test_x3_x4_close_is_echoed_and_tcp_ended(code):
     """RFC 6455 §5.5.1, §7.1.1: by the server, at once, while the client keeps TCP open."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_close(code)
-        frames = await soon(peer.read_short(), 5)
-        assert [(opcode, payload[:2]) for opcode, payload in frames] == [(CLOSE, close_payload(code))]
+        frames = await soon(peer.read_pairs(), 5)
+        assert [(opcode, payload[:2]) for opcode, payload in frames] == [(CLOSE, support.close_payload(code))]
 
 
 async def test_x3_empty_close_is_answered_with_an_empty_one():
     """RFC 6455 §5.5.1."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_close()
-        assert await soon(peer.read_short(), 5) == [(CLOSE, b"")]
+        assert await soon(peer.read_pairs(), 5) == [(CLOSE, b"")]
 
 
 async def test_x2_bad_codes_cannot_be_sent():
@@ -459,23 +448,23 @@ async def test_x2_bad_codes_cannot_be_sent():
         await websocket.close(4999)
 
     async with serve(handler, HERE, 0) as server, dial_open(server) as peer:
-        await peer.expect(CLOSE, close_payload(4999))
+        await peer.expect(CLOSE, support.close_payload(4999))
     assert seen == ["ProtocolError"] * 8
 
 
-async def test_x6_nothing_is_processed_behind_a_violation():
-    """RFC 6455 §7.1.7: what came before it is answered, what comes behind it is not."""
+async def test_x6_nothing_is_processed_after_a_violation():
+    """RFC 6455 §7.1.7: data before the violation is answered, data after it is not."""
     await fails(
         1002,
         (TEXT, b"before"),
         (TEXT, b"", ("rsv", 1)),
-        *[(TEXT, b"behind")] * 3,
+        *[(TEXT, b"after")] * 3,
         before=[(TEXT, b"before")],
     )
 
 
 @pytest.mark.parametrize("read", [True, False])
-async def test_x6_tcp_ends_though_the_peer_never_answers(read):
+async def test_x6_tcp_ends_without_an_answer_to_close(read):
     """RFC 6455 §7.1.7."""
     async with serve(echo, HERE, 0, close_timeout=0.5) as server, dial_open(server) as peer:
         await until(lambda: server.connections)
@@ -487,11 +476,11 @@ async def test_x6_tcp_ends_though_the_peer_never_answers(read):
         assert connection.close_code == 1006
 
 
-async def test_x7_close_frame_is_there_and_tells_why():
+async def test_x7_close_frame_carries_code_and_reason():
     """RFC 6455 §7.1.7."""
     async with serve(echo, HERE, 0) as server, dial_open(server) as peer:
         await peer.send_frame(TEXT, b"", rsv=4)
-        ((opcode, payload),) = await peer.read_short()
+        ((opcode, payload),) = await peer.read_pairs()
         assert opcode == CLOSE
         assert payload[:2] == b"\x03\xea"
         assert b"RSV1" in payload
@@ -508,7 +497,7 @@ async def test_x7_close_frame_is_there_and_tells_why():
         ("error close", 4000, ConnectionClosedError),
     ],
 )
-async def test_x8_close_code_tells_how_it_ended(end, code, kind):
+async def test_x8_close_code_reports_how_the_connection_ended(end, code, kind):
     """RFC 6455 §7.1.5."""
     ended = asyncio.get_running_loop().create_future()
 
@@ -548,7 +537,7 @@ async def test_x9_a_fragment_must_not_end_in_two_characters(size, begun, rest):
 
 async def test_x9_bad_utf8_fails_before_the_frame_is_complete():
     """RFC 6455 §8.1: as soon as it is certain."""
-    header = wire_frame(TEXT, b"", mask=bytes(4), length=1000)
+    header = support.wire_frame(TEXT, b"", mask=bytes(4), length=1000)
     await fails(1007, header + b"ok \xff")
 
 
@@ -558,7 +547,7 @@ async def test_x9_unfinished_utf8_fails_the_connection():
 
 
 @pytest.mark.parametrize("length", [2**20 + 1, 2**31, 2**32 + 5, 2**62, 2**63 - 50])
-async def test_x10_too_big_is_told_from_the_header(length):
+async def test_x10_oversized_message_is_detected_from_the_header(length):
     """RFC 6455 §7.4.1, §10.4."""
     await fails(1009, (BINARY, b"", ("length", length)), max_size=2**20)
     await fails(1009, (BINARY, b"a" * 100, ("fin", False)), (0, b"", ("length", length)), max_size=2**20)
@@ -573,8 +562,8 @@ async def test_x10_sum_of_fragments_is_limited():
         await peer.expect_failure(1009)
 
 
-async def test_port_is_free_again_when_the_server_has_closed():
+async def test_closed_server_frees_its_port():
     async with serve(echo, HERE, 0) as server:
-        port = port_of(server)
+        port = support.port_of(server)
     with pytest.raises(OSError):
         await asyncio.open_connection(HERE, port)

@@ -81,14 +81,14 @@ async def test_other_urls_are_not_found():
         ("example.com:80", 400),
     ],
 )
-async def test_target_is_no_url(target, status, caplog):
+async def test_target_that_is_no_url_is_refused(target, status, caplog):
     """RFC 9112 §3.2."""
     async with route(url_map(), HERE, 0) as server:
         assert (await response_to(server, target))[0] == status
     assert not caplog.records
 
 
-async def test_host_of_an_absolute_target_counts():
+async def test_host_of_an_absolute_target_is_used():
     """RFC 9112 §3.2.2."""
     async with route(url_map(), HERE, 0) as server:
         answer = await response_to(server, "http://example.org:82/old/7", {"Host": "example.com:81"})
@@ -127,7 +127,7 @@ async def test_routes_over_tls(server_tls, client_tls):
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + "\xe9", "a" * 64, "a..b"])
-async def test_host_that_is_no_name_is_refused(host, caplog):
+async def test_invalid_host_is_refused(host, caplog):
     """By the handshake, or, if only IDNA has something against it, by werkzeug."""
     async with route(url_map(), HERE, 0) as server:
         assert await response_to(server, "/", {"Host": host}) == (400, None)
@@ -143,14 +143,14 @@ async def deny_some_later(connection, received):
 
 
 @pytest.mark.parametrize("process_request", [deny_some, deny_some_later])
-async def test_process_request_comes_first(process_request):
+async def test_process_request_runs_before_routing(process_request):
     async with route(url_map(), HERE, 0, process_request=process_request) as server:
         assert (await response_to(server, "/channel/1"))[0] == 403
         assert (await response_to(server, "/channel/2"))[0] == 101
         assert (await response_to(server, "/channel/x"))[0] == 404
 
 
-async def test_router_may_be_given():
+async def test_create_router_option_sets_the_class():
     class Mine(Router):
         def not_found(self, connection):
             return connection.respond(410, "Gone")
@@ -173,7 +173,7 @@ async def test_routes_on_unix_sockets(tmp_path):
         assert (await soon(websocket.recv())).startswith("channel 7")
 
 
-def test_werkzeug_is_needed_and_asked_for_only_here(monkeypatch):
+def test_only_the_router_needs_werkzeug(monkeypatch):
     monkeypatch.setitem(sys.modules, "werkzeug.routing", None)
     with pytest.raises(ImportError, match="requires werkzeug"):
         wsframe.route(url_map())

@@ -31,7 +31,7 @@ async def test_sending_in_a_loop_ends_when_tcp_is_gone(loop_kind):
     assert len(sent) < 1000
 
 
-async def test_a_handler_that_only_sends_lets_the_closing_handshake_happen(loop_kind):
+async def test_handler_that_only_sends_allows_the_closing_handshake(loop_kind):
     async def handler(websocket):
         while True:
             await websocket.send("x")

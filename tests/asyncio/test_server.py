@@ -13,10 +13,12 @@ import sys
 import weakref
 
 import pytest
-from support import TEXT, dial, dial_open, echo, port_of, request, soon, unix_path, until, uri_of
+from support import TEXT, clocked, dial, dial_open, echo, port_of, request, soon, unix_path, until, uri_of
 
 import wsframe
 from wsframe import InvalidStatus, Server, ServerConnection, basic_auth, connect, serve, unix_connect, unix_serve
+from wsframe.testing import Clock
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -76,7 +78,7 @@ class Hello:
         (Hello(), "call"),
     ],
 )
-async def test_handler_takes_the_path_if_it_wants_it(handler, expected):
+async def test_handler_may_take_the_path(handler, expected):
     async with serve(handler, HERE, 0) as server, connect(uri_of(server, "/a?b")) as websocket:
         assert await soon(websocket.recv()) == expected
 
@@ -154,7 +156,7 @@ async def test_server_can_be_awaited_and_closed():
     await soon(server.wait_closed())
 
 
-def test_server_that_was_not_started_says_so():
+def test_unstarted_server_raises_runtime_error():
     server = serve(echo, HERE, 0)
     assert not server.is_serving()
     with pytest.raises(RuntimeError, match="has not been started"):
@@ -184,13 +186,13 @@ async def test_serve_forever_serves_until_it_is_cancelled():
 async def test_serve_forever_ends_with_the_server():
     server = await serve(echo, HERE, 0)
     task = asyncio.ensure_future(server.serve_forever())
-    await asyncio.sleep(0.01)
+    await settle()
     server.close()
     await soon(task)
     await soon(server.serve_forever())
 
 
-async def test_wait_closed_waits_for_a_close_to_come():
+async def test_wait_closed_waits_for_a_later_close():
     server = await serve(echo, HERE, 0)
     task = asyncio.ensure_future(server.wait_closed())
     async with connect(uri_of(server)):
@@ -205,7 +207,7 @@ async def test_wait_closed_is_done_when_only_the_listener_was_closed():
     assert not server.is_serving()
 
 
-async def test_close_code_and_reason_are_up_to_the_application():
+async def test_server_close_sends_the_given_code_and_reason():
     server = await serve(echo, HERE, 0)
     async with connect(uri_of(server)) as websocket:
         await until(lambda: server.connections)
@@ -219,23 +221,24 @@ async def test_close_drops_connections_without_a_request():
     server = await serve(echo, HERE, 0)
     async with dial(server) as peer:
         await peer.send(b"GET /")
-        await asyncio.sleep(0.02)
+        await until(lambda: server._attached)
         server.close()
         await soon(server.wait_closed())
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await soon(peer.reader.readexactly(1))
 
 
-async def test_close_refuses_requests_that_are_being_decided():
-    decide = asyncio.Event()
+async def test_close_refuses_pending_requests():
+    asked, decide = asyncio.Event(), asyncio.Event()
 
     async def process_request(connection, received):
+        asked.set()
         await decide.wait()
 
     server = await serve(echo, HERE, 0, process_request=process_request)
     async with dial(server) as peer:
         await peer.send(request())
-        await asyncio.sleep(0.05)
+        await soon(asked.wait())
         server.close()
         decide.set()
         start_line, _ = await peer.read_head()
@@ -263,7 +266,7 @@ async def test_server_logs_where_it_listens(caplog):
     assert caplog.messages[-1] == "server closed"
 
 
-async def test_server_on_ipv6_says_so(caplog):
+async def test_server_logs_ipv6_addresses(caplog):
     try:
         with caplog.at_level(logging.INFO, "wsframe.server"):
             async with serve(echo, "::1", 0) as server, connect(f"ws://[::1]:{port_of(server)}/") as websocket:
@@ -274,7 +277,7 @@ async def test_server_on_ipv6_says_so(caplog):
     assert caplog.messages[0].startswith("server listening on [::1]:")
 
 
-async def test_socket_may_be_given():
+async def test_sock_option_supplies_the_socket():
     with socket.create_server((HERE, 0)) as sock:
         async with serve(echo, sock=sock) as server, connect(uri_of(server)) as websocket:
             await websocket.send("a")
@@ -296,7 +299,7 @@ async def test_unix_sockets(tmp_path, caplog):
     assert caplog.messages[0].endswith(path)
 
 
-async def test_logger_may_be_given():
+async def test_logger_option_replaces_the_default():
     records = []
     logger = logging.getLogger("mine")
     logger.setLevel(logging.INFO)
@@ -311,7 +314,7 @@ async def test_logger_may_be_given():
     assert "connection open" in [record.getMessage() for record in records]
 
 
-async def test_connection_class_may_be_given():
+async def test_create_connection_option_sets_the_class():
     class Mine(ServerConnection):
         pass
 
@@ -459,7 +462,7 @@ async def test_failing_hook_is_a_500(hook, wrong, caplog):
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-@pytest.mark.parametrize("way", ["directly", "behind process_request"])
+@pytest.mark.parametrize("way", ["directly", "after process_request"])
 async def test_failing_select_subprotocol_is_a_500(way, caplog):
     def select(connection, offered):
         assert isinstance(connection, ServerConnection)
@@ -471,7 +474,7 @@ async def test_failing_select_subprotocol_is_a_500(way, caplog):
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-async def test_select_subprotocol_selects():
+async def test_select_subprotocol_chooses_the_subprotocol():
     def select(connection, offered):
         return offered[0]
 
@@ -480,7 +483,7 @@ async def test_select_subprotocol_selects():
             assert websocket.subprotocol == "a"
 
 
-async def test_client_that_leaves_while_its_request_is_decided_is_forgotten():
+async def test_client_lost_during_process_request_is_dropped():
     started, decided = asyncio.Event(), asyncio.Event()
 
     async def process_request(connection, received):
@@ -498,7 +501,7 @@ async def test_client_that_leaves_while_its_request_is_decided_is_forgotten():
         assert server.connections == set()
 
 
-async def test_bytes_that_a_transport_had_at_hand_when_reading_was_paused_are_kept():
+async def test_bytes_delivered_after_pausing_are_kept():
     """RFC 6455 §4.2.2: row H15."""
     decide = asyncio.Event()
     connections = []
@@ -516,7 +519,7 @@ async def test_bytes_that_a_transport_had_at_hand_when_reading_was_paused_are_ke
         await peer.expect(TEXT, b"ab")
 
 
-async def test_open_timeout_holds_while_a_request_is_decided():
+async def test_open_timeout_covers_process_request():
     """RFC 6455 §10.4."""
 
     cancelled = asyncio.Event()
@@ -534,9 +537,12 @@ async def test_open_timeout_holds_while_a_request_is_decided():
         await soon(cancelled.wait())
 
 
-async def test_no_open_timeout():
-    async with serve(echo, HERE, 0, open_timeout=None) as server, dial(server) as peer:
-        await asyncio.sleep(0.05)
+async def test_open_timeout_none_waits_for_the_request():
+    clock = Clock()
+    options = {"open_timeout": None, "create_connection": clocked(clock)}
+    async with serve(echo, HERE, 0, **options) as server, dial(server) as peer:
+        await until(lambda: server._attached)
+        await clock.advance(1000)
         await peer.send(request())
         start_line, _ = await peer.read_head()
         assert " 101 " in start_line
@@ -586,7 +592,7 @@ async def name_of_user(websocket):
         {"check_credentials": lambda name, password: (name, password) == ("alice", "p\xe4ss")},
     ],
 )
-async def test_basic_auth_lets_the_right_ones_in(options):
+async def test_basic_auth_accepts_valid_credentials(options):
     """RFC 7617."""
     async with serve(name_of_user, HERE, 0, process_request=basic_auth("my realm", **options)) as server:
         uri = uri_of(server).replace("//", "//alice:p%C3%A4ss@")
@@ -617,7 +623,7 @@ def test_basic_auth_refuses_other_credentials(credentials):
         basic_auth(credentials=credentials)
 
 
-def test_basic_auth_wants_one_of_two():
+def test_basic_auth_requires_exactly_one_of_two_options():
     with pytest.raises(ValueError, match="either credentials or check_credentials"):
         basic_auth()
     with pytest.raises(ValueError, match="either credentials or check_credentials"):
@@ -638,7 +644,7 @@ if sys.version_info >= (3, 11):
             await asyncio.gather(*tasks)
 
 
-async def test_attributes_of_connections_are_free_to_set():
+async def test_connections_accept_new_attributes():
     """And until somebody does, none of them has a dictionary to look things up in."""
 
     async with serve(echo, HERE, 0) as server, connect(uri_of(server)) as client:
@@ -653,7 +659,7 @@ async def test_attributes_of_connections_are_free_to_set():
             assert vars(end) == {"user": "me"}
 
 
-async def test_a_handler_that_returns_nothing_to_await_is_told(caplog):
+async def test_handler_that_is_no_coroutine_is_logged(caplog):
     async with serve(lambda websocket: [websocket], HERE, 0) as server:
         async with connect(uri_of(server)) as websocket:
             await websocket.wait_closed()

@@ -1,4 +1,4 @@
-"""What connections tell of themselves: counters and the log of frames."""
+"""Inspecting a connection: counters and the log of frames."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_stats_count_both_ways():
         assert websocket.stats.frames_sent == 4
 
 
-async def test_stats_tell_compressed_from_raw():
+async def test_stats_distinguish_compressed_from_raw():
     async with serve(answer_twice, HERE, 0) as server, connect(uri_of(server)) as websocket:
         await websocket.send("x" * 10_000)
         assert await soon(websocket.recv()) == "x" * 20_000
@@ -66,7 +66,7 @@ async def test_stats_tell_compressed_from_raw():
         assert 0 < stats.bytes_received < 1000
 
 
-async def test_stats_tell_what_waits():
+async def test_stats_report_waiting_bytes_and_messages():
     async with serve(lambda websocket: websocket.wait_closed(), HERE, 0) as server, dial_open(server) as peer:
         await until(lambda: server.connections)
         (connection,) = server.connections
@@ -85,7 +85,7 @@ class Echo(WebSocketProtocol):
         self.send(data)
 
 
-async def test_connections_with_callbacks_count_too():
+async def test_callbacks_have_stats():
     protocol = Echo(compression=None)
     server = await asyncio.get_running_loop().create_server(lambda: protocol, HERE, 0)
     try:

@@ -33,7 +33,7 @@ async def handled(handler, **options):
         yield peer, result
 
 
-async def test_fragments_are_there_before_the_message_is():
+async def test_recv_streaming_yields_fragments_as_they_arrive():
     seen = []
 
     async def handler(websocket):
@@ -51,24 +51,24 @@ async def test_fragments_are_there_before_the_message_is():
     assert seen == ["h", "é", ""]
 
 
-async def test_fragments_that_came_before_anybody_asked():
-    begun = asyncio.Event()
+async def test_recv_streaming_yields_fragments_received_earlier():
+    seen = []
 
     async def handler(websocket):
-        await begun.wait()
         await until(lambda: websocket.stats.frames_received == 2)
-        return [fragment async for fragment in websocket.recv_streaming(decode=False)]
+        async for fragment in websocket.recv_streaming(decode=False):
+            seen.append(fragment)
+        return seen
 
     async with handled(handler) as (peer, result):
         await peer.send(peer.frame(TEXT, b"ab", fin=False), peer.frame(CONTINUATION, b"c", fin=False))
-        begun.set()
-        await asyncio.sleep(0.05)
+        await until(lambda: seen == [b"ab", b"c"])
         await peer.send_frame(CONTINUATION, b"d")
         assert await soon(result) == [b"ab", b"c", b"d"]
 
 
 @pytest.mark.parametrize("woken", [0, 1, 2, 3, 4])
-async def test_cancelled_before_the_first_fragment_nothing_is_lost(woken):
+async def test_stream_cancelled_before_its_first_fragment_loses_nothing(woken):
     """Also if fragments have come, and the task has been woken but has not run yet."""
     peers = []
 
@@ -92,7 +92,7 @@ async def test_cancelled_before_the_first_fragment_nothing_is_lost(woken):
         assert await soon(result) == ["abcd", [b"e"]]
 
 
-async def test_stream_that_is_left_is_good_for_closing_only():
+async def test_abandoned_stream_leaves_only_close():
     async def handler(websocket):
         stream = websocket.recv_streaming()
         assert await stream.__anext__() == "a"
@@ -110,7 +110,7 @@ async def test_stream_that_is_left_is_good_for_closing_only():
         assert await soon(result) == 1000
 
 
-async def test_stream_may_be_left_with_its_last_fragment():
+async def test_stream_may_be_abandoned_at_its_last_fragment():
     async def handler(websocket):
         stream = websocket.recv_streaming()
         seen = [await stream.__anext__(), await stream.__anext__()]
@@ -122,7 +122,7 @@ async def test_stream_may_be_left_with_its_last_fragment():
         assert await soon(result) == ["a", "b", "c"]
 
 
-async def test_peer_waits_for_one_that_reads_slowly():
+async def test_slow_stream_makes_the_peer_wait():
     """A stream longer than what fits into the queue and the buffers of TCP, held a few fragments at a time."""
     size, count = 65_536, 400
     depths = []
@@ -153,7 +153,7 @@ async def test_end_of_the_connection_within_a_message():
             await soon(result)
 
 
-async def test_binary_that_is_no_text_fails_the_connection():
+async def test_stream_of_invalid_utf8_fails_the_connection():
     async def handler(websocket):
         return [fragment async for fragment in websocket.recv_streaming(decode=True)]
 
@@ -186,7 +186,7 @@ async def test_other_threads_are_refused():
         assert "call_soon_threadsafe" in error
 
 
-async def test_fragment_that_is_dropped_while_closing_leaves_no_gap():
+async def test_fragments_dropped_while_closing_leave_no_gap():
     """Who has closed gets no more than what fits into the queue, and no message with a hole in it."""
     taken = asyncio.Event()
     received = []

@@ -30,7 +30,7 @@ async def test_messages_go_both_ways():
     assert (pair.client.close_code, pair.server.close_code) == (1000, 1000)
 
 
-async def test_options_are_for_both_or_for_one():
+async def test_options_apply_to_both_ends_or_to_one():
     async with connect_pair(
         "ws://example.com/path",
         compression=None,
@@ -70,7 +70,7 @@ async def test_keepalive_runs_by_the_clock():
         assert pair.server.state is State.OPEN
 
 
-async def test_keepalive_gives_up_who_does_not_read():
+async def test_keepalive_drops_a_peer_that_does_not_read():
     async with connect_pair(client_options={"ping_interval": None}) as pair:
         pair.client.transport.pause_reading()
         await pair.clock.advance(39)
@@ -94,7 +94,7 @@ async def test_close_timeout_runs_by_the_clock():
             await soon(pair.server.recv())
 
 
-async def test_latency_is_what_the_clock_says():
+async def test_latency_is_measured_by_the_clock():
     async with connect_pair(ping_interval=None) as pair:
         pair.server.transport.pause_reading()
         pong = await pair.client.ping()
@@ -137,7 +137,7 @@ async def test_closing_in_the_block():
         assert info.value.rcvd.reason == "bye"
 
 
-async def test_what_nobody_reads_does_not_keep_the_end_from_coming():
+async def test_unread_data_does_not_delay_the_end():
     async with connect_pair(max_queue=1, compression=None) as pair:
         pair.server.transport.pause_reading()
         await pair.client.send(bytes(30_000))

@@ -26,12 +26,12 @@ async def give(value, turns=0):
 
 @pytest.mark.parametrize("seconds", [None, 30])
 @pytest.mark.parametrize("turns", [0, 3])
-async def test_result_in_time(seconds, turns):
+async def test_result_within_the_limit_is_returned(seconds, turns):
     assert await within(seconds, give("a", turns)) == "a"
 
 
 @pytest.mark.parametrize("seconds", [None, 30])
-async def test_exception_in_time(seconds):
+async def test_exception_within_the_limit_is_raised(seconds):
     async def fail():
         await asyncio.sleep(0)
         raise LookupError("a")
@@ -41,7 +41,7 @@ async def test_exception_in_time(seconds):
 
 
 @pytest.mark.parametrize("seconds", [0, 0.01])
-async def test_too_late(seconds):
+async def test_exceeding_the_limit_is_a_timeout_error(seconds):
     begun, cancelled = [], []
 
     async def wait():
@@ -58,7 +58,7 @@ async def test_too_late(seconds):
     assert cancelled == begun
 
 
-async def test_what_completes_in_spite_of_the_limit_is_not_late():
+async def test_result_after_cancellation_is_returned():
     async def stubborn():
         try:
             await asyncio.Event().wait()
@@ -68,7 +68,7 @@ async def test_what_completes_in_spite_of_the_limit_is_not_late():
     assert await within(0, stubborn()) == "a"
 
 
-async def test_coroutine_that_cancels_itself():
+async def test_self_cancellation_is_not_a_timeout():
     async def cancel():
         asyncio.current_task().cancel()
         await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def test_coroutine_that_cancels_itself():
 
 
 @pytest.mark.parametrize("seconds", [None, 30])
-async def test_cancellation_at_each_step_comes_out_and_results_are_discarded(seconds):
+async def test_cancellation_at_each_step_is_raised_and_results_are_discarded(seconds):
     # From the first turn on: before it, the coroutine is not there yet.
     for step in range(1, 30):
         given, discarded = [], []
@@ -107,7 +107,7 @@ def hold_the_loop(seconds):
 
 
 @pytest.mark.parametrize("first", ["cancellation", "limit"])
-async def test_cancellation_and_limit_in_the_same_turn(first):
+async def test_cancellation_wins_over_a_limit_in_the_same_turn(first):
     """Whichever of them comes first: a task that was cancelled is cancelled."""
     task = asyncio.ensure_future(within(0.01, asyncio.Event().wait()))
     await give(None, 3)
@@ -120,7 +120,7 @@ async def test_cancellation_and_limit_in_the_same_turn(first):
         await soon(task)
 
 
-async def test_cancelled_more_than_once():
+async def test_each_cancellation_is_passed_on():
     """Each one is passed on, as to a task that waits for itself."""
     seen = []
 
@@ -144,7 +144,7 @@ async def test_cancelled_more_than_once():
     assert discarded == ["a"]
 
 
-async def test_exception_of_what_is_cancelled_is_not_lost_to_the_log():
+async def test_exception_after_cancellation_is_not_logged_as_lost():
     async def fail():
         try:
             await asyncio.Event().wait()
@@ -160,7 +160,7 @@ async def test_exception_of_what_is_cancelled_is_not_lost_to_the_log():
     gc.collect()
 
 
-async def test_coroutine_that_is_closed_cancels_its_task():
+async def test_closing_the_coroutine_cancels_its_task():
     cancelled = asyncio.Event()
 
     async def wait():
@@ -203,7 +203,7 @@ class FakeTLS(ssl.SSLObject):
 
 
 class FakeTransport:
-    """Remembers what it is told; has what a test gives it."""
+    """Records calls, and returns what a test sets."""
 
     def __init__(self, tls, *, eof=False, **attributes):
         self.called = []

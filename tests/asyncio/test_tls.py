@@ -30,7 +30,7 @@ async def test_messages_of_any_size_over_tls(server_tls, client_tls):
         assert websocket.close_code == 1000
 
 
-async def test_stats_can_be_had_after_the_end(server_tls, client_tls):
+async def test_stats_are_available_after_the_end(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
         async with connect(uri_of(server), ssl=client_tls, host=HERE) as websocket:
             await websocket.send("a")
@@ -55,7 +55,7 @@ async def test_c12_host_name_is_verified(server_tls, client_tls):
             await soon(connect(uri_of(server), host=HERE, ssl=client_tls, server_hostname="other.example"))
 
 
-async def test_server_name_may_be_given(server_tls, client_tls):
+async def test_server_hostname_option_sets_the_verified_name(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
         async with connect(f"wss://{HERE}:{port_of(server)}/", ssl=client_tls, server_hostname="localhost"):
             pass
@@ -81,7 +81,7 @@ async def test_x6_violation_over_tls_ends_the_connection(server_tls, client_tls)
             await peer.expect_failure(1007)
 
 
-async def test_refusal_over_tls_can_be_read(server_tls, client_tls):
+async def test_refusal_over_tls_is_received(server_tls, client_tls):
     async with serve(echo, HERE, 0, ssl=server_tls) as server:
         async with dial(server, ssl=client_tls, server_hostname="localhost") as peer:
             await peer.send(request({"Host": None}))
@@ -90,7 +90,7 @@ async def test_refusal_over_tls_can_be_read(server_tls, client_tls):
             await soon(peer.reader.read())
 
 
-async def test_x5_client_ends_a_tls_connection_that_the_server_leaves_open(server_tls, client_tls):
+async def test_x5_client_drops_tls_when_the_server_does_not(server_tls, client_tls):
     """RFC 6455 §7.1.1."""
 
     async def script(peer):
@@ -123,11 +123,11 @@ async def test_x8_end_of_tls_without_close_is_1006(server_tls, client_tls):
             assert websocket.close_code == 1006
 
 
-async def test_frames_behind_the_response_over_tls(server_tls, client_tls):
+async def test_frames_after_the_response_over_tls_are_delivered(server_tls, client_tls):
     """RFC 6455 §4.1: row C11."""
 
     async def script(peer):
-        await peer.accept(behind=peer.frame(TEXT, b"glued"))
+        await peer.accept(trailing=peer.frame(TEXT, b"glued"))
         await serve_forever(peer)
 
     async with raw_server(script, ssl=server_tls) as server:
@@ -157,7 +157,7 @@ async def test_callbacks_over_tls(server_tls, client_tls):
         await soon(server.wait_closed())
 
 
-def test_time_limits_hold_for_tls_too():
+def test_time_limits_apply_to_tls():
     assert tls_timeouts({}, None, None) == {}
     assert tls_timeouts({}, 1, None) == {"ssl_handshake_timeout": 1}
     assert tls_timeouts({"ssl_handshake_timeout": 5}, 1, None) == {}
@@ -165,7 +165,7 @@ def test_time_limits_hold_for_tls_too():
     assert tls_timeouts({}, None, 2) == expected
 
 
-async def test_addresses_are_known_to_the_end(server_tls, client_tls):
+async def test_addresses_are_available_until_the_end(server_tls, client_tls):
     """Whom a log line about the end of a connection is about."""
     seen = []
 

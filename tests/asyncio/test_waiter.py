@@ -14,6 +14,7 @@ import wsframe
 from wsframe.codec import serialize_frame
 from wsframe.constants import Opcode, Role, State
 from wsframe.limits import Limits
+from wsframe.testing.clock import settle
 
 HERE = "127.0.0.1"
 
@@ -50,7 +51,7 @@ class Recording(wsframe.ServerConnection):
             self.reading = False
 
 
-async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write():
+async def test_task_runs_within_the_read_and_its_answers_are_one_write():
     connections, reading = [], []
 
     async def handler(websocket):
@@ -62,7 +63,7 @@ async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write(
     async with wsframe.serve(handler, HERE, 0, create_connection=Recording) as server, dial_open(server) as peer:
         await until(lambda: connections)
         writes = connections[0].writes
-        await asyncio.sleep(0.05)
+        await settle()
         del writes[:]
         frames = [peer.frame(BINARY, bytes([i])) for i in range(50)]
         await peer.send(b"".join(frames))
@@ -72,7 +73,7 @@ async def test_the_task_runs_within_the_read_and_its_answers_leave_in_one_write(
         assert all(reading)
 
 
-async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
+async def test_sends_in_one_turn_are_joined_after_the_first():
     connections = []
 
     async def handler(websocket):
@@ -82,7 +83,7 @@ async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
     async with wsframe.serve(handler, HERE, 0, create_connection=Recording) as server, dial_open(server) as peer:
         await until(lambda: connections)
         (websocket,) = connections
-        await asyncio.sleep(0.01)
+        await settle()
         del websocket.writes[:]
         for i in range(20):
             await websocket.send(bytes([i]))
@@ -99,7 +100,7 @@ async def test_sends_in_one_turn_of_the_loop_are_joined_but_for_the_first():
         await peer.expect(BINARY, b"a")
         await peer.expect(BINARY, bytes(100_000))
         websocket.transport.abort()
-        await asyncio.sleep(0.01)
+        await soon(websocket.wait_closed())
 
 
 async def test_joined_sends_keep_their_order_with_control_frames_and_the_end():
@@ -137,7 +138,7 @@ async def test_empty_messages_are_joined_too():
         await peer.expect(CLOSE, b"\x03\xe8")
 
 
-async def test_the_connection_ends_while_sends_wait_to_be_joined():
+async def test_connection_may_end_before_sends_are_joined():
     async def handler(websocket):
         await websocket.send("1")
         await websocket.send("2")
@@ -150,7 +151,7 @@ async def test_the_connection_ends_while_sends_wait_to_be_joined():
                 await peer.expect(TEXT, b"1")
 
 
-async def test_the_task_is_the_current_one_and_has_its_own_context():
+async def test_woken_task_is_current_and_has_its_own_context():
     variable = contextvars.ContextVar("variable")
     seen = []
 
@@ -320,7 +321,7 @@ async def call_soon(function):
     return await done
 
 
-async def test_waiter_that_is_woken_before_anybody_waits(impl):
+async def test_waiter_woken_before_it_is_awaited(impl):
     waiter = impl.queue.Waiter(asyncio.get_running_loop())
     waiter.wake()
     assert not waiter.cancel()
@@ -353,7 +354,7 @@ async def test_message_within_the_context_of_the_task_waits_for_its_turn(make_st
     assert order == [task]
 
 
-async def test_message_before_anybody_waits(make_stream):
+async def test_message_before_recv_is_queued(make_stream):
     stream = make_stream()
     stream.arrive()
     stream.arrive()
@@ -384,7 +385,7 @@ async def test_cancel_after_the_message_keeps_it(make_stream):
     assert await soon(stream.recv()) == "x"
 
 
-async def test_what_the_task_lets_out_is_not_taken_for_a_context_entered_twice(make_stream):
+async def test_runtime_error_of_the_task_is_not_taken_for_a_reentered_context(make_stream):
     stream = make_stream()
     failures = []
 

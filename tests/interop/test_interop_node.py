@@ -12,7 +12,7 @@ import shutil
 import subprocess
 
 import pytest
-from support import echo, port_of, skip_for_want_of, soon, until
+from support import echo, port_of, skip_without_tool, soon, until
 
 from wsframe import ConnectionClosedError, ConnectionClosedOK, PerMessageDeflateFactory, connect, serve
 
@@ -24,15 +24,15 @@ def node(tmp_path_factory):
     """A folder where node finds ``ws``."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        skip_for_want_of("node is not there")
+        skip_without_tool("node is not there")
     folder = tmp_path_factory.mktemp("node")
     command = [npm, "install", "--no-audit", "--no-fund", "--silent", "ws@8"]
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
-        skip_for_want_of("npm install ws takes too long")
+        skip_without_tool("npm install ws takes too long")
     if result.returncode or not (folder / "node_modules" / "ws").is_dir():
-        skip_for_want_of(f"npm cannot install ws: {result.stderr[-200:]}")
+        skip_without_tool(f"npm cannot install ws: {result.stderr[-200:]}")
     return folder
 
 

@@ -78,7 +78,7 @@ async def ask(server, data=None):
         headers = [(name, value) for name, value in headers if name not in UNRELATED]
         if status == 101:
             await peer.send_close(1000)
-            return status, headers, await peer.read_short()
+            return status, headers, await peer.read_pairs()
         body = await soon(peer.reader.read())
         # The text after the error is up to the library.
         return status, sorted(headers), body.decode().splitlines()[:1]
@@ -473,7 +473,7 @@ async def close_can_keep_connections_open(lib):
         frame = await peer.read_frame()
         seen = [frame.payload, task.done(), len(server.connections), server.is_serving()]
         await peer.send_close(1000)
-        seen.append(await peer.read_short())
+        seen.append(await peer.read_pairs())
     await task
     return seen
 

@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from support import skip_for_want_of
+from support import skip_without_tool
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "src" / "kernels"
@@ -31,7 +31,7 @@ def compiler(twins):
     """The command that compiles extensions of this Python, as a list."""
     command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "")
     if not command or not shutil.which(command[0]) or os.name != "posix":
-        skip_for_want_of("there is no C compiler")
+        skip_without_tool("there is no C compiler")
     return command
 
 
@@ -79,7 +79,7 @@ def can_sanitize(compiler, tmp_path_factory):
     source = tmp_path_factory.mktemp("sanitizers") / "empty.c"
     source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
     if run(*compiler, *SANITIZERS, str(source), "-o", str(source.with_suffix(""))).returncode:
-        skip_for_want_of("the C compiler has no sanitizers")
+        skip_without_tool("the C compiler has no sanitizers")
 
 
 @pytest.mark.timeout(300)

@@ -118,7 +118,7 @@ def test_compression_is_agreed_on():
 
 def test_bytes_after_the_response_belong_to_the_connection():
     async def script(peer):
-        await peer.accept(behind=peer.frame(PING, b"a") + peer.frame(TEXT, b"first"))
+        await peer.accept(trailing=peer.frame(PING, b"a") + peer.frame(TEXT, b"first"))
         await peer.expect(PONG, b"a")
         await serve_forever(peer)
 

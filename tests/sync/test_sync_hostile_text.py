@@ -23,7 +23,7 @@ def everything_is_logged(caplog):
 @pytest.mark.parametrize("field", FRAMES)
 def test_a_servers_frame_forges_no_text(field, caplog):
     async def script(peer):
-        await peer.accept(behind=hostile.frame(field))
+        await peer.accept(trailing=hostile.frame(field))
         peer.writer.write_eof()
         await read_to_end(peer)
 

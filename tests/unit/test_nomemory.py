@@ -11,7 +11,7 @@ import contextlib
 import sys
 
 import pytest
-from support import frame, skip_for_want_of
+from support import frame, skip_without_tool
 
 from wsframe.constants import Opcode, Role
 from wsframe.exceptions import ProtocolError
@@ -21,7 +21,7 @@ from wsframe.messages.prepared import PreparedMessage
 try:
     import _testcapi
 except ImportError:
-    skip_for_want_of("this CPython has no _testcapi")
+    skip_without_tool("this CPython has no _testcapi")
 
 STEPS = 30
 
