@@ -41,6 +41,22 @@ async def running(app, **options):
         await soon(server.shutdown())
 
 
+def sending(events, errors, go_on=True):
+    """Return an application that sends events, and collects the exceptions that they raise."""
+
+    async def app(scope, receive, send):
+        await receive()
+        for event in events:
+            try:
+                await send(event)
+            except Exception as exc:
+                errors.append(exc)
+                if not go_on:
+                    raise
+
+    return app
+
+
 class App:
     """Accepts, calls ``answer(send, event)`` for each message, and keeps all events."""
 
@@ -229,7 +245,7 @@ async def test_stream_ends_once_the_client_pauses(secure, client_tls, certificat
     async with running(App(echo), **options) as server:
         options = {"ssl": client_tls, "server_hostname": "localhost"} if secure else {}
         async with dial_open(server, **options) as peer:
-            await peer.send_refused_data(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 40, 1009)
+            await peer.send_refused_data(wire_frame(BINARY, length=20_000_000, mask=bytes(4)), 20, 1009)
 
 
 @pytest.mark.parametrize("ws", ["auto", "websockets-sansio", "wsproto"])

@@ -8,7 +8,7 @@ import contextlib
 import h11
 import pytest
 from support import CLOSE, TEXT, close_payload, dial, dial_open, request, soon, until
-from test_uvicorn import App, faked, running
+from test_uvicorn import App, faked, running, sending
 
 HTTP = ["h11", "httptools"]
 START, BODY = "websocket.http.response.start", "websocket.http.response.body"
@@ -25,15 +25,7 @@ async def answer(*events, headers=None, start_line="GET / HTTP/1.1", http=None, 
     """Send events as the application; return status, headers, body, and the exceptions that ``send`` raises."""
     errors = []
 
-    async def app(scope, receive, send):
-        await receive()
-        for event in events:
-            try:
-                await send(event)
-            except Exception as exc:
-                errors.append(exc)
-                if not swallow:
-                    raise
+    app = sending(events, errors, swallow)
 
     if http is None:
         async with faked(app, default_headers, request(headers, start_line)) as (_, transport):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from support import TEXT, dial, dial_open, request, soon, until, uri_of
-from test_uvicorn import App, echo, running
+from test_uvicorn import App, echo, running, sending
 
 from wsframe import connect
 
@@ -187,18 +187,11 @@ async def misbehave(*events):
     """Send events in order; return the exceptions that they raise, and what the client gets."""
     errors = []
 
-    async def app(scope, receive, send):
-        await receive()
-        for event in events:
-            try:
-                await send(event)
-            except RuntimeError as exc:
-                errors.append(str(exc))
-
-    async with running(app) as server, dial(server) as peer:
+    async with running(sending(events, errors)) as server, dial(server) as peer:
         await peer.send(request())
         start_line, _ = await peer.read_head()
-    return errors, int(start_line.split(" ")[1])
+    assert {type(exc) for exc in errors} <= {RuntimeError}
+    return [str(exc) for exc in errors], int(start_line.split(" ")[1])
 
 
 async def test_events_out_of_order_are_errors():

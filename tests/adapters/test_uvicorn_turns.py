@@ -15,22 +15,29 @@ def masked(text):
     return wire_frame(Opcode.TEXT, text, mask=bytes(4))
 
 
-async def test_tasks_receive_in_the_order_in_which_they_asked():
-    received = []
+def taking(received, names, then=None):
+    """Return an application in which a task for each name receives, and the event that is set when all of them do."""
     ready = asyncio.Event()
 
     async def app(scope, receive, send):
         async def take(name):
-            event = await receive()
-            received.append((name, event.get("text")))
+            received.append((name, (await receive()).get("text")))
 
         await receive()
         await send({"type": "websocket.accept"})
-        tasks = [asyncio.ensure_future(take(name)) for name in "abc"]
+        tasks = {name: asyncio.ensure_future(take(name)) for name in names}
         await asyncio.sleep(0)
+        if then is not None:
+            await then(tasks)
         ready.set()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks.values())
 
+    return app, ready
+
+
+async def test_tasks_receive_in_the_order_in_which_they_asked():
+    received = []
+    app, ready = taking(received, "abc")
     async with faked(app) as (_, transport):
         await soon(ready.wait())
         transport.deliver(masked(b"1") + masked(b"2"))
@@ -42,27 +49,17 @@ async def test_tasks_receive_in_the_order_in_which_they_asked():
 
 async def test_cancelled_task_passes_its_turn_on():
     received = []
-    proceed = asyncio.Event()
 
-    async def app(scope, receive, send):
-        async def take(name):
-            event = await receive()
-            received.append((name, event.get("text")))
-
-        await receive()
-        await send({"type": "websocket.accept"})
-        first, early, late, last = (asyncio.ensure_future(take(name)) for name in ("first", "early", "late", "last"))
-        await asyncio.sleep(0)
+    async def cancel(tasks):
         # One before it is its turn, and one in the same iteration of the event loop.
-        early.cancel()
-        first.cancel()
-        await asyncio.wait([first])
-        late.cancel()
-        proceed.set()
-        await asyncio.wait([early, late, last])
+        tasks["early"].cancel()
+        tasks["first"].cancel()
+        await asyncio.wait([tasks["first"]])
+        tasks["late"].cancel()
 
+    app, ready = taking(received, ["first", "early", "late", "last"], cancel)
     async with faked(app) as (_, transport):
-        await soon(proceed.wait())
+        await soon(ready.wait())
         transport.deliver(masked(b"1"))
         await until(lambda: received)
     assert received == [("last", "1")]
@@ -70,20 +67,12 @@ async def test_cancelled_task_passes_its_turn_on():
 
 async def test_every_task_is_notified_of_the_end():
     received = []
-
-    async def app(scope, receive, send):
-        async def take():
-            received.append(await receive())
-
-        await receive()
-        await send({"type": "websocket.accept"})
-        await asyncio.wait([asyncio.ensure_future(take()) for _ in range(3)])
-
-    async with faked(app) as (protocol, transport):
-        await until(lambda: b"101" in transport.written)
+    app, ready = taking(received, "abc")
+    async with faked(app) as (_, transport):
+        await soon(ready.wait())
         transport.deliver(wire_frame(Opcode.CLOSE, b"\x03\xe8", mask=bytes(4)))
         await until(lambda: len(received) == 3)
-    assert received == [{"type": "websocket.disconnect", "code": 1000, "reason": ""}] * 3
+    assert received == [("a", None), ("b", None), ("c", None)]
 
 
 async def test_client_that_does_not_read_is_cut_off_after_the_application_returns():

@@ -116,7 +116,7 @@ async def test_server_ends_its_stream_once_the_peer_pauses(options, kind):
     async with serve(echo, HERE, 0, close_timeout=60, **options["server"]) as server:
         async with dial_open(server, **options["peer"]) as peer:
             beginning, code = refused(kind, bytes(4))
-            await peer.send_refused_data(beginning, 40, code)
+            await peer.send_refused_data(beginning, 20, code)
         await until(lambda: not server._attached)
 
 
@@ -125,7 +125,7 @@ async def test_client_ends_its_stream_once_the_peer_pauses(options, scheme, kind
     async def script(peer):
         await peer.accept()
         beginning, code = refused(kind, None)
-        await peer.send_refused_data(beginning, 40, code)
+        await peer.send_refused_data(beginning, 20, code)
 
     async with raw_server(script, **options["server"]) as server:
         uri = f"{scheme}://localhost:{server.port}/"

@@ -385,7 +385,7 @@ def test_sending_on_a_closed_connection(code):
 
 
 def test_os_error_while_sending_is_the_cause():
-    with RawPeer() as peer:
+    with RawPeer(close_timeout=0.05) as peer:
         peer.connection._wire.sock.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionClosedError, match="no close frame received or sent") as info:
             peer.connection.send("a")

@@ -448,7 +448,7 @@ def test_stream_ends_once_the_peer_pauses(code):
         else:
             refused = in_thread(peer.connection.recv)
             peer.sock.sendall(wire_frame(BINARY, length=SIZE))
-        for _ in range(40):
+        for _ in range(20):
             # Only time shows that the stream does not end: all of this takes longer than a pause is.
             time.sleep(0.02)
             assert not read.done(), "the stream ended before the peer paused"
