@@ -220,6 +220,17 @@ async def test_write_after_the_end_is_an_error():
         await peer.expect_end()
 
 
+async def test_held_messages_are_dropped_when_the_stream_closes_within_a_read():
+    class Closing(Echo):
+        def on_message(self, message):
+            self.write_message(message)
+            self.ws_connection.stream.close()
+
+    async with running(Closing) as server, dial_open(server) as peer:
+        await peer.send_frame(TEXT, b"one")
+        await peer.expect_end()
+
+
 async def test_system_errors_when_writing_are_handled_by_tornado():
     async with running() as server, dial_open(server) as peer:
         handler = await handler_of(server)

@@ -54,7 +54,8 @@ async def test_cancelled_task_passes_its_turn_on():
         # One before it is its turn, and one in the same iteration of the event loop.
         tasks["early"].cancel()
         tasks["first"].cancel()
-        await asyncio.wait([tasks["first"]])
+        await asyncio.sleep(0)
+        assert not tasks["late"].done()
         tasks["late"].cancel()
 
     app, ready = taking(received, ["first", "early", "late", "last"], cancel)
@@ -63,6 +64,37 @@ async def test_cancelled_task_passes_its_turn_on():
         transport.deliver(masked(b"1"))
         await until(lambda: received)
     assert received == [("last", "1")]
+
+
+async def test_receiving_goes_on_after_all_who_waited_were_cancelled():
+    received = []
+
+    async def cancel(tasks):
+        tasks["other"].cancel()
+
+    app, ready = taking(received, ["first", "other"], cancel)
+    async with faked(app) as (_, transport):
+        await soon(ready.wait())
+        transport.deliver(masked(b"1"))
+        await until(lambda: received)
+    assert received == [("first", "1")]
+
+
+async def test_task_may_receive_before_another_accepts():
+    received = []
+
+    async def app(scope, receive, send):
+        await receive()
+        task = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send({"type": "websocket.accept"})
+        received.append(await task)
+
+    async with faked(app) as (_, transport):
+        await until(lambda: b"101" in transport.written)
+        transport.deliver(masked(b"1"))
+        await until(lambda: received)
+    assert received == [{"type": "websocket.receive", "text": "1"}]
 
 
 async def test_every_task_is_notified_of_the_end():

@@ -458,7 +458,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self._disconnect(connection.close_rcvd.code, connection.close_rcvd.reason)
         elif connection.fault is not None:
             self._disconnect(connection.fault.close_code, connection.fault.text)
-        elif connection.close_sent is not None:
+        else:
+            assert connection.close_sent is not None
             self._disconnect(connection.close_sent.code, connection.close_sent.reason)
 
     def _disconnect(self, code: int, reason: str | None = None) -> None:
