@@ -115,6 +115,9 @@ class RawPeer:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(PATIENCE_S)
         self.connection = Connection(theirs, wsframe.Connection(wsframe.Role[role.upper()]), **options)
+        # A read may end within a frame, or bring more frames than a test asks for.
+        self._parser = wsframe.FrameParser(wsframe.Role.SERVER, max_message_size=None)
+        self._frames = []
 
     def __enter__(self):
         return self
@@ -128,22 +131,23 @@ class RawPeer:
         self.sock.sendall(wsframe.serialize_frame(opcode, payload, **options))
 
     def frames(self, count):
-        """Read that many frames."""
-        parser = wsframe.FrameParser(wsframe.Role.SERVER, max_message_size=None)
-        frames = []
-        while len(frames) < count:
-            data = self.sock.recv(2**16)
-            assert data, f"the stream ends after {frames}"
-            frames += parser.feed(data)
-            assert parser.fault is None
-        return [(frame.opcode, frame.payload) for frame in frames]
+        """Read that many frames; those that arrive with them are kept for the next call."""
+        while len(self._frames) < count:
+            assert self._read(), f"the stream ends after {self._frames}"
+        frames, self._frames = self._frames[:count], self._frames[count:]
+        return frames
 
     def read_to_end(self):
-        """Read until the end of the stream; return the frames."""
-        data = b""
-        while piece := self.sock.recv(2**16):
-            data += piece
-        return [(frame.opcode, frame.payload) for frame in wsframe.FrameParser(wsframe.Role.SERVER).feed(data)]
+        """Read until the end of the stream; return the frames, those that were kept too."""
+        while self._read():
+            pass
+        return self._frames
+
+    def _read(self):
+        data = self.sock.recv(2**16)
+        self._frames += [(frame.opcode, frame.payload) for frame in self._parser.feed(data)]
+        assert self._parser.fault is None
+        return data
 
 
 def in_thread(function, *arguments):
