@@ -196,8 +196,12 @@ def test_chat_has_rooms(examples):
 def test_ticker_broadcasts_to_all_clients(examples):
     async def listen():
         async with await connect() as one, await connect() as two:
-            first, second = [await soon(one.recv()) for _ in range(5)], [await soon(two.recv()) for _ in range(5)]
-            assert len(set(first) & set(second)) >= 3
+            second = [await soon(two.recv()) for _ in range(5)]
+            # The first client may have been connected for any number of ticks when the second one came.
+            first = []
+            while first[-5:] != second:
+                assert len(first) < 100
+                first.append(await soon(one.recv()))
             assert re.fullmatch(r'{"price": \d+\.\d+}', first[0])
 
     with running(examples / "ticker.py"):
@@ -208,8 +212,9 @@ def test_slow_client(examples):
     with running(examples / "slow_client.py") as process:
         output = process.communicate(timeout=PATIENCE_S)[0]
     received = re.findall(r"^received (\d+), queued (\d+), waiting to be sent (\d+)$", output, re.MULTILINE)
-    assert [int(one[0]) for one in received] == [5, 10, 15, 20]
-    assert all(int(queued) <= 5 and int(waiting) <= 2 for _, queued, waiting in received)
+    assert [int(one[0]) for one in received] == [5, 10, 15, 20], output
+    # The queue has a limit of 4, and the read that filled it (256 KiB) may have brought 3 messages of 100 kB.
+    assert all(int(queued) <= 4 + 3 and int(waiting) <= 2 for _, queued, waiting in received), output
     # As many as the buffers of the system hold, and far from as many as there was time for.
     assert 20 <= int(re.search(r"the server sent (\d+) messages", output)[1]) < 1000
 

@@ -534,7 +534,7 @@ def test_slow_socks_proxy_does_not_extend_open_timeout():
                 for byte in b"\x05\x00\x05\x00\x00\x03" + bytes([200]) * 200:
                     sock.sendall(bytes([byte]))
                     # Each read is well within the limit, all of them together are not.
-                    time.sleep(0.02)
+                    time.sleep(0.1)
             except OSError:
                 pass
 
@@ -543,5 +543,5 @@ def test_slow_socks_proxy_does_not_extend_open_timeout():
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
             connect("ws://h/", proxy=f"socks5h://{HERE}:{listener.getsockname()[1]}", open_timeout=0.2)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 10
         served()
