@@ -521,11 +521,8 @@ def test_missing_pong_fails_the_connection(caplog):
 
 def test_any_data_counts_as_a_sign_of_life():
     with RawPeer(ping_interval=0.01, ping_timeout=0.3) as peer:
-        pings = 0
-        while pings < 3:
-            frames = peer.frames(1)
-            assert {opcode for opcode, _ in frames} == {PING}
-            pings += len(frames)
+        for _ in range(3):
+            assert peer.frames(1)[0][0] == PING
             peer.send(PONG, b"another")
 
 

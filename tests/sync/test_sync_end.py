@@ -371,8 +371,7 @@ def test_reading_thread_may_close():
         peer.send(PING)
         frames = peer.frames(1)
         if frames[0][0] == PONG:
-            # It was reading already.
-            peer.send(PING)
+            # It was reading already, and closes when it reads again.
             frames = peer.frames(1)
         assert frames == [(CLOSE, close_payload(1000))]
         peer.send(CLOSE, close_payload(1000))
